@@ -1,0 +1,78 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+ROLES = Path(__file__).parents[2] / "roles"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+    """Checks roles' variables here and the host in one call of the module of the same name."""
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        arguments = dict(self._task.args)
+        problems = []
+        for role in arguments.pop("roles", []):
+            problems += self._role_problems(role, variables)
+        result.update(
+            self._execute_module(
+                module_name="evenkeel.fleet.preflight",
+                module_args={**arguments, "controller_time": time.time()},
+                task_vars=variables,
+            )
+        )
+        result["problems"] = problems + result.get("problems", [])
+        return result
+
+    def _role_problems(self, role: str, variables: Mapping[str, Any]) -> list[str]:
+        path = ROLES / role / "meta" / "argument_specs.yml"
+        if not path.is_file():
+            return [f"There is no role {role} in this collection."]
+        options = self._loader.load_from_file(str(path))["argument_specs"]["main"]["options"]
+        problems = [
+            f"{name} is not set: {_summary(option)} Set it in the inventory's group_vars or with -e {name}=…"
+            for name, option in options.items()
+            if option.get("required") and name not in variables
+        ]
+        problems += _misspelt(role, options, variables)
+        values = {}
+        for name in options:
+            if name in variables:
+                try:
+                    values[name] = self._templar.template(variables[name])
+                except AnsibleError as error:
+                    problems.append(f"{name} can't be worked out: {error.message}")
+        optional = {name: {**option, "required": False} for name, option in options.items()}
+        checked = ArgumentSpecValidator(optional).validate(values)
+        problems += [f"Role {role}: {message}" for message in checked.error_messages]
+        if not problems and f"{role}_problems" in variables:
+            problems += self._templar.template(variables[f"{role}_problems"])
+        return problems
+
+
+def _summary(option: Mapping[str, Any]) -> str:
+    description = option.get("description", "")
+    return str(description[0] if isinstance(description, list) else description)
+
+
+def _misspelt(role: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name in variables:
+        if name.startswith(f"{role}_") and name not in options:
+            close = difflib.get_close_matches(name, options, n=1, cutoff=0.9)
+            if close and close[0] not in variables:
+                problems.append(f"{name} is no variable of the role {role}, did you mean {close[0]}?")
+    return problems

@@ -1,0 +1,211 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at a host and says what makes it unfit to become a gateway host. Changes nothing.
+
+Every check returns sentences for the operator: what is wrong, then what to do. No sentence, no problem.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ARCHITECTURES = ("x86_64", "aarch64")
+FAMILIES = ("debian", "ubuntu", "rhel", "fedora", "amzn")
+
+
+class Port(NamedTuple):
+    """A TCP port of the host and the container that may hold it."""
+
+    number: int
+    container: str
+
+
+def os_release(text: str) -> dict[str, str]:
+    """The settings of an os-release(5) file."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+
+
+def distribution_problems(release: Mapping[str, str]) -> list[str]:
+    names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+    if any(name in FAMILIES for name in names):
+        return []
+    return [
+        f"The distribution {release.get('PRETTY_NAME', 'of this host')} is not supported. "
+        "Use Debian, Ubuntu, Amazon Linux 2023 or a RedHat-like one."
+    ]
+
+
+def system_problems(machine: str, uid: int, init: str) -> list[str]:
+    """Check the processor's architecture, the user's rights and process 1 (its command name)."""
+    problems = []
+    if machine not in ARCHITECTURES:
+        problems.append(f"The architecture {machine} is not supported. Use one of {', '.join(ARCHITECTURES)}.")
+    if uid != 0:
+        problems.append("Not root on the host. Run with become: true and a user who may use sudo.")
+    if init != "systemd":
+        problems.append(f"Process 1 is {init or 'unknown'}, not systemd. The roles set up systemd units.")
+    return problems
+
+
+def disk_problems(path: Path, wanted_mb: int) -> list[str]:
+    """Check the free space in MB (10^6 bytes) where `path` lies or will lie."""
+    while not path.exists():
+        path = path.parent
+    free_mb = shutil.disk_usage(path).free // 10**6
+    if free_mb >= wanted_mb:
+        return []
+    return [
+        f"Only {free_mb} MB free at {path}, {wanted_mb} MB are wanted. "
+        "Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
+        "or set preflight_min_disk_mb."
+    ]
+
+
+def memory_problems(meminfo: str, wanted_mb: int) -> list[str]:
+    """Check the memory that is available, in MB, by the text of /proc/meminfo (kB)."""
+    available = next((line.split()[1] for line in meminfo.splitlines() if line.startswith("MemTotal:")), "0")
+    total_mb = int(available) * 1024 // 10**6
+    if total_mb >= wanted_mb:
+        return []
+    return [f"The host has {total_mb} MB of memory, {wanted_mb} MB are wanted. Use a larger instance type."]
+
+
+def json_problems(path: Path) -> list[str]:
+    """Check that a file, where it exists and is not empty, holds a JSON object."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    if not text.strip():
+        return []
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return [f"{path} is not valid JSON: {error}. Mend it or move it away; its keys are kept when it is valid."]
+    if not isinstance(value, dict):
+        return [f"{path} holds no JSON object. Mend it or move it away."]
+    return []
+
+
+def clock_problems(host_time: float, controller_time: float, tolerance: float) -> list[str]:
+    """Compare two clocks (seconds since the epoch); requests to AWS are refused where they differ by minutes."""
+    apart = host_time - controller_time
+    if abs(apart) <= tolerance:
+        return []
+    return [
+        f"The host's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the controller's. "
+        "Set up time synchronisation (chrony); AWS refuses requests with a wrong time."
+    ]
+
+
+def endpoint_problems(endpoints: Iterable[str], timeout: float) -> list[str]:
+    """Connect to each `host:port`, all at once, each within `timeout` seconds."""
+    targets = list(endpoints)
+    if not targets:
+        return []
+    with ThreadPoolExecutor(max_workers=len(targets)) as pool:
+        return [problem for problem in pool.map(lambda target: _endpoint_problem(target, timeout), targets) if problem]
+
+
+def _endpoint_problem(endpoint: str, timeout: float) -> str:
+    name, _, port = endpoint.rpartition(":")
+    if not name or not port.isdigit():
+        return f"The endpoint {endpoint} is not of the form host:port. Correct preflight_endpoints."
+    try:
+        socket.create_connection((name.strip("[]"), int(port)), timeout=timeout).close()
+    except socket.gaierror:
+        return f"The name {name} (endpoint {endpoint}) can't be resolved on the host. Check its spelling and the DNS."
+    except socket.timeout:
+        return (
+            f"{endpoint} does not answer within {timeout:g} s. "
+            "Check security groups, routes and whether the service is up."
+        )
+    except OSError as error:
+        return f"{endpoint} can't be reached: {error.strerror or error}. Check whether the service is up."
+    return ""
+
+
+def port_problems(port: Port) -> list[str]:
+    """Check that a TCP port is free or already held by the container that is to have it."""
+    if not _is_bound(port.number):
+        return []
+    holder = _publishing_container(port.number)
+    if holder == port.container:
+        return []
+    who = f"the container {holder}" if holder else _listening_process(port.number)
+    return [
+        f"Port {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
+        "(gateway_host_port)."
+    ]
+
+
+def _is_bound(number: int) -> bool:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((address, number))
+        except OSError as error:
+            if error.errno == 98:  # EADDRINUSE
+                return True
+    return False
+
+
+def _publishing_container(number: int) -> str | None:
+    names = _output(["docker", "ps", "--filter", f"publish={number}", "--format", "{{.Names}}"]).split()
+    return names[0] if names else None
+
+
+def _listening_process(number: int) -> str:
+    users = _output(["ss", "-Hltnp", f"sport = :{number}"])
+    _, found, rest = users.partition('users:(("')
+    if not found:
+        return "another process"
+    name, _, details = rest.partition('"')
+    pid = details.partition("pid=")[2].partition(",")[0]
+    return f"{name} (pid {pid})"
+
+
+def _output(argv: list[str]) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def problems(
+    *,
+    ports: Iterable[Port],
+    endpoints: Iterable[str],
+    min_disk_mb: int,
+    min_memory_mb: int,
+    controller_time: float,
+    timeout: float,
+) -> list[str]:
+    """Everything that makes this host unfit, one sentence each."""
+    now = time.time()
+    release = os_release(Path("/etc/os-release").read_text(encoding="utf-8"))
+    init = Path("/proc/1/comm").read_text(encoding="utf-8").strip()
+    found = distribution_problems(release)
+    found += system_problems(platform.machine(), os.geteuid(), init)
+    found += clock_problems(now, controller_time, tolerance=60)
+    found += disk_problems(Path("/var/lib/docker"), min_disk_mb)
+    found += memory_problems(Path("/proc/meminfo").read_text(encoding="utf-8"), min_memory_mb)
+    found += json_problems(Path("/etc/docker/daemon.json"))
+    for port in ports:
+        found += port_problems(port)
+    return found + endpoint_problems(endpoints, timeout)

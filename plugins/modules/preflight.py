@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Find what would stop a bootstrap, before anything changes
+version_added: 0.1.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Checks the variables of the named roles against their argument specifications, on the controller, and the host
+    itself in one round trip, and returns all that is wrong. It changes nothing and does not fail by itself, so that
+    a play can gather the findings of all hosts before it stops.
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Reads only.
+    support: none
+options:
+  roles:
+    description: Roles of this collection whose variables are checked.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports that the host has to have free.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port.
+        type: int
+        required: true
+      container:
+        description: The container that is to have it, and may have it already.
+        type: str
+        required: true
+  endpoints:
+    description: What the host has to reach over TCP, each as C(host:port).
+    type: list
+    elements: str
+    default: []
+  min_disk_mb:
+    description: Free space wanted for docker's data, in MB.
+    type: int
+    default: 1000
+  min_memory_mb:
+    description: Memory wanted, in MB.
+    type: int
+    default: 400
+  timeout:
+    description: Seconds within which an endpoint has to answer.
+    type: float
+    default: 5
+  controller_time:
+    description: The controller's clock in seconds since the epoch; set by the action plugin.
+    type: float
+"""
+
+EXAMPLES = r"""
+- name: Look for what would stop the bootstrap
+  evenkeel.fleet.preflight:
+    roles: [docker, gateway]
+    ports:
+      - port: 80
+        container: bk-gateway-api
+    endpoints:
+      - database.example.com:5432
+  register: preflight
+
+- name: Stop on any finding
+  ansible.builtin.fail:
+    msg: "{{ preflight.problems | join('\n') }}"
+  when: preflight.problems | length > 0
+"""
+
+RETURN = r"""
+problems:
+  description: What is wrong and what to do about it, one sentence or two each.
+  returned: always
+  type: list
+  elements: str
+  sample: ["gateway_image is not set: The image, by digest."]
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils import _preflight
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "roles": {"type": "list", "elements": "str", "default": []},
+            "ports": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "port": {"type": "int", "required": True},
+                    "container": {"type": "str", "required": True},
+                },
+            },
+            "endpoints": {"type": "list", "elements": "str", "default": []},
+            "min_disk_mb": {"type": "int", "default": 1000},
+            "min_memory_mb": {"type": "int", "default": 400},
+            "timeout": {"type": "float", "default": 5},
+            "controller_time": {"type": "float"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        problems = _preflight.problems(
+            ports=[_preflight.Port(port["port"], port["container"]) for port in params["ports"]],
+            endpoints=params["endpoints"],
+            min_disk_mb=params["min_disk_mb"],
+            min_memory_mb=params["min_memory_mb"],
+            controller_time=params["controller_time"] or time.time(),
+            timeout=params["timeout"],
+        )
+    except OSError as error:
+        module.fail_json(msg=f"The host can't be looked at: {error}")
+    module.exit_json(changed=False, problems=problems)
+
+
+if __name__ == "__main__":
+    main()
