@@ -1,0 +1,82 @@
+# `make help` lists the targets. Each sets up what it needs, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+HOSTS ?= 3
+BIN := $(CURDIR)/.venv/bin
+PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/.collections
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+
+.PHONY: help
+help: ## Show this list
+	@echo "usage: make TARGET [HOSTS=n]"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: venv
+venv:
+	@tools/setup python
+
+.PHONY: engine
+engine: venv
+	@fleet/engine start
+
+.PHONY: demo
+demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3) and run site.yml on it
+	@$(PLAYBOOK) fleet/up.yml -e fleet_hosts=$(HOSTS)
+	@$(PLAYBOOK) playbooks/site.yml
+
+.PHONY: down
+down: venv ## Remove the fleets of this checkout and stop the docker engine if it was started here
+	@if docker info >/dev/null 2>&1 || sg docker -c 'docker info' >/dev/null 2>&1; then $(PLAYBOOK) fleet/down.yml; fi
+	@fleet/engine stop
+
+.PHONY: test
+test: lint unit sanity gateway molecule system package ## Run everything that CI runs
+
+.PHONY: lint
+lint: venv ## Check style, types, documentation and shell scripts
+	@tools/setup packages shellcheck
+	@tools/lint
+
+.PHONY: unit
+unit: venv ## Run the unit tests (no network, no docker)
+	@pytest -q tests/unit fleet/tests
+
+.PHONY: gateway
+gateway: venv ## Test the gateway against a real PostgreSQL and a real HAProxy
+	@tools/setup packages haproxy postgresql
+	@pytest -q gateway/tests
+
+.PHONY: sanity
+sanity: venv ## Run ansible-test sanity
+	@tools/sanity
+
+.PHONY: molecule
+molecule: engine ## Run the molecule scenarios on systemd hosts
+	@tools/with-docker tools/molecule $(SCENARIO)
+
+.PHONY: system
+system: engine ## Run the tests of the whole: bad days, secrets
+	@tools/with-docker $(BIN)/pytest -v tests/system
+
+.PHONY: package
+package: venv ## Build the collection and check it as Galaxy would
+	@tools/package
+
+.PHONY: bench-bootstrap
+bench-bootstrap: engine ## Time site.yml against bash over ssh and pyinfra, side by side on six hosts
+	@tools/with-docker $(BIN)/python tests/bench/bootstrap.py
+
+.PHONY: bench
+bench: bench-bootstrap ## Run all benchmarks
+
+.PHONY: docs
+docs: venv ## Write the tables of the roles' READMEs from their argument specifications
+	@$(BIN)/python tools/role_docs.py
+
+.PHONY: clean
+clean: down ## Remove the caches and the virtual environment, too
+	@rm -rf .cache .venv .ansible

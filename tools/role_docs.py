@@ -1,0 +1,87 @@
+"""Write the README of each role from its argument specification, or check that it is up to date."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROLES = Path(__file__).parent.parent / "roles"
+MARK = "<!-- from meta/argument_specs.yml by `make docs` -->"
+
+
+def plain(text: str) -> str:
+    """Ansible's markup (`C(x)`, `O(x)`, …) as Markdown."""
+    text = re.sub(r"[CVIBE]\(([^)]*)\)", r"`\1`", text)
+    return re.sub(r"[OMP]\((?:[^)#]*[#:])?([^)]*)\)", r"`\1`", text)
+
+
+def paragraphs(description: str | list[str]) -> list[str]:
+    return [plain(part) for part in ([description] if isinstance(description, str) else description)]
+
+
+def default(option: dict[str, Any]) -> str:
+    if option.get("required"):
+        return "*required*"
+    if "default" not in option:
+        return ""
+    value = option["default"]
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return "`" + text.removesuffix("...\n").strip() + "`"
+
+
+def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
+    lines = []
+    for name, option in options.items():
+        kind = option.get("type", "str")
+        if "elements" in option:
+            kind = f"{kind} of {option['elements']}"
+        text = " ".join(paragraphs(option["description"]))
+        if "choices" in option:
+            text += " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
+        lines.append(f"| `{prefix}{name}` | {kind} | {default(option)} | {text} |")
+        lines += rows(option.get("options", {}), f"{prefix}{name}.")
+    return lines
+
+
+def table(role: Path) -> str:
+    spec = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    parts = [f"# {role.name}", f"{spec['short_description']}.", *paragraphs(spec["description"])]
+    parts += ["## Use", example(role.name), "## Variables"]
+    parts.append("\n".join(["| variable | type | default | |", "|---|---|---|---|", *rows(spec["options"])]))
+    parts.append(MARK)
+    return "\n\n".join(parts)
+
+
+def example(name: str) -> str:
+    return "\n".join(
+        ["```yaml", "- hosts: gateways", "  become: true", "  roles:", f"    - evenkeel.fleet.{name}", "```"]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail where a README is out of date")
+    arguments = parser.parse_args()
+    stale = []
+    for role in sorted(path.parent.parent for path in ROLES.glob("*/meta/argument_specs.yml")):
+        readme = role / "README.md"
+        # What a person wrote stands below the mark and stays.
+        written = readme.read_text().partition(MARK)[2] if readme.exists() else "\n"
+        text = table(role) + written
+        if not readme.exists() or readme.read_text() != text:
+            stale.append(str(readme.relative_to(ROLES.parent)))
+            if not arguments.check:
+                readme.write_text(text)
+    if stale and arguments.check:
+        print("out of date, run `make docs`:", *stale, sep="\n  ")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
