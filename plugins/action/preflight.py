@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,18 +43,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if not path.is_file():
             return [f"There is no role {role} in this collection."]
         options = self._loader.load_from_file(str(path))["argument_specs"]["main"]["options"]
+        missing = [name for name, option in options.items() if option.get("required") and name not in variables]
         problems = [
-            f"{name} is not set: {_summary(option)} Set it in the inventory's group_vars or with -e {name}=…"
-            for name, option in options.items()
-            if option.get("required") and name not in variables
+            f"{name} is not set: {_summary(options[name])} Set it in the inventory's group_vars or with -e {name}=…"
+            for name in missing
         ]
         problems += _misspelt(role, options, variables)
         values = {}
         for name in options:
-            if name in variables:
-                try:
+            try:
+                if name in variables:
                     values[name] = self._templar.template(variables[name])
-                except AnsibleError as error:
+            except AnsibleError as error:
+                if not missing:  # otherwise it is most likely worked out from one of them
                     problems.append(f"{name} can't be worked out: {error.message}")
         optional = {name: {**option, "required": False} for name, option in options.items()}
         checked = ArgumentSpecValidator(optional).validate(values)
@@ -65,7 +67,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
 def _summary(option: Mapping[str, Any]) -> str:
     description = option.get("description", "")
-    return str(description[0] if isinstance(description, list) else description)
+    first = str(description[0] if isinstance(description, list) else description)
+    return re.sub(r"[A-Z]\(([^)]*)\)", r"\1", first)
 
 
 def _misspelt(role: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> list[str]:
@@ -73,6 +76,6 @@ def _misspelt(role: str, options: Mapping[str, Any], variables: Mapping[str, Any
     for name in variables:
         if name.startswith(f"{role}_") and name not in options:
             close = difflib.get_close_matches(name, options, n=1, cutoff=0.9)
-            if close and close[0] not in variables:
+            if close:
                 problems.append(f"{name} is no variable of the role {role}, did you mean {close[0]}?")
     return problems
