@@ -1,0 +1,150 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All declarations of a call, in order."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .commands import ensure_command
+from .containers import ensure_container
+from .docker import UNIT as DOCKER_UNIT
+from .docker import Docker
+from .engine import ensure_engine
+from .files import ensure_directory, ensure_file
+from .host import Host, HostError, Spec
+from .imds import UNIT as IMDS_UNIT
+from .imds import ensure_imds
+from .networks import ensure_network
+from .packages import ensure_packages
+from .registry import ensure_login
+from .units import Units, ensure_unit
+
+LOCK = Path("/run/evenkeel.lock")
+LOCK_WAIT = 120
+NAMING = ("path", "name", "registry")
+
+
+def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
+    """Apply everything; returns what runs. Raises HostError naming declaration and resource."""
+    return Converger(host, declarations).run()
+
+
+class Converger:
+    """One call: what the declarations share, and the order of their steps."""
+
+    def __init__(self, host: Host, declarations: Sequence[Spec]) -> None:
+        self.host = host
+        self.declarations = declarations
+        self.units = Units(host)
+        self.docker = Docker(host, self.units)
+        self.containers: dict[str, Any] = {}
+        self.logins = self._all("logins")
+        self.imds_applied: list[Spec] = []
+
+    def _all(self, key: str) -> list[Spec]:
+        return [item for declaration in self.declarations for item in declaration.get(key) or []]
+
+    def run(self) -> dict[str, Any]:
+        with one_at_a_time(self.host), self.host.phase("total"):
+            with self._named(self.declarations[0]["name"] if self.declarations else "", "packages"):
+                ensure_packages(self.host, self.declarations)
+            self.units.prefetch(self._unit_names())
+            for declaration in self.declarations:
+                self.host.declaration = declaration["name"]
+                self._apply(declaration)
+        return {
+            "changes": self.host.changes,
+            "containers": self.containers,
+            "diff": self.host.diff,
+            "restarted": self.host.restarted,
+            "timings": {name: round(seconds, 3) for name, seconds in self.host.timings.items()},
+        }
+
+    def _apply(self, declaration: Spec) -> None:
+        steps: tuple[tuple[str, Any], ...] = (
+            ("directories", lambda item: ensure_directory(self.host, item)),
+            ("files", lambda item: ensure_file(self.host, item)),
+            ("commands", lambda item: ensure_command(self.host, item)),
+            ("units", lambda item: ensure_unit(self.host, self.units, item)),
+            ("engine", lambda item: ensure_engine(self.host, self.units, self.docker, item)),
+            ("networks", self._network),
+            ("imds", self._imds),
+            ("logins", lambda item: ensure_login(self.host, item)),
+            ("containers", self._container),
+        )
+        for key, step in steps:
+            wanted = declaration.get(key)
+            items = wanted if isinstance(wanted, list) else [] if wanted is None else [wanted]
+            for item in items:
+                label = next((str(item[name]) for name in NAMING if item.get(name)), "")
+                with self._named(declaration["name"], f"{key} {label}".strip()):
+                    step(item)
+
+    @contextmanager
+    def _named(self, declaration: str, resource: str) -> Iterator[None]:
+        with self.host.phase(resource.split(" ")[0]):
+            try:
+                yield
+            except HostError as error:
+                error.declaration = error.declaration or self.host.declaration or declaration
+                error.resource = error.resource or resource
+                raise
+
+    def _network(self, item: Spec) -> None:
+        created = ensure_network(self.host, self.docker, item)
+        if created and not self.host.check_mode:
+            # Its interface is new, and rules that were loaded before may have to let it through.
+            for imds in self.imds_applied:
+                if item["name"] in (imds.get("networks") or []):
+                    ensure_imds(self.host, self.units, self.docker, imds, self._network_names())
+
+    def _imds(self, item: Spec) -> None:
+        ensure_imds(self.host, self.units, self.docker, item, self._network_names())
+        self.imds_applied.append(item)
+
+    def _network_names(self) -> list[str]:
+        return [network["name"] for network in self._all("networks")]
+
+    def _container(self, item: Spec) -> None:
+        self.containers[item["name"]] = ensure_container(self.host, self.docker, item, self.logins)
+
+    def _unit_names(self) -> list[str]:
+        names = [unit["name"] for unit in self._all("units")]
+        if any(
+            declaration.get(key)
+            for declaration in self.declarations
+            for key in ("engine", "networks", "containers", "imds")
+        ):
+            names.append(DOCKER_UNIT)
+        if any(declaration.get("imds") for declaration in self.declarations):
+            names.append(IMDS_UNIT)
+        return names
+
+
+@contextmanager
+def one_at_a_time(host: Host) -> Iterator[None]:
+    """Two calls at once would replace each other's containers."""
+    if host.check_mode:
+        yield
+        return
+    with LOCK.open("w", encoding="ascii") as lock:
+        deadline = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        f"Another call has been converging this host for more than {LOCK_WAIT} s ({LOCK} is held): "
+                        "let it finish, then run this again."
+                    ) from None
+                time.sleep(0.5)
+        yield

@@ -1,0 +1,242 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One package transaction for everything that is declared."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .host import Host, HostError, Result, Spec, free_space, is_disk_full
+
+APT_LISTS = Path("/var/lib/apt/lists")
+APT_STAMP = Path("/var/lib/apt/periodic/update-success-stamp")
+APT_SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
+APT_MAX_AGE = 24 * 3600
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_MARK = "# evenkeel: services start after their configuration"
+
+RETRY_DELAYS = (2, 5, 10, 20)
+LOCK_WAIT = 180
+INSTALL_TIMEOUT = 900
+
+LOCKED = re.compile(r"could not get lock|unable to lock|is another process using it|waiting for process with pid", re.I)
+UNKNOWN = re.compile(r"unable to locate package (\S+)|package '?(\S+?)'? has no installation candidate", re.I)
+NO_MATCH = re.compile(r"(?:no match for argument|unable to find a match): (.+)", re.I)
+FLAKY = re.compile(
+    r"failed to (?:fetch|download)|temporary failure|hash sum mismatch|connection (?:failed|timed out|refused|reset)"
+    r"|could not (?:connect|resolve)|undetermined error|\b50[0234]\b|\b404\b|clearsigned file isn't valid|curl error"
+    r"|all mirrors were tried",
+    re.I,
+)
+
+
+def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
+    """Install what any declaration wants and is missing."""
+    wanted: dict[str, str] = {}
+    for declaration in declarations:
+        for name in wanted_names(host, declaration.get("packages")):
+            wanted.setdefault(name, declaration["name"])
+    files = {
+        item["name"]: (declaration["name"], item)
+        for declaration in declarations
+        for item in declaration.get("package_files") or []
+    }
+    if not wanted and not files:
+        return
+    manager: Apt | Dnf = Apt(host) if "debian" in host.os_families else Dnf(host)
+    absent = set(manager.missing([*wanted, *files]))
+    missing = [name for name in wanted if name in absent]
+    missing_files = [name for name in files if name in absent]
+    if not missing and not missing_files:
+        return
+    host.packages_pending = True
+    with download(host, [files[name] for name in missing_files]) as paths:
+        if not host.check_mode:
+            wait_for_cloud_init(host)
+            manager.install([*missing, *paths])
+    for name in [*missing, *missing_files]:
+        host.declaration = wanted[name] if name in wanted else files[name][0]
+        with host.change(f"package {name}", "install", after=f"{name}\n"):
+            pass
+
+
+def wanted_names(host: Host, packages: Spec | None) -> list[str]:
+    if not packages:
+        return []
+    command = packages.get("unless_command")
+    if command and host.has_command(command):
+        return []
+    return list(host.for_os(packages) or [])
+
+
+@contextmanager
+def download(host: Host, items: Sequence[tuple[str, Spec]]) -> Iterator[list[str]]:
+    """Fetch package files into a private folder that goes away again."""
+    if not items or host.check_mode:
+        yield []
+        return
+    import tempfile
+
+    from .fetch import fetch_package
+
+    with tempfile.TemporaryDirectory(prefix="evenkeel-") as folder:
+        # apt drops its rights to read a local file, and says so; the folder holds nothing private.
+        Path(folder).chmod(0o755)
+        paths = []
+        for declaration, item in items:
+            host.declaration = declaration
+            paths.append(str(fetch_package(host, item, Path(folder))))
+        yield paths
+
+
+def wait_for_cloud_init(host: Host) -> None:
+    """A booting EC2 instance installs its own packages first."""
+    if not host.has_command("cloud-init"):
+        return
+    result = host.run(["cloud-init", "status", "--wait"], timeout=300)
+    if result.code == 124:
+        host.warn("cloud-init was still running after 300 s; going on without it (see cloud-init status --long)")
+
+
+class Apt:
+    """Debian and Ubuntu."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        result = self.host.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *names])
+        installed = {line.split()[0] for line in result.stdout.splitlines() if line.split()[1:2] == ["ii"]}
+        return [name for name in names if name not in installed]
+
+    def install(self, names: Sequence[str]) -> None:
+        updated = self.lists_are_old()
+        if updated:
+            self.update()
+        result = self._install(names)
+        if not result.ok and not updated and (UNKNOWN.search(result.stderr) or FLAKY.search(result.stderr)):
+            self.update()
+            result = self._install(names)
+        if not result.ok:
+            raise HostError(explain_failure("apt-get install", names, result, "apt-get update && apt-get install"))
+
+    def _install(self, names: Sequence[str]) -> Result:
+        with services_held_back():
+            return self._apt(["install", "--no-install-recommends", *names], INSTALL_TIMEOUT)
+
+    def update(self) -> None:
+        result = self._apt(["update", "-o", "APT::Update::Error-Mode=any"], 300)
+        if not result.ok:
+            # A broken third-party source must not stop what the others can deliver; a missing package will say so.
+            self.host.warn(f"apt-get update had trouble:\n{result.tail(4)}")
+
+    def _apt(self, arguments: Sequence[str], timeout: float) -> Result:
+        argv = [
+            "apt-get",
+            "-y",
+            "-q",
+            "-o",
+            f"DPkg::Lock::Timeout={LOCK_WAIT}",
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "Dpkg::Use-Pty=0",
+            "-o",
+            "Dpkg::Options::=--force-confold",
+            "-o",
+            "Dpkg::Options::=--force-confdef",
+            *arguments,
+        ]
+        return retried(self.host, argv, timeout, {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"})
+
+    def lists_are_old(self) -> bool:
+        if not any(APT_LISTS.glob("*_Packages*")):
+            return True
+        updated = max(path.stat().st_mtime for path in (APT_LISTS, APT_STAMP) if path.exists())
+        sources = [*APT_SOURCES, *APT_SOURCES[1].glob("*")]
+        newest_source = max((path.stat().st_mtime for path in sources if path.exists()), default=0.0)
+        return time.time() - updated > APT_MAX_AGE or newest_source > updated
+
+
+class Dnf:
+    """Amazon Linux 2023, Fedora and RedHat-like systems."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        result = self.host.run(["rpm", "-q", "--whatprovides", *names])
+        absent = set(re.findall(r"no package provides (\S+)", result.stdout + result.stderr))
+        return [name for name in names if name in absent]
+
+    def install(self, names: Sequence[str]) -> None:
+        argv = ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "--setopt=retries=3", *names]
+        result = retried(self.host, argv, INSTALL_TIMEOUT, {})
+        if not result.ok:
+            raise HostError(explain_failure("dnf install", names, result, "dnf makecache && dnf install"))
+
+
+def retried(host: Host, argv: Sequence[str], timeout: float, environment: dict[str, str]) -> Result:
+    """Run a package command again while another one holds the lock or a mirror fails."""
+    deadline = time.monotonic() + LOCK_WAIT
+    delays = iter(RETRY_DELAYS)
+    while True:
+        result = host.run(argv, timeout=timeout, environment=environment)
+        if result.ok or is_disk_full(result.stderr) or UNKNOWN.search(result.stderr):
+            return result
+        if LOCKED.search(result.stderr):
+            pause = 3 if time.monotonic() < deadline else 0
+        else:
+            pause = next(delays, 0) if FLAKY.search(result.stderr) else 0
+        if not pause:
+            return result
+        time.sleep(pause)
+
+
+@contextmanager
+def services_held_back() -> Iterator[None]:
+    """Keep fresh packages from starting services before their configuration is there; units start them.
+
+    Upgrades may still restart. The answer depends on this process being alive, so a crash leaves nothing that holds
+    services back later.
+    """
+    foreign = POLICY.exists() and POLICY_MARK not in POLICY.read_text(encoding="utf-8", errors="replace")
+    if foreign:
+        yield
+        return
+    script = f'#!/bin/sh\n{POLICY_MARK}\n[ "$2" = start ] && kill -0 {os.getpid()} 2>/dev/null && exit 101\nexit 0\n'
+    try:
+        POLICY.write_text(script, encoding="utf-8")
+        POLICY.chmod(0o755)
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+
+
+def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: str) -> str:
+    said = result.stderr + result.stdout
+    shown = [name.rsplit("/", 1)[-1] for name in names]
+    text = f"{what} {' '.join(shown)} failed with exit code {result.code}. "
+    unknown = [next(filter(None, match)) for match in UNKNOWN.findall(said)] + NO_MATCH.findall(said)
+    if is_disk_full(said):
+        places = {free_space(place) for place in ("/", "/var", "/usr", "/boot", "/tmp")}  # noqa: S108
+        text += f"The disk is full: {'; '.join(sorted(places))}. Free some space and run this again."
+    elif LOCKED.search(said):
+        text += (
+            f"Another package manager held the lock for more than {LOCK_WAIT} s: see what it does, then run this again."
+        )
+    elif unknown:
+        text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
+    elif FLAKY.search(said):
+        text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
+    elif "dpkg was interrupted" in said:
+        text += "An earlier installation was interrupted: run dpkg --configure -a on the host."
+    else:
+        text += f"Try '{by_hand}' on the host."
+    return f"{text}\n{result.tail(12)}"

@@ -1,0 +1,30 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container said, without what it should not have said."""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "(hidden)"
+NAME = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*"
+PATTERNS = (
+    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+(@)"), rf"\1{HIDDEN}\2"),
+    (re.compile(r"\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", re.I), HIDDEN),
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}"), HIDDEN),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
+    # An ARN names a secret and is none.
+    (re.compile(rf"(?i)(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+"), rf"\1{HIDDEN}"),
+)
+
+
+def redacted(text: str) -> str:
+    for pattern, replacement in PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def shown_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Environment variables for a diff: what looks like a secret by its name or form is hidden."""
+    return {name: redacted(f"{name}={value}").split("=", 1)[1] for name, value in environment.items()}

@@ -1,0 +1,240 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logging in to ECR and pulling, with an operator's words for what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .files import Attributes, merged, parse_json, read, replace
+from .host import STATE_DIR, Host, HostError, Result, Spec, free_space, is_disk_full
+
+HELPER = "ecr-login"
+TOKENS = STATE_DIR / "logins.json"
+TOKEN_LIFE = 12 * 3600
+RENEW_BEFORE = 2 * 3600
+
+AWS_PROBLEMS = (
+    (
+        re.compile(r"ExpiredToken|security token included in the request is expired", re.I),
+        "The AWS credentials have expired: renew them, or let the instance profile supply them.",
+    ),
+    (
+        re.compile(r"AccessDenied|is not authorized to perform", re.I),
+        "AWS denies it: this host's role needs ecr:GetAuthorizationToken, and for the repository ecr:BatchGetImage, "
+        "ecr:GetDownloadUrlForLayer and ecr:BatchCheckLayerAvailability.",
+    ),
+    (
+        re.compile(
+            r"Signature expired|SignatureDoesNotMatch|RequestTimeTooSkewed|signature not yet current|InvalidSignature",
+            re.I,
+        ),
+        "AWS refuses the signature: the clock of this host is off (timedatectl), or the secret key is wrong.",
+    ),
+    (
+        re.compile(r"UnrecognizedClient|InvalidClientTokenId|AuthFailure", re.I),
+        "AWS doesn't know these credentials: check the access key, the account and the region.",
+    ),
+    (
+        re.compile(
+            r"unable to locate credentials|NoCredentialProviders|no EC2 IMDS role found|no valid providers"
+            r"|failed to (?:refresh cached|retrieve) credentials",
+            re.I,
+        ),
+        "This host has no AWS credentials: attach an instance profile, and check that root may reach 169.254.169.254.",
+    ),
+    (
+        re.compile(r"certificate|x509|SSLError", re.I),
+        "The endpoint's certificate isn't trusted here: check the CA bundle (AWS_CA_BUNDLE) and the clock.",
+    ),
+    (
+        re.compile(
+            r"could not connect|no such host|connection refused|i/o timeout|timed out|EndpointConnectionError|dial tcp",
+            re.I,
+        ),
+        "The AWS endpoint can't be reached: check the route, the NAT or VPC endpoint, DNS and the region.",
+    ),
+)
+
+PULL_PROBLEMS = (
+    (
+        re.compile(
+            r"manifest unknown|manifest for .* not found|name unknown|repository .* not found|\bnot found\b", re.I
+        ),
+        "There is no such image or tag in the registry: check the tag or digest, and that it was pushed.",
+    ),
+    (
+        re.compile(r"toomanyrequests|rate exceeded|rate limit", re.I),
+        "The registry limits the rate: wait a little, or roll fewer hosts at once.",
+    ),
+    (
+        re.compile(
+            r"no basic auth credentials|unauthorized|authentication required|denied|\b40[13]\b|authorization token",
+            re.I,
+        ),
+        "The registry refuses this host: log in first, and check the role's permissions and the repository's policy.",
+    ),
+    (
+        re.compile(r"certificate|x509", re.I),
+        "The registry's certificate isn't trusted by this host: install its CA, and check the clock.",
+    ),
+    (
+        re.compile(
+            r"no such host|connection refused|i/o timeout|timeout|timed out|connection reset|EOF|unreachable|dial tcp",
+            re.I,
+        ),
+        "The registry can't be reached: check the route, the NAT or VPC endpoint, and DNS.",
+    ),
+)
+DENIED = PULL_PROBLEMS[2][0]
+
+
+def home() -> Path:
+    return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def client_environment(environment: Mapping[str, Any] | None) -> dict[str, str]:
+    """sudo may leave another user's HOME; login and pull must agree on one."""
+    return {"HOME": str(home()), **{name: str(value) for name, value in (environment or {}).items()}}
+
+
+def ensure_login(host: Host, spec: Spec) -> None:
+    if (spec.get("method") or "helper") == "helper":
+        ensure_helper(host, spec["registry"])
+    else:
+        ensure_token(host, spec)
+
+
+def docker_config() -> Path:
+    return home() / ".docker" / "config.json"
+
+
+def ensure_helper(host: Host, registry: str) -> None:
+    """The credential helper asks AWS at each pull; nothing is stored that could expire or leak."""
+    program = f"docker-credential-{HELPER}"
+    if not host.has_command(program) and not host.expects_packages:
+        raise HostError(f"{program} isn't installed here: declare the package amazon-ecr-credential-helper.")
+    path = docker_config()
+    before = read(path)
+    current = parse_json(path, before or b"{}")
+    wanted = merged(current, {"credHelpers": {registry: HELPER}})
+    if wanted == current:
+        _ensure_private(host, path)
+        return
+    with host.change(str(path), "update", _helpers(current), _helpers(wanted)) as apply:
+        if apply:
+            _save_private(path, wanted)
+
+
+def _helpers(config: Mapping[str, Any]) -> str:
+    """The rest of the file may hold other registries' passwords and stays out of the diff."""
+    return json.dumps({"credHelpers": config.get("credHelpers", {})}, indent=2, sort_keys=True) + "\n"
+
+
+def _ensure_private(host: Host, path: Path) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        with host.change(str(path), "attributes", f"mode: {mode:04o}\n", "mode: 0600\n") as apply:
+            if apply:
+                path.chmod(0o600)
+
+
+def _save_private(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace(path, (json.dumps(value, indent=2) + "\n").encode(), Attributes(0o600, os.geteuid(), os.getegid()))
+
+
+def ensure_token(host: Host, spec: Spec) -> None:
+    """Log in with a token of twelve hours, early enough that no pull meets an expired one."""
+    registry = spec["registry"]
+    path = docker_config()
+    config = parse_json(path, read(path) or b"{}")
+    expiries = parse_json(TOKENS, read(TOKENS) or b"{}")
+    left = float(expiries.get(registry) or 0) - time.time()
+    if registry in (config.get("auths") or {}) and left > RENEW_BEFORE:
+        _ensure_private(host, path)
+        return
+    reason = (
+        "no login\n"
+        if registry not in (config.get("auths") or {})
+        else f"login valid for {max(left, 0) / 3600:.0f} h\n"
+    )
+    with host.change(f"login {registry}", "log in", reason, f"login valid for {TOKEN_LIFE / 3600:.0f} h\n") as apply:
+        if apply:
+            started = time.time()
+            if registry in (config.get("credHelpers") or {}):
+                # A helper that is left for this registry would be asked to store the token, which it can't.
+                _save_private(path, merged(config, {"credHelpers": {registry: None}}))
+            _log_in(host, spec)
+            docker_config().chmod(0o600)
+            _save_private(TOKENS, {**expiries, registry: int(started + TOKEN_LIFE)})
+
+
+def _log_in(host: Host, spec: Spec) -> None:
+    registry, region = spec["registry"], spec.get("region")
+    environment = client_environment(spec.get("environment"))
+    for program in ("aws", "docker"):
+        if not host.has_command(program):
+            raise HostError(f"{program} isn't installed here: a login by token needs it.")
+    argv = ["aws", "ecr", "get-login-password", *(["--region", region] if region else [])]
+    token = host.run(argv, timeout=90, environment=environment)
+    if not token.ok or not token.stdout.strip():
+        # Only standard error: standard output is where a token would be.
+        raise HostError(explain_aws(f"No login token for {registry}", token.stderr))
+    result = host.run(
+        ["docker", "login", "--username", "AWS", "--password-stdin", registry],
+        stdin=token.stdout.strip(),
+        timeout=90,
+        environment=environment,
+    )
+    if not result.ok:
+        raise HostError(explain_pull(f"The login at {registry} failed", result))
+
+
+def explain_aws(what: str, said: str) -> str:
+    advice = next((text for pattern, text in AWS_PROBLEMS if pattern.search(said)), "")
+    return f"{what}. {advice}\n{_last_lines(said)}".strip()
+
+
+def explain_pull(what: str, result: Result) -> str:
+    said = result.stderr or result.stdout
+    if is_disk_full(said):
+        advice = f"The disk is full: {free_space('/var/lib/docker')}. Remove unused images (docker image prune)."
+    else:
+        advice = next((text for pattern, text in PULL_PROBLEMS if pattern.search(said)), "")
+    return f"{what}. {advice}\n{_last_lines(said)}"
+
+
+def _last_lines(text: str, count: int = 4) -> str:
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def pull(host: Host, reference: str, logins: Sequence[Spec], timeout: float) -> None:
+    """Pull through the client, which is what runs the credential helper."""
+    registry = reference.split("/", 1)[0]
+    login = next((entry for entry in logins if entry["registry"] == registry), {})
+    environment = client_environment(login.get("environment"))
+    log = home() / ".ecr" / "log" / "ecr-login.log"
+    read_before = log.stat().st_size if log.exists() else 0
+    result = host.run(["docker", "pull", "--quiet", reference], timeout=timeout, environment=environment)
+    if result.ok:
+        return
+    what = f"The image {reference} can't be pulled"
+    if result.code == 127:
+        raise HostError(f"{what}: the docker command line isn't installed here.")
+    if DENIED.search(result.stderr) and log.exists():
+        # The client hides why the helper gave no credentials; the helper's own log says it.
+        with log.open(encoding="utf-8", errors="replace") as stream:
+            stream.seek(read_before)
+            said = stream.read()
+        if any(pattern.search(said) for pattern, _advice in AWS_PROBLEMS):
+            raise HostError(explain_aws(what, said))
+    raise HostError(explain_pull(what, result))
