@@ -1,0 +1,8 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's control plane: it configures, elects, watches and reports; HAProxy carries the traffic."""
+
+from importlib.metadata import version
+
+__version__ = version("evenkeel-gateway")

@@ -1,0 +1,185 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's own endpoints, served to HAProxy on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Endpoint
+
+from evenkeel_gateway import metrics
+from evenkeel_gateway.runtime_api import RuntimeApiError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from evenkeel_gateway.config import Route, Settings
+    from evenkeel_gateway.health import State
+    from evenkeel_gateway.runtime_api import Backend, RuntimeApi
+
+AGGREGATE_SECONDS = 3.0
+_MAX_ANSWER = 64 * 1024
+
+
+class Api:
+    def __init__(self, settings: Settings, state: State, runtime_api: RuntimeApi) -> None:
+        self._settings = settings
+        self._state = state
+        self._runtime_api = runtime_api
+
+    def application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Endpoint("/", self.info),
+                Endpoint("/api/gateway-info", self.info),
+                Endpoint("/api/health", self.ready),
+                Endpoint("/api/health/aggregate", self.aggregate),
+                Endpoint("/api/about-me", self.about_me),
+                Endpoint("/health", self.health),
+                Endpoint("/health/detailed", self.detailed),
+                Endpoint("/metrics", self.metrics),
+            ],
+            exception_handlers={404: _error, 405: _error, 500: _error},
+        )
+
+    async def ready(self, _: Request) -> Response:
+        state = self._state
+        if state.ready:
+            return JSONResponse({"status": state.status})
+        return JSONResponse({"status": state.status, "reasons": state.reasons}, 503)
+
+    async def info(self, _: Request) -> Response:
+        routes = [{"prefix": route.prefix, "upstream": route.upstream} for route in self._settings.routes]
+        return JSONResponse(
+            {
+                "name": self._settings.service_name,
+                "version": self._settings.gateway_version,
+                "uptime": self._state.uptime,
+                "routes": routes,
+            }
+        )
+
+    async def about_me(self, _: Request) -> Response:
+        state = self._state
+        if state.secrets is None or state.secrets.missing:
+            missing = state.missing_secrets or [state.problems.get("secret", "not read yet")]
+            text = f"missing secret: {', '.join(missing)}"
+            return JSONResponse({"error": text, "missing": state.missing_secrets, "reasons": state.reasons}, 500)
+        if state.identity is None or state.election is None:
+            return JSONResponse({"error": "starting", "reasons": state.reasons}, 503)
+        identity, election = state.identity, state.election
+        return JSONResponse(
+            {
+                "instanceId": identity.instance_id,
+                "privateIp": identity.private_ip,
+                "publicIp": identity.public_ip,
+                "launchedAt": _timestamp(identity.launched_at),
+                "amILeader": election.leads,
+                "term": election.term,
+                "leader": election.leader,
+                "version": self._settings.gateway_version,
+            }
+        )
+
+    async def health(self, _: Request) -> Response:
+        return self._health_answer()
+
+    async def detailed(self, _: Request) -> Response:
+        try:
+            backends = await self._runtime_api.backends(self._settings.routes)
+        except RuntimeApiError as error:
+            return self._health_answer(circuitBreakers={}, error=str(error))
+        circuits = {
+            backend.prefix: {"state": backend.circuit, "status": backend.status, "lastCheck": backend.last_check}
+            for backend in backends
+        }
+        return self._health_answer(circuitBreakers=circuits)
+
+    def _health_answer(self, **more: Any) -> Response:
+        state = self._state
+        body = {
+            "status": state.status,
+            "service": self._settings.service_name,
+            "version": self._settings.gateway_version,
+            "uptime": state.uptime,
+            "timestamp": _timestamp(datetime.now(UTC)),
+            "dependencies": self._dependencies(),
+        }
+        if not state.ready:
+            body["reasons"] = state.reasons
+        return JSONResponse(body | more, 200 if state.ready else 503)
+
+    def _dependencies(self) -> dict[str, dict[str, str]]:
+        state = self._state
+        problem = state.problems.get("database") or (state.election.problem if state.election else None)
+        database = {"status": "down" if problem else "up" if state.registered else "unknown"}
+        if problem:
+            database["error"] = problem
+        if state.election and state.election.kind == "memory":
+            database = {"status": "none"}
+        secrets = {"status": "up" if state.secrets and not state.secrets.missing else "down"}
+        return {"database": database, "secrets": secrets}
+
+    async def aggregate(self, _: Request) -> Response:
+        routes = self._settings.routes
+        answers = await asyncio.gather(*(asyncio.to_thread(_ask, route) for route in routes))
+        good = all(answer["status"] == "healthy" for answer in answers)
+        services = {route.prefix: answer for route, answer in zip(routes, answers, strict=True)}
+        status = {"status": "healthy" if good else "degraded", "timestamp": _timestamp(datetime.now(UTC))}
+        return JSONResponse(status | {"services": services}, 200 if good else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        backends: list[Backend] = []
+        try:
+            backends = await self._runtime_api.backends(self._settings.routes)
+        except RuntimeApiError:
+            metrics.HAPROXY_ERRORS.inc()
+        state = self._state
+        text = metrics.render(
+            version=self._settings.gateway_version, ready=state.ready, election=state.election, backends=backends
+        )
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _error(_: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    return JSONResponse({"error": getattr(error, "detail", "internal error")}, status)
+
+
+def _timestamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ask(route: Route) -> dict[str, Any]:
+    """Ask a backend for its own health."""
+    connection: http.client.HTTPConnection
+    if route.tls:
+        context = ssl.create_default_context()
+        connection = http.client.HTTPSConnection(route.host, route.port, timeout=AGGREGATE_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(route.host, route.port, timeout=AGGREGATE_SECONDS)
+    with closing(connection):
+        try:
+            connection.request("GET", route.health, headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read(_MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            return {"status": "unreachable", "error": str(error) or type(error).__name__}
+    result: dict[str, Any] = {"status": "healthy" if answer.status == http.HTTPStatus.OK else "unhealthy"}
+    result["httpStatus"] = answer.status
+    try:
+        result["answer"] = json.loads(body)
+    except ValueError:
+        return result
+    return result

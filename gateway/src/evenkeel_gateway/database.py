@@ -1,0 +1,111 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One connection to PostgreSQL, kept while it is good; everything on it has a deadline.
+
+Nothing here lives in the session, so that PgBouncer in transaction mode will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+DATABASE_ERRORS = (psycopg.Error, OSError, TimeoutError)
+CONNECT_TIMEOUT = 5
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "6000",
+}
+
+
+async def connect(conninfo: str, application_name: str) -> Connection:
+    # What the operator's own connection string says wins.
+    conninfo = make_conninfo("", **(_KEEPALIVE | {"application_name": application_name} | conninfo_to_dict(conninfo)))
+    async with asyncio.timeout(CONNECT_TIMEOUT + 1):
+        return await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
+        )
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for an operator."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT} s"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def deadline(connection: Connection, seconds: float) -> Iterator[None]:
+    """Cut the connection when the time is over.
+
+    Cancelling the task instead would ask the server to cancel, and wait for a server that may be out of reach.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, _cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection) -> None:
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            try:
+                wire.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # already broken
+
+
+class Database:
+    def __init__(self, conninfo: str, application_name: str) -> None:
+        self._conninfo = conninfo
+        self._application_name = application_name
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self, *, seconds: float, lock_seconds: float) -> AsyncIterator[Connection]:
+        """Commit at the end. After `seconds` it has failed, whatever the network or the server does."""
+        async with self._turn:
+            connection = self._connection
+            if connection is None or connection.closed:
+                connection = self._connection = await connect(self._conninfo, self._application_name)
+            try:
+                with deadline(connection, seconds):
+                    async with connection.transaction():
+                        await _limit(connection, seconds, lock_seconds)
+                        yield connection
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            await connection.close()
+
+
+async def _limit(connection: Connection, seconds: float, lock_seconds: float) -> None:
+    """Set the server's own limits: a frozen client must not keep its locks."""
+    total, lock = f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}"
+    await connection.execute(
+        "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+        " set_config('idle_in_transaction_session_timeout', %s, true)",
+        (total, lock, total),
+    )

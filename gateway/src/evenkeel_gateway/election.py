@@ -1,0 +1,238 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does this process lead? Its own belief, kept by evaluating the lease in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from evenkeel_gateway import clock, metrics
+from evenkeel_gateway.database import DATABASE_ERRORS, connect, deadline, describe
+from evenkeel_gateway.lease import CHANNEL, LOCK_SECONDS, TRANSACTION_SECONDS, LeaseStore, RequestRefusedError, Step
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.lease import Timing, Verdict
+
+log = logging.getLogger(__name__)
+
+# Without notifications, and while the database is away, it asks more often than the tick.
+POLL_SECONDS = 1.0
+# Waking just before the lease expires would be for nothing.
+_EPSILON = 0.01
+
+
+class Election(Protocol):
+    kind: str
+
+    @property
+    def leads(self) -> bool:
+        """Trusted at this moment, and at no later one."""
+
+    @property
+    def term(self) -> int:
+        """The highest term seen: the fencing token of a leader's writes."""
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads as far as this process knows."""
+
+    @property
+    def lease_left(self) -> float:
+        """Seconds for which it still trusts its lease."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last evaluation failed."""
+
+    async def run(self) -> None: ...
+
+    async def resign(self) -> None: ...
+
+
+class MemoryElection:
+    """A single node without a database: it leads, always."""
+
+    kind = "memory"
+    term = 1
+
+    def __init__(self, instance_id: str) -> None:
+        self.leads = True
+        self.leader: str | None = instance_id
+        self.lease_left = math.inf
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def resign(self) -> None:
+        self.leads, self.leader = False, None
+
+
+class Trust(NamedTuple):
+    term: int
+    until: float
+
+
+class DatabaseElection:
+    kind = "postgresql"
+
+    def __init__(self, store: LeaseStore, instance_id: str, timing: Timing, listener: Listener | None) -> None:
+        self._store = store
+        self._me = instance_id
+        self._timing = timing
+        self._listener = listener
+        self._trust: Trust | None = None
+        self._held_term: int | None = None
+        self._seen_term = 0
+        self._seen_leader: str | None = None
+        self._seen_until = 0.0
+        self._stopping = False
+        self._idle = asyncio.Lock()
+        self.problem: str | None = None
+
+    @property
+    def leads(self) -> bool:
+        trust = self._trust
+        return trust is not None and clock.now() < trust.until
+
+    @property
+    def term(self) -> int:
+        return self._seen_term
+
+    @property
+    def leader(self) -> str | None:
+        return self._seen_leader if clock.now() < self._seen_until else None
+
+    @property
+    def lease_left(self) -> float:
+        trust = self._trust
+        return max(0.0, trust.until - clock.now()) if trust else 0.0
+
+    async def run(self) -> None:
+        listening = asyncio.create_task(self._listener.run()) if self._listener else None
+        try:
+            while not self._stopping:
+                wait = await self._evaluate_safely()
+                await self._sleep(wait)
+        finally:
+            if listening:
+                listening.cancel()
+
+    async def evaluate(self) -> Verdict:
+        """One evaluation; raises one of DATABASE_ERRORS."""
+        async with self._idle:
+            verdict = await self._store.evaluate(self._held_term, self._step_down)
+            self._accept(verdict)
+            return verdict
+
+    async def resign(self) -> None:
+        """Stop, give up the lease and leave; when the database does not answer, the lease expires by itself."""
+        self._stopping = True
+        self._step_down()
+        try:
+            async with self._idle:
+                # An evaluation that was under way may have taken the lease meanwhile.
+                self._step_down()
+                await self._store.resign(self._held_term)
+        except DATABASE_ERRORS as error:
+            log.warning(
+                "could not resign, the lease will expire by itself", extra={"fields": {"error": describe(error)}}
+            )
+        else:
+            log.info("resigned", extra={"fields": {"term": self._held_term}})
+
+    async def force(self) -> None:
+        """Ask once to lead, for FORCE_LEADER."""
+        try:
+            await self._store.request_handover(self._me, self._me, "FORCE_LEADER")
+        except RequestRefusedError as error:
+            log.warning("FORCE_LEADER refused", extra={"fields": {"error": str(error)}})
+        else:
+            log.info("FORCE_LEADER: leadership requested")
+
+    def _accept(self, verdict: Verdict) -> None:
+        self._seen_term = verdict.term
+        self._seen_leader = verdict.holder
+        self._seen_until = verdict.started + (self._timing.ttl if verdict.due_in is None else verdict.due_in)
+        metrics.ELECTION_EVALUATIONS.labels(verdict.step.value).inc()
+        if verdict.step in (Step.TAKE, Step.RENEW) and not self._stopping:
+            until = verdict.started + self._timing.ttl - self._timing.margin
+            self._held_term, self._trust = verdict.term, Trust(verdict.term, until)
+            if verdict.step is Step.TAKE:
+                log.info("leading", extra={"fields": {"term": verdict.term}})
+            return
+        if verdict.step is Step.TAKE:
+            self._held_term = verdict.term  # to be resigned
+        elif verdict.step is not Step.RENEW:
+            if self._held_term is not None:
+                log.info("following", extra={"fields": {"term": verdict.term, "leader": verdict.holder}})
+            self._held_term = self._trust = None
+
+    def _step_down(self) -> None:
+        self._trust = None
+
+    async def _evaluate_safely(self) -> float:
+        try:
+            verdict = await self.evaluate()
+        except DATABASE_ERRORS as error:
+            metrics.ELECTION_EVALUATIONS.labels("error").inc()
+            if self.problem is None:
+                log.warning("election: the database does not answer", extra={"fields": {"error": describe(error)}})
+            self.problem = describe(error)
+            return min(self._timing.tick, POLL_SECONDS)
+        if self.problem:
+            log.info("election: the database answers again")
+        self.problem = None
+        listening = self._listener is not None and self._listener.listening
+        tick = self._timing.tick if listening else min(self._timing.tick, POLL_SECONDS)
+        return tick if verdict.due_in is None else max(0.0, min(tick, verdict.due_in + _EPSILON))
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._listener is None:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._listener.news.wait()
+        except TimeoutError:
+            return
+        self._listener.news.clear()
+
+
+class Listener:
+    """Hears of changes of the lease at once, on a connection that must not go through a transaction pooler."""
+
+    def __init__(self, conninfo: str, application_name: str) -> None:
+        self._conninfo = conninfo
+        self._application_name = application_name
+        self.news = asyncio.Event()
+        self.listening = False
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except DATABASE_ERRORS as error:
+                log.debug("not listening", extra={"fields": {"error": describe(error)}})
+            finally:
+                self.listening = False
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _listen(self) -> None:
+        connection = await connect(self._conninfo, self._application_name)
+        try:
+            with deadline(connection, TRANSACTION_SECONDS):
+                await connection.execute(f"LISTEN {CHANNEL}")
+            self.listening = True
+            self.news.set()  # what was said before is lost
+            while True:
+                async for _ in connection.notifies(timeout=5, stop_after=1):
+                    self.news.set()
+                with deadline(connection, LOCK_SECONDS):
+                    await connection.execute("SELECT 1")
+        finally:
+            await connection.close()

@@ -1,0 +1,56 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gateway is able to do right now, kept by the parts themselves; asking is cheap and waits for nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.election import Election
+    from evenkeel_gateway.identity import Identity
+    from evenkeel_gateway.secrets import Secrets
+
+
+@dataclass
+class State:
+    identity: Identity | None = None
+    secrets: Secrets | None = None
+    election: Election | None = None
+    registered: bool = False
+    draining: bool = False
+    problems: dict[str, str] = field(default_factory=dict)
+    """What a part of the start is waiting for, by the part's name."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def status(self) -> str:
+        if self.draining:
+            return "draining"
+        return "healthy" if self.registered and not self.missing_secrets else "starting"
+
+    @property
+    def ready(self) -> bool:
+        return self.status == "healthy"
+
+    @property
+    def uptime(self) -> int:
+        return int(time.monotonic() - self.started)
+
+    @property
+    def missing_secrets(self) -> list[str]:
+        return self.secrets.missing if self.secrets else []
+
+    @property
+    def reasons(self) -> list[str]:
+        if self.draining:
+            return ["draining: this instance is stopping"]
+        reasons = [f"{part}: {text}" for part, text in self.problems.items()]
+        if self.secrets:
+            reasons += [f"secret {name}: not in {self.secrets.source}" for name in self.secrets.missing]
+        if not reasons and not self.ready:
+            reasons.append("starting: not registered yet")
+        return reasons

@@ -1,0 +1,75 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON lines on stdout, with every known secret blotted out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+REDACTED = "[redacted]"
+# Shorter values would blot out ordinary words.
+MIN_SECRET_LENGTH = 4
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
+_SENSITIVE_NAME = re.compile(r"(?i)secret|password|passwd|token|api_?key|private_?key|credential|authorization|jwt")
+
+
+class Redactor:
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+
+    def learn(self, *values: str) -> None:
+        self._values.update(value for value in values if len(value) >= MIN_SECRET_LENGTH)
+
+    def text(self, text: str) -> str:
+        # The longest first: a secret may be part of another one.
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, REDACTED)
+        return _URL_PASSWORD.sub(rf"\1:{REDACTED}@", text)
+
+    def field(self, name: str, value: object) -> object:
+        if isinstance(value, dict):
+            return {key: self.field(str(key), item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.field(name, item) for item in value]
+        if value and isinstance(value, str):
+            return REDACTED if _SENSITIVE_NAME.search(name) and not is_reference(value) else self.text(value)
+        return value
+
+
+def is_reference(value: str) -> bool:
+    """An ARN names a secret, it is none; an operator needs to see which one was used."""
+    return value.startswith("arn:")
+
+
+class JsonFormatter(logging.Formatter):
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name.removeprefix("evenkeel_gateway."),
+            "message": self._redactor.text(record.getMessage()),
+        }
+        fields = getattr(record, "fields", None)
+        if fields:
+            line |= {name: self._redactor.field(name, value) for name, value in fields.items()}
+        if record.exc_info:
+            line["exception"] = self._redactor.text(self.formatException(record.exc_info))
+        return json.dumps(line, default=str)
+
+
+def configure(level: str, redactor: Redactor, stream: TextIO = sys.stdout) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(redactor))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("botocore", "urllib3", "uvicorn", "psycopg"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,50 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector, generate_latest
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.election import Election
+    from evenkeel_gateway.runtime_api import Backend
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+ELECTION_EVALUATIONS = Counter(
+    "gateway_election_evaluations_total", "Evaluations of the lease by their outcome", ["outcome"], registry=REGISTRY
+)
+HAPROXY_RESTARTS = Counter(
+    "gateway_haproxy_restarts_total", "HAProxy ended by itself and was started again", registry=REGISTRY
+)
+HAPROXY_ERRORS = Counter("gateway_haproxy_errors_total", "HAProxy's runtime API did not answer", registry=REGISTRY)
+_INFO = Gauge("gateway_info", "The version that runs", ["version"], registry=REGISTRY)
+_LEADS = Gauge("gateway_election_leader", "1 where this instance leads", registry=REGISTRY)
+_TERM = Gauge("gateway_election_term", "The highest term seen", registry=REGISTRY)
+_LEASE_LEFT = Gauge(
+    "gateway_election_lease_left_seconds", "Seconds this instance still trusts its lease", registry=REGISTRY
+)
+_READY = Gauge("gateway_ready", "1 where /api/health answers 200", registry=REGISTRY)
+_BACKEND_UP = Gauge("gateway_backend_up", "1 where HAProxy sends requests to it", ["prefix"], registry=REGISTRY)
+_BACKEND_RESPONSES = Gauge(
+    "gateway_backend_responses", "HAProxy's count since it started", ["prefix", "code"], registry=REGISTRY
+)
+
+
+def render(*, version: str, ready: bool, election: Election | None, backends: list[Backend]) -> bytes:
+    _INFO.labels(version).set(1)
+    _READY.set(ready)
+    _LEADS.set(bool(election and election.leads))
+    _TERM.set(election.term if election else 0)
+    _LEASE_LEFT.set(election.lease_left if election else 0)
+    for backend in backends:
+        _BACKEND_UP.labels(backend.prefix).set(backend.up)
+        for code, count in backend.responses.items():
+            _BACKEND_RESPONSES.labels(backend.prefix, code).set(count)
+    return generate_latest(REGISTRY)

@@ -1,0 +1,81 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HAProxy's runtime API, on its stats socket."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evenkeel_gateway.config import Route
+
+TIMEOUT = 2.0
+
+
+class RuntimeApiError(Exception):
+    """HAProxy did not answer, or refused."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What HAProxy says of a route's server."""
+
+    prefix: str
+    status: str
+    last_check: str
+    responses: dict[str, int]
+
+    @property
+    def up(self) -> bool:
+        return self.status.startswith(("UP", "no check"))
+
+    @property
+    def circuit(self) -> str:
+        if self.up:
+            return "CLOSED"
+        # "DOWN 1/2": the first good checks have come, more are needed.
+        return "HALF_OPEN" if self.status.startswith("DOWN ") else "OPEN"
+
+
+class RuntimeApi:
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def ask(self, command: str) -> str:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(self._socket)
+                try:
+                    writer.write(command.encode() + b"\n")
+                    return (await reader.read()).decode().strip()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
+
+    async def backends(self, routes: tuple[Route, ...]) -> list[Backend]:
+        text = await self.ask("show stat -1 4 -1")
+        rows = {row["pxname"]: row for row in csv.DictReader(io.StringIO(text.removeprefix("# ")))}
+        return [_backend(route.prefix, rows.get(route.name)) for route in routes]
+
+    async def set_address(self, route: Route, address: str) -> None:
+        answer = await self.ask(
+            f"set server {route.name}/upstream addr {address} port {route.port}; "
+            f"set server {route.name}/upstream state ready"
+        )
+        if answer and "changed" not in answer and "no need to change" not in answer:
+            raise RuntimeApiError(f"{route.name}: {answer}")
+
+
+def _backend(prefix: str, row: dict[str, str] | None) -> Backend:
+    if row is None:
+        return Backend(prefix, "unknown", "", {})
+    responses = {code: int(row[f"hrsp_{code}"] or 0) for code in ("2xx", "3xx", "4xx", "5xx")}
+    return Backend(prefix, row["status"], row["last_chk"] or row["check_status"], responses)
