@@ -257,7 +257,7 @@ options:
             choices: [restrict, allow, absent]
             default: restrict
           users:
-            description: Users of the host that may. A process in a container on the host's network counts by its user id.
+            description: Host users that may. A process in a container on the host's network counts by its user id.
             type: list
             elements: str
             default: [root]
@@ -733,21 +733,20 @@ DECLARATIONS = {
 def main() -> None:
     module = AnsibleModule(argument_spec={"declarations": DECLARATIONS}, supports_check_mode=True)
     host = Host(check_mode=module.check_mode)
+    failure: dict[str, Any] = {}
+    containers: dict[str, Any] = {}
     try:
-        result = converge(host, module.params["declarations"])
+        containers = converge(host, module.params["declarations"])
     except HostError as error:
-        module.fail_json(
-            msg=f"{error.declaration}: {error.resource}: {error.message}",
-            declaration=error.declaration,
-            resource=error.resource,
-            changed=bool(host.changes) and not host.check_mode,
-            changes=host.changes,
-            warnings=host.warnings,
-            timings=host.timings,
-        )
+        message = f"{error.declaration}: {error.resource}: {error.message}"
+        failure = {"msg": message, "declaration": error.declaration, "resource": error.resource}
     for warning in host.warnings:
         module.warn(warning)
-    module.exit_json(changed=bool(host.changes), **result)
+    changed = bool(host.changes) and not (failure and host.check_mode)
+    outcome = {"changed": changed, "changes": host.changes, "diff": host.diff, "timings": host.timings}
+    if failure:
+        module.fail_json(**failure, **outcome)
+    module.exit_json(**outcome, containers=containers, restarted=host.restarted)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def body(spec: Spec) -> dict[str, Any]:
             "CapDrop": list(spec.get("cap_drop") or []),
             "SecurityOpt": list(spec.get("security_opt") or []),
             "ExtraHosts": list(spec.get("extra_hosts") or []),
-            "RestartPolicy": restart_policy(spec),
+            # The declared policy follows once it has proven itself: until then its first end must be its last.
+            "RestartPolicy": {"Name": "no"},
             "Memory": memory(spec),
             "NetworkMode": networks[0] if networks else "default",
         },

@@ -50,9 +50,8 @@ class Container:
         self.next_name = f"{self.name}-next"
 
     def ensure(self) -> dict[str, Any]:
-        self._repair()
+        current = self._repaired()
         image = self._image()
-        current = self.docker.container(self.name)
         replaced = not self._matches(current, image)
         if replaced:
             self._replace(current)
@@ -97,14 +96,16 @@ class Container:
 
     # Half-way states
 
-    def _repair(self) -> None:
+    def _repaired(self) -> Mapping[str, Any] | None:
+        """What serves under the name, once what an interrupted call left behind is put right."""
         leftover = self.docker.container(self.next_name)
         if leftover:
             with self.host.change(f"container {self.next_name}", "remove") as apply:
                 if apply:
                     self._remove(leftover)
-        if self.docker.container(self.name):
-            return
+        current = self.docker.container(self.name)
+        if current:
+            return current
         for name in (self.replaced_name, self.previous_name):
             old = self.docker.container(name)
             if old:
@@ -113,7 +114,8 @@ class Container:
                 ) as apply:
                     if apply:
                         self._put_back(old)
-                return
+                return self.docker.container(self.name) if apply else old
+        return None
 
     # Unchanged
 
@@ -193,6 +195,7 @@ class Container:
             self._gate(new, successes=int((self.spec.get("gate") or {}).get("successes") or 2))
         except HostError as error:
             raise HostError(f"{error.message}{self._last_words(new)}\n{self._give_up(new, old)}") from error
+        self._set_restart_policy(new)
         if old:
             previous = self.docker.container(self.previous_name)
             if previous:
@@ -219,9 +222,12 @@ class Container:
 
     def _put_back(self, old: Mapping[str, Any]) -> None:
         self._rename(old["Id"], self.name)
-        policy = declared.restart_policy(self.spec)
-        self.docker.post(f"/containers/{old['Id']}/update", {"RestartPolicy": policy})
+        self._set_restart_policy(old["Id"])
         self.docker.post(f"/containers/{old['Id']}/start")
+
+    def _set_restart_policy(self, container: str) -> None:
+        policy = declared.restart_policy(self.spec)
+        self.docker.post(f"/containers/{container}/update", {"RestartPolicy": policy})
 
     def _rename(self, container: str, name: str) -> None:
         self.docker.post(f"/containers/{container}/rename", name=name)

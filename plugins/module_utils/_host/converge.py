@@ -32,7 +32,7 @@ NAMING = ("path", "name", "registry")
 
 
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
-    """Apply everything; returns what runs. Raises HostError naming declaration and resource."""
+    """Apply everything; returns the containers by name. Raises HostError naming declaration and resource."""
     return Converger(host, declarations).run()
 
 
@@ -59,13 +59,7 @@ class Converger:
             for declaration in self.declarations:
                 self.host.declaration = declaration["name"]
                 self._apply(declaration)
-        return {
-            "changes": self.host.changes,
-            "containers": self.containers,
-            "diff": self.host.diff,
-            "restarted": self.host.restarted,
-            "timings": {name: round(seconds, 3) for name, seconds in self.host.timings.items()},
-        }
+        return self.containers
 
     def _apply(self, declaration: Spec) -> None:
         steps: tuple[tuple[str, Any], ...] = (

@@ -13,10 +13,11 @@ from .docker import UNIT, Docker
 from .files import Attributes, explained, json_content, parse_json, read, replace
 from .host import Host, HostError, Spec
 from .stamps import applied_at, newer, stamp
-from .units import Units, run_unit
+from .units import Units, UnitState, run_unit
 
 CONFIG = Path("/etc/docker/daemon.json")
 ATTRIBUTES = Attributes(0o644, 0, 0)
+DONE = {"start": "started", "reload": "reloaded", "restart": "restarted"}
 STAMP = "docker engine configuration"
 # What the engine takes over on SIGHUP; everything else needs a restart.
 RELOADABLE = frozenset(
@@ -56,7 +57,13 @@ class Config:
         return {key for key in {*old, *new} if old.get(key) != new.get(key)}
 
     @property
-    def wants_live_restore(self) -> bool:
+    def is_reloadable(self) -> bool:
+        """A reload takes over what is in the file; what has left it stays as it was until a restart."""
+        return self.changed_keys <= RELOADABLE & set(parse_json(CONFIG, self.after))
+
+    @property
+    def keeps_containers(self) -> bool:
+        """Whether containers outlive a restart: the engine that comes up must have live-restore."""
         return parse_json(CONFIG, self.after).get("live-restore") is True
 
 
@@ -70,101 +77,119 @@ def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
         raise HostError("Docker isn't installed here: declare its package, or use the docker role.")
     if state.masked:
         raise HostError(f"{UNIT} is masked: somebody wants it never to start. systemctl unmask {UNIT} takes that back.")
-    differs = bool(wanted) and config.differs
-    pending = state.active and (differs or _written_since(host, state.started_at))
-    restart = pending and not (differs and config.changed_keys <= RELOADABLE)
-    running = docker.running() if restart else []
-    if running:
-        _refuse_or_warn(host, docker, config, running, allowed=bool(spec.get("restart_running")))
-    if differs:
-        with host.change(
-            str(CONFIG), "create" if before is None else "update", _text(before), _text(config.after)
-        ) as apply:
-            if apply:
-                replace(CONFIG, config.after, ATTRIBUTES, check=lambda path: validate(host, path))
-        host.changed_paths.add(str(CONFIG))
-    _ensure_enabled(host, units)
-    if not state.active:
-        with host.change(f"unit {UNIT}", "start", "state: stopped\n", "state: started\n") as apply:
-            if apply:
-                _apply(units, config, differs, "start")
-    elif restart:
-        with host.change(f"unit {UNIT}", "restart", "state: started\n", "state: restarted\n") as apply:
-            if apply:
-                if running and config.wants_live_restore and not docker.info().get("LiveRestoreEnabled"):
-                    _enable_live_restore(docker, units, config, allowed=bool(spec.get("restart_running")))
-                _apply(units, config, differs, "restart")
-        host.restarted.append(UNIT)
-    elif pending:
-        with host.change(f"unit {UNIT}", "reload", after="state: reloaded\n") as apply:
-            if apply:
-                _apply(units, config, differs, "reload")
+    engine = Engine(host, units, docker, config, restart_running=bool(spec.get("restart_running")))
+    engine.ensure(state, differs=bool(wanted) and config.differs)
 
 
-def _written_since(host: Host, started_at: float) -> bool:
-    """Whether daemon.json was written after the engine last took it over, by a call that died or by somebody else."""
-    return bool(newer(host, [str(CONFIG)], max(started_at, applied_at(STAMP))))
+class Engine:
+    """The steps from one configuration to the next."""
 
+    def __init__(self, host: Host, units: Units, docker: Docker, config: Config, *, restart_running: bool) -> None:
+        self.host = host
+        self.units = units
+        self.docker = docker
+        self.config = config
+        self.restart_running = restart_running
 
-def _refuse_or_warn(host: Host, docker: Docker, config: Config, running: list[str], *, allowed: bool) -> None:
-    names = ", ".join(running)
-    if docker.info().get("LiveRestoreEnabled") or config.wants_live_restore:
-        host.warn(f"the Docker engine restarts for its new configuration; live-restore keeps {names} running")
-    elif allowed:
-        host.warn(f"the Docker engine restarts for its new configuration, and with it {names}")
-    else:
-        keys = ", ".join(sorted(config.changed_keys)) or "daemon.json, which was written after the engine started,"
+    def ensure(self, state: UnitState, *, differs: bool) -> None:
+        pending = state.active and (differs or self._written_since(state.started_at))
+        verb = "" if state.active else "start"
+        if pending:
+            verb = "reload" if differs and self.config.is_reloadable else "restart"
+        running = self.docker.running() if verb == "restart" else []
+        if running:
+            self._refuse_or_warn(running)
+        if differs:
+            before, after = _text(self.config.before), _text(self.config.after)
+            with self.host.change(str(CONFIG), "update" if before else "create", before, after) as apply:
+                self.host.changed_paths.add(str(CONFIG))
+                if apply:
+                    replace(CONFIG, self.config.after, ATTRIBUTES, check=lambda path: validate(self.host, path))
+                self._bring_up(verb, running, put_back=True)
+        else:
+            self._bring_up(verb, running, put_back=False)
+
+    def _bring_up(self, verb: str, running: list[str], *, put_back: bool) -> None:
+        self._ensure_enabled()
+        if not verb:
+            return
+        before = "state: stopped\n" if verb == "start" else "state: started\n"
+        with self.host.change(f"unit {UNIT}", verb, before, f"state: {DONE[verb]}\n") as apply:
+            if apply:
+                if running and self.config.keeps_containers and not self._restores_live():
+                    self._enable_live_restore()
+                self._apply(verb, put_back=put_back)
+                self._start_again(running)
+        if verb == "restart":
+            self.host.restarted.append(UNIT)
+
+    def _written_since(self, started_at: float) -> bool:
+        """Whether daemon.json was written after the engine last took it over, by a call that died or somebody else."""
+        return bool(newer(self.host, [str(CONFIG)], max(started_at, applied_at(STAMP))))
+
+    def _restores_live(self) -> bool:
+        return bool(self.docker.info().get("LiveRestoreEnabled"))
+
+    def _refuse_or_warn(self, running: list[str]) -> None:
+        names = ", ".join(running)
+        if self.config.keeps_containers:
+            self.host.warn(f"the Docker engine restarts for its new configuration; live-restore keeps {names} running")
+        elif self.restart_running:
+            self.host.warn(f"the Docker engine restarts for its new configuration, and with it {names}")
+        else:
+            keys = ", ".join(sorted(self.config.changed_keys)) or "daemon.json, which is newer than its start"
+            raise HostError(
+                f"The Docker engine needs a restart for {keys}. Without live-restore that would stop {names}: nothing "
+                "was changed. Set live-restore to true in the engine's configuration; or drain this host and stop the "
+                "containers first; or allow it with restart_running."
+            )
+
+    def _enable_live_restore(self) -> None:
+        """live-restore itself needs no restart: once the running engine has it, a restart leaves containers alone."""
+        self.units.control("reload", UNIT)
+        if self._restores_live() or self.restart_running:
+            return
+        self._put_back()
+        self.units.control("reload", UNIT)
         raise HostError(
-            f"The Docker engine needs a restart for {keys}, and without live-restore that would stop {names}. "
-            "Nothing was changed. Set live-restore to true in the engine's configuration, drain this host and stop the "
-            "containers first, or allow it with restart_running."
+            "The running Docker engine didn't take over live-restore, so a restart would stop running containers. "
+            f"{CONFIG} was put back. Drain this host and allow the restart with restart_running."
         )
 
+    def _ensure_enabled(self) -> None:
+        if self.units.state(UNIT).enabled:
+            return
+        with self.host.change(f"unit {UNIT}", "enable", "enabled: false\n", "enabled: true\n") as apply:
+            if apply:
+                self.units.must("enable", UNIT)
 
-def _enable_live_restore(docker: Docker, units: Units, config: Config, *, allowed: bool) -> None:
-    """live-restore itself needs no restart: once the running engine has it, a restart leaves containers alone."""
-    units.control("reload", UNIT)
-    if docker.info().get("LiveRestoreEnabled") or allowed:
-        return
-    _put_back(config)
-    units.control("reload", UNIT)
-    raise HostError(
-        "The running Docker engine didn't take over live-restore, so a restart would stop running containers. "
-        f"{CONFIG} was put back. Drain this host and allow the restart with restart_running."
-    )
+    def _apply(self, verb: str, *, put_back: bool) -> None:
+        try:
+            run_unit(self.units, UNIT, verb)
+        except HostError as error:
+            if not put_back:
+                raise
+            self._put_back()
+            self.units.control("reset-failed", UNIT)
+            again = self.units.control("restart", UNIT)
+            outcome = "runs again" if again.ok else "doesn't start with the old state either"
+            old = "The old file was put back" if self.config.before is not None else "The file was removed again"
+            raise HostError(
+                f"The Docker engine doesn't {verb} with the new {CONFIG}. {old}; the engine {outcome}.\n{error}"
+            ) from error
+        stamp(STAMP)
 
+    def _start_again(self, running: list[str]) -> None:
+        """An engine that loses live-restore by a restart stops what it finds running, and leaves it so."""
+        for name in running:
+            self.docker.post(f"/containers/{name}/start")
 
-def _ensure_enabled(host: Host, units: Units) -> None:
-    if units.state(UNIT).enabled:
-        return
-    with host.change(f"unit {UNIT}", "enable", "enabled: false\n", "enabled: true\n") as apply:
-        if apply:
-            units.must("enable", UNIT)
-
-
-def _apply(units: Units, config: Config, differs: bool, verb: str) -> None:
-    try:
-        run_unit(units, UNIT, verb)
-    except HostError as error:
-        if not differs:
-            raise
-        _put_back(config)
-        units.control("reset-failed", UNIT)
-        again = units.control("restart", UNIT)
-        outcome = "runs again with it" if again.ok else "doesn't start with it either"
-        old = "was put back" if config.before is not None else "was removed again"
-        raise HostError(
-            f"The Docker engine doesn't {verb} with the new {CONFIG}. It {old}; the engine {outcome}.\n{error}"
-        ) from error
-    stamp(STAMP)
-
-
-def _put_back(config: Config) -> None:
-    if config.before is not None:
-        replace(CONFIG, config.before, ATTRIBUTES)
-    else:
-        with explained(CONFIG):
-            CONFIG.unlink()
+    def _put_back(self) -> None:
+        if self.config.before is not None:
+            replace(CONFIG, self.config.before, ATTRIBUTES)
+        else:
+            with explained(CONFIG):
+                CONFIG.unlink()
 
 
 def validate(host: Host, path: Path) -> None:

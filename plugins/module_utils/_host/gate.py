@@ -37,8 +37,12 @@ def wait(gate: Spec, hopeless: Hopeless, *, successes: int) -> None:
         if why:
             raise GateError(f"{why} {last_answer(url, answer)}")
         if time.monotonic() + interval > deadline:
-            raise GateError(f"It wasn't healthy within {timeout:g} s. {last_answer(url, answer)}")
+            raise GateError(f"It didn't answer 200 {count(successes)} within {timeout:g} s. {last_answer(url, answer)}")
         time.sleep(interval if not good else min(interval, 0.1))
+
+
+def count(successes: int) -> str:
+    return "once" if successes == 1 else f"{successes} times in a row"
 
 
 def ask(url: str, timeout: float) -> Response | OSError:

@@ -120,11 +120,15 @@ class Host:
 
     @contextmanager
     def change(self, resource: str, action: str, before: str = "", after: str = "") -> Iterator[bool]:
-        """Say that something differs; yields whether to apply it, and records it once that has worked."""
+        """Say that something differs; yields whether to apply it, and records it once that has worked.
+
+        A change that consists of further ones stands before them.
+        """
+        place = len(self.changes)
         yield not self.check_mode
-        self.changes.append({"declaration": self.declaration, "resource": resource, "action": action})
+        self.changes.insert(place, {"declaration": self.declaration, "resource": resource, "action": action})
         header = f"{self.declaration}: {resource}"
-        self.diff.append({"before_header": header, "after_header": header, "before": before, "after": after})
+        self.diff.insert(place, {"before_header": header, "after_header": header, "before": before, "after": after})
 
     def warn(self, message: str) -> None:
         text = f"{self.declaration}: {message}"
@@ -137,7 +141,7 @@ class Host:
         try:
             yield
         finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
+            self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - started, 3)
 
     @property
     def os_families(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .stamps import newer
 
 UNIT_DIR = Path("/etc/systemd/system")
 PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,InactiveExitTimestampMonotonic,NeedDaemonReload"
+CHATTER = re.compile(r"\blevel=(?:info|debug)\b")
 ENABLED = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated")
 
 
@@ -63,8 +65,10 @@ class Units:
             unit = arguments[-1]
             raise HostError(f"systemctl {' '.join(arguments)} failed.\n{result.tail(3)}\n{self.journal(unit)}".rstrip())
 
-    def journal(self, unit: str, lines: int = 15) -> str:
-        return self.host.run(["journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager"]).stdout.strip()
+    def journal(self, unit: str) -> str:
+        """The unit's last lines, without what it says on a good day too."""
+        said = self.host.run(["journalctl", "-u", unit, "-n", "60", "-o", "cat", "--no-pager"]).stdout
+        return "\n".join([line for line in said.splitlines() if not CHATTER.search(line)][-12:])
 
 
 def parse_state(block: str) -> UnitState:
