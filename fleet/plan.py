@@ -80,8 +80,9 @@ def fingerprint(*parts: Path | str) -> str:
             result.update(part.encode() + b"\0")
             continue
         for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
-            if path.is_file() and not IGNORED.intersection(path.parts):
-                result.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+            name = path.relative_to(part)
+            if path.is_file() and not IGNORED.intersection(name.parts):
+                result.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return result.hexdigest()[:16]
 
 
@@ -229,9 +230,11 @@ def choose_secrets() -> dict[str, str]:
     return {
         "database_password": secrets.token_urlsafe(24),
         "database_owner_password": secrets.token_urlsafe(24),
+        "ecr_token": secrets.token_urlsafe(48),
         "redis_password": secrets.token_urlsafe(24),
         "jwt_secret": secrets.token_urlsafe(48),
         "instance_secret_access_key": secrets.token_urlsafe(30),
+        "instance_session_token": secrets.token_urlsafe(120),
         "operator_secret_access_key": secrets.token_urlsafe(30),
         # What a registry signs its upload sessions with: without it, a restart would break a running push.
         "registry_http_secret": secrets.token_urlsafe(32),
@@ -263,6 +266,8 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
             "instance_id": identity["instance_id"],
             "launched_at": identity["launched_at"],
             "launch_index": number - 1,
+            "public_ipv4": f"203.0.113.{number}",
+            "tags": {"Name": name, "Fleet": fleet, "Role": "gateway"},
             **addresses(subnet, subnet6, FIRST_HOST_ADDRESS + number - 1),
         }
     suffixes = known.get("secret_suffixes") or {name: secrets.token_hex(3) for name in ("app", "db")}
@@ -276,7 +281,7 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
         "hosts": hosts,
     }
     directory.write("state.json", json.dumps(state, indent=2) + "\n")
-    images = name_images(settings)
+    images = plan_images(settings)
     services = {
         name: {**service, **addresses(subnet, subnet6, service["address"])}
         for name, service in settings["services"].items()
@@ -292,7 +297,7 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
         "gateway": json.loads(directory.read("gateway.json") or '{"images": {}}'),
         "images": images,
         # The closure of the packages depends on what the host image already has.
-        "package_repository": fingerprint(images["host"], *settings["packages"], CHECKOUT / "fleet" / "packages"),
+        "package_repository": fingerprint(images["host"]["name"], *settings["packages"], CHECKOUT / "fleet" / "packages"),
     }
 
 
@@ -309,7 +314,7 @@ def container(
     result = {
         "name": f"{fleet}-{name}",
         "hostname": name,
-        "image": plan["images"][definition["image"]],
+        "image": plan["images"][definition["image"]]["name"],
         "ipv4": place["ipv4"],
         "ipv6": place["ipv6"],
         "aliases": definition.get("aliases", []),
@@ -326,13 +331,23 @@ def container(
     return {**result, "fingerprint": fingerprint(json.dumps(result, sort_keys=True), *read)}
 
 
-def name_images(settings: dict[str, Any]) -> dict[str, str]:
-    """A name for each image whose tag says what it was made from, so that an existing one is never built again."""
-    names: dict[str, str] = {}
-    for name, image in settings["images"].items():
-        sources = [names.get(part) or (CHECKOUT / part if "/" in part else part) for part in image["made_from"]]
-        names[name] = image.get("name") or f"{settings['image_prefix']}-{name}:{fingerprint(*sources)}"
-    return names
+def plan_images(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name and build arguments of each image; the tag says what it is made from, so that none is built twice."""
+    images: dict[str, dict[str, Any]] = {}
+    for key, image in settings["images"].items():
+        folder = CHECKOUT / image["folder"]
+        arguments = {
+            name: images[value]["name"] if value in images else value
+            for name, value in image.get("arguments", {}).items()
+        }
+        tag = fingerprint(json.dumps(arguments), folder)
+        images[key] = {
+            "key": key,
+            "name": image.get("name") or f"{settings['image_prefix']}-{key}:{tag}",
+            "folder": str(folder),
+            "arguments": arguments,
+        }
+    return images
 
 
 def render(directory: Directory, context: dict[str, Any]) -> None:
@@ -343,7 +358,7 @@ def render(directory: Directory, context: dict[str, Any]) -> None:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 - configuration files, not HTML
+        autoescape=False,
     )
     environment.filters["to_json"] = lambda value: json.dumps(value, indent=2)
     for template in sorted(environment.list_templates(extensions=["j2"])):

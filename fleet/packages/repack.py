@@ -54,7 +54,11 @@ def members(archive: bytes) -> Iterator[tuple[str, bytes]]:
 def join(content: list[tuple[str, bytes]]) -> bytes:
     parts = [ARCHIVE_MAGIC]
     for name, data in content:
-        parts += [f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode(), data, b"\n" * (len(data) % 2)]
+        parts += [
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode(),
+            data,
+            b"\n" * (len(data) % 2),
+        ]
     return b"".join(parts)
 
 
@@ -62,7 +66,9 @@ def uncompressed(package: bytes) -> bytes:
     content = []
     for name, data in members(package):
         suffix = Path(name).suffix
-        content.append((name.removesuffix(suffix), DECOMPRESSORS[suffix](data)) if suffix in DECOMPRESSORS else (name, data))
+        content.append(
+            (name.removesuffix(suffix), DECOMPRESSORS[suffix](data)) if suffix in DECOMPRESSORS else (name, data)
+        )
     return join(content)
 
 
