@@ -1,0 +1,119 @@
+"""The gateway as people start it: a process, told what to do by environment variables."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evenkeel_gateway.config import Settings
+from support.wait import free_port, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    for name in list(os.environ):
+        if name in known or name.endswith("_SERVICE_URL") or name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class GatewayProcess:
+    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self._log = log
+        defaults = {
+            "PORT": str(self.port),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SHUTDOWN_DELAY_SECONDS": "0",
+            "LEASE_TTL_SECONDS": "3",
+            "LEASE_MARGIN_SECONDS": "1",
+            "ELECTION_TICK_SECONDS": "0.5",
+            "STALE_INSTANCE_THRESHOLD_SECONDS": "3",
+        }
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        with log.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "evenkeel_gateway"],
+                env=kept | defaults | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def request(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            parsed = text
+        return Answer(answer.status, parsed, {name.lower(): value for name, value in answer.getheaders()})
+
+    def status(self, path: str) -> int:
+        """Return 0 where there is no connection."""
+        try:
+            return self.request(path).status
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def ready(self) -> GatewayProcess:
+        self.answers("/api/health", 200)
+        return self
+
+    def answers(self, path: str, status: int) -> GatewayProcess:
+        until(lambda: self.status(path) == status or self.exited(), 15, f"{path} answers {status}")
+        assert self.status(path) == status, self.log
+        return self
+
+    def exited(self) -> bool:
+        return self._process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 15) -> int:
+        return self._process.wait(seconds)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def children(self) -> list[int]:
+        path = f"/proc/{self.pid}/task/{self.pid}/children"
+        with open(path) as file:  # noqa: PTH123
+            return [int(pid) for pid in file.read().split()]
+
+    @property
+    def about(self) -> Any:
+        return self.request("/api/about-me").body
+
+    def destroy(self) -> None:
+        if not self.exited():
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGKILL)
+            self._process.wait(10)

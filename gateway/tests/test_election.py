@@ -1,0 +1,309 @@
+"""Elections on a real PostgreSQL: instances in this process, and as processes where they are killed or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from evenkeel_gateway import clock
+from evenkeel_gateway.database import Database
+from evenkeel_gateway.lease import LeaseStore, RequestRefusedError, Timing
+from evenkeel_gateway.migrations import migrate
+from support.instances import FAST, Process, RecordingElection, assert_never_two, beliefs, build, identity, running
+from support.wait import until, until_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.postgres import Cluster
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def migrated(conninfo: str) -> str:
+    await migrated_database(conninfo)
+    return conninfo
+
+
+async def migrated_database(conninfo: str) -> None:
+    database = Database(conninfo, "migrate")
+    await migrate(database)
+    await database.close()
+
+
+def query(conninfo: str, sql: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def leaders(*elections: RecordingElection) -> list[str]:
+    return [election._me for election in elections if election.leads]
+
+
+async def test_one_leader_the_first_and_the_table_shows_it(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        await asyncio.sleep(1)
+        assert leaders(*fleet) == ["i-1"]
+        assert [election.leader for election in fleet] == ["i-1"] * 3
+        assert {election.term for election in fleet} == {1}
+        assert query(migrated, "SELECT instance_id FROM ec2_heartbeat WHERE is_leader") == [("i-1",)]
+        assert query(migrated, "SELECT count(*) FROM ec2_launch") == [(3,)]
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_an_older_instance_does_not_preempt_but_takes_the_next_vacancy(migrated: str, tmp_path: Path) -> None:
+    young, old, middle = (build(migrated, identity(number), tmp_path / str(number)) for number in (9, 1, 5))
+    async with running(young, old, middle):
+        await asyncio.sleep(3 * FAST.tick)
+        assert leaders(young, old, middle) == ["i-9"]
+        assert young.term == 1
+        await young.resign()
+        await until_async(lambda: leaders(young, old, middle), 1, "a successor")
+        assert leaders(young, old, middle) == ["i-1"]
+        assert old.term == 2
+
+
+async def test_ties_go_to_the_smaller_instance_id(migrated: str, tmp_path: Path) -> None:
+    last = build(migrated, identity(1), tmp_path / "1")
+    twins = [build(migrated, identity(2), tmp_path / "2"), build(migrated, identity(3), tmp_path / "3")]
+    query(migrated, "SELECT 1")
+    async with running(last, *twins):
+        query(migrated, "UPDATE ec2_launch SET launched_at = '2026-01-01'")
+        await last.resign()
+        await until_async(lambda: leaders(*twins), 1, "a successor")
+        assert leaders(*twins) == ["i-2"]
+
+
+async def test_resigning_hands_over_within_a_second(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        started = time.monotonic()
+        await fleet[0].resign()
+        await until_async(lambda: fleet[1].leads, 1, "the next one leads")
+        assert time.monotonic() - started < 1
+        assert query(migrated, "SELECT instance_id FROM ec2_launch ORDER BY 1") == [("i-2",), ("i-3",)]
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_without_listening_the_tick_serves(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number), listen=False) for number in (1, 2)]
+    async with running(*fleet):
+        await fleet[0].resign()
+        await until_async(lambda: fleet[1].leads, 2, "the next one leads")
+
+
+async def test_kill_of_the_leader_is_followed_within_the_ttl(migrated: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        fleet = [stack.enter_context(Process(migrated, number, tmp_path)).started() for number in (1, 2, 3)]
+        until(lambda: fleet[0].leads, 5, "the first leads")
+        fleet[0].signal(signal.SIGKILL)
+        took = until(lambda: fleet[1].leads, 10, "the second leads")
+        assert took < FAST.ttl + 0.5
+        until(lambda: query(migrated, "SELECT count(*) FROM ec2_launch") == [(2,)], 5, "the dead one is removed")
+        assert query(migrated, "SELECT instance_id FROM ec2_heartbeat WHERE is_leader") == [("i-2",)]
+        assert_never_two(*(process.record for process in fleet))
+
+
+async def test_a_stopped_leader_never_believes_beside_its_successor(migrated: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        fleet = [stack.enter_context(Process(migrated, number, tmp_path)).started() for number in (1, 2, 3)]
+        until(lambda: fleet[0].leads, 5, "the first leads")
+        for _ in range(3):
+            leading = next(process for process in fleet if process.leads)
+            leading.signal(signal.SIGSTOP)
+            until(lambda old=leading: any(one.leads for one in fleet if one is not old), 10, "a successor")  # type: ignore[misc]
+            leading.signal(signal.SIGCONT)
+            time.sleep(2 * FAST.tick)
+            assert sum(process.leads for process in fleet) == 1
+            assert not leading.leads
+        for process in fleet:
+            process.signal(signal.SIGTERM)
+        assert_never_two(*(process.record for process in fleet))
+        terms = [belief.term for process in fleet for belief in beliefs(process.record)]
+        assert max(terms) >= 4
+
+
+async def test_no_database_no_leader_and_one_again_when_it_is_back(own_cluster: Cluster, tmp_path: Path) -> None:
+    conninfo = own_cluster.conninfo()
+    await migrated_database(conninfo)
+    fleet = [build(conninfo, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        await asyncio.to_thread(own_cluster.stop)
+        expires = clock.now() + FAST.ttl
+        await until_async(lambda: not leaders(*fleet), FAST.ttl, "stepped down")
+        assert clock.now() <= expires - FAST.margin + 0.1
+        assert all(election.problem for election in fleet)
+        await asyncio.sleep(1)
+        assert not leaders(*fleet)
+        await asyncio.to_thread(own_cluster.start)
+        await until_async(lambda: len(leaders(*fleet)) == 1, 6, "one leader")
+        await asyncio.sleep(1)
+        assert len(leaders(*fleet)) == 1
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_self_trust_ends_a_margin_before_the_lease(migrated: str, tmp_path: Path) -> None:
+    election = build(migrated, identity(1), tmp_path / "1")
+    before = clock.now()
+    await election.evaluate()
+    [(left,)] = query(migrated, "SELECT extract(epoch FROM expires_at - clock_timestamp())::float FROM leader_lease")
+    lease_ends = clock.now() + left
+    assert election._trust is not None
+    assert before + FAST.ttl - FAST.margin <= election._trust.until <= lease_ends - FAST.margin
+
+
+@contextmanager
+def lease_locked(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(conninfo) as connection:
+        connection.execute("SELECT FROM leader_lease FOR UPDATE")
+        yield connection
+
+
+async def test_waiting_for_the_lock_does_not_shorten_the_lease(migrated: str, tmp_path: Path) -> None:
+    timing = Timing(ttl=1.5, margin=0.2, tick=0.5, stale=2)
+    election = build(migrated, identity(1), tmp_path / "1", timing=timing)
+    with lease_locked(migrated) as blocker:
+        task = asyncio.create_task(election.evaluate())
+        await asyncio.sleep(1.2)
+        blocker.rollback()
+        await task
+    [(left,)] = query(migrated, "SELECT extract(epoch FROM expires_at - clock_timestamp())::float FROM leader_lease")
+    assert timing.ttl - 0.2 < left <= timing.ttl
+    assert election.lease_left > timing.ttl - timing.margin - 0.2
+
+
+async def test_a_stalled_lock_holder_costs_leadership_not_safety(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2)]
+    async with running(*fleet):
+        with lease_locked(migrated):
+            await until_async(lambda: not leaders(*fleet), FAST.ttl, "stepped down")
+            await asyncio.sleep(0.5)
+            assert not leaders(*fleet)
+        await until_async(lambda: leaders(*fleet), 3, "a leader again")
+    assert_never_two(tmp_path / "1", tmp_path / "2")
+
+
+async def test_forced_leadership_is_one_request(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        await fleet[2].force()
+        await until_async(lambda: leaders(*fleet) == ["i-3"], 1, "the forced one leads")
+        assert query(migrated, "SELECT requested_holder, request_expires_at FROM leader_lease") == [(None, None)]
+        await fleet[1].force()
+        await until_async(lambda: leaders(*fleet) == ["i-2"], 1, "the next forced one leads")
+        await asyncio.sleep(3 * FAST.tick)
+        assert leaders(*fleet) == ["i-2"], "the first request is asserted again"
+        assert fleet[1].term == 3
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_a_handover_to_a_stale_or_draining_target_is_refused(migrated: str, tmp_path: Path) -> None:
+    one, two = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2))
+    async with running(one, two):
+        with pytest.raises(RequestRefusedError, match="i-7 has no fresh heartbeat"):
+            await one._store.request_handover("i-7", "operator", "test")
+        query(migrated, "UPDATE ec2_launch SET draining_since = now() WHERE instance_id = 'i-2'")
+        with pytest.raises(RequestRefusedError, match="draining"):
+            await one._store.request_handover("i-2", "operator", "test")
+        assert leaders(one, two) == ["i-1"]
+
+
+async def test_a_second_handover_is_refused_while_one_is_pending(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    for election in fleet:
+        await election.evaluate()
+    store = fleet[0]._store
+    await store.request_handover("i-2", "ann", "patching")
+    with pytest.raises(RequestRefusedError, match="to i-2 is pending until .* requested by ann: patching"):
+        await store.request_handover("i-3", "bob", "me too")
+
+
+async def test_a_draining_instance_does_not_take_a_vacancy(migrated: str, tmp_path: Path) -> None:
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        query(migrated, "UPDATE ec2_launch SET draining_since = now() WHERE instance_id = 'i-2'")
+        await fleet[0].resign()
+        await until_async(lambda: leaders(*fleet) == ["i-3"], 1, "the one that is not draining leads")
+
+
+async def test_a_live_instance_that_was_removed_registers_again(migrated: str, tmp_path: Path) -> None:
+    one, two = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2))
+    async with running(one, two):
+        query(migrated, "DELETE FROM ec2_launch")
+        back = "SELECT instance_id FROM ec2_launch JOIN ec2_heartbeat USING (instance_id) ORDER BY 1"
+        await until_async(lambda: query(migrated, back) == [("i-1",), ("i-2",)], 2, "both are back")
+        assert leaders(one, two) == ["i-1"]
+
+
+async def test_stale_instances_are_removed(migrated: str, tmp_path: Path) -> None:
+    election = build(migrated, identity(5), tmp_path / "5")
+    insert = (
+        "INSERT INTO ec2_launch (instance_id, launched_at, version, incarnation)"
+        " VALUES ('{0}', now(), '1', gen_random_uuid());"
+        "INSERT INTO ec2_heartbeat VALUES ('{0}', clock_timestamp() - interval '{1} s', {2})"
+    )
+    query(migrated, insert.format("stale", FAST.stale + 0.1, "true"))
+    query(migrated, insert.format("fresh", FAST.stale - 1, "false"))
+    await election.evaluate()
+    assert query(migrated, "SELECT instance_id FROM ec2_launch ORDER BY 1") == [("fresh",), ("i-5",)]
+
+
+async def test_two_processes_of_one_instance_are_not_one_leader(migrated: str, tmp_path: Path) -> None:
+    """As while a container is swapped for a new one."""
+    old, new = (build(migrated, identity(1), tmp_path / name) for name in ("old", "new"))
+    async with running(old, new):
+        await asyncio.sleep(3 * FAST.tick)
+        assert (old.leads, new.leads) == (True, False)
+        await old.resign()
+        await until_async(lambda: new.leads, 1, "the new process leads")
+        assert query(migrated, "SELECT instance_id FROM ec2_launch") == [("i-1",)]
+        assert new.term == 2
+
+
+async def test_a_write_of_an_old_term_is_refused(migrated: str, tmp_path: Path) -> None:
+    one, two = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2))
+    await one.evaluate()
+    await two.evaluate()
+    query(migrated, f"SELECT leader_fence({one.term})")
+    await one.resign()
+    with pytest.raises(psycopg.Error, match="leadership term 1 is over"):
+        query(migrated, "SELECT leader_fence(1)")
+    await two.evaluate()
+    query(migrated, f"SELECT leader_fence({two.term})")
+    with pytest.raises(psycopg.Error, match="leadership term 1 is over"):
+        query(migrated, "SELECT leader_fence(1)")
+
+
+async def test_the_table_can_not_show_two_leaders(migrated: str, tmp_path: Path) -> None:
+    for number in (1, 2):
+        await build(migrated, identity(number), tmp_path / str(number)).evaluate()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        query(migrated, "UPDATE ec2_heartbeat SET is_leader = true")
+
+
+async def test_nothing_is_left_in_the_session(migrated: str) -> None:
+    """As PgBouncer in transaction mode asks for."""
+    database = Database(migrated, "test")
+    store = LeaseStore(database, identity(1), "1.0", FAST)
+    settings = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    async with database.transaction(seconds=2, lock_seconds=1) as connection:
+        inside = [(await (await connection.execute(f"SHOW {name}".encode())).fetchone()) for name in settings]
+    assert inside == [("2s",), ("1s",), ("2s",)]
+    for _ in range(10):
+        await store.evaluate(None, lambda: None)
+    assert database._connection is not None
+    after = [(await (await database._connection.execute(f"SHOW {name}".encode())).fetchone()) for name in settings]
+    assert after == [("0",)] * 3
+    left = "SELECT (SELECT count(*) FROM pg_prepared_statements) + (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"
+    assert await (await database._connection.execute(left.encode())).fetchone() == (0,)
+    await database.close()
