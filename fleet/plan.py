@@ -15,6 +15,7 @@ import ipaddress
 import json
 import secrets
 import socket
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -350,6 +351,29 @@ def plan_images(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return images
 
 
+def docker(*arguments: str) -> list[str]:
+    command = ["docker", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
+def plan_changes(fleet: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """What is missing, differs or is no longer wanted, by a look at the engine."""
+    columns = '{{.Names}}\t{{.State}}\t{{.Label "evenkeel.fingerprint"}}'
+    lines = docker("ps", "--all", "--filter", f"label=evenkeel.fleet={fleet}", "--format", columns)
+    present = {name: rest for name, *rest in (line.split("\t") for line in lines)}
+    images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    wanted = plan["containers"]
+    return {
+        "images": [key for key, image in plan["images"].items() if image["name"] not in images],
+        "network": not docker("network", "ls", "--quiet", "--filter", f"name=^{fleet}$"),
+        "run": [item for item in wanted if present.get(item["name"]) != ["running", item["fingerprint"]]],
+        "remove": sorted(present.keys() - {item["name"] for item in wanted}),
+    }
+
+
 def render(directory: Directory, context: dict[str, Any]) -> None:
     """Every template, below the same path in the state directory; `hosts/` once for each host."""
     environment = jinja2.Environment(
@@ -401,6 +425,7 @@ def main() -> None:
     places = [(name, settings["services"][name], place) for name, place in plan["services"].items()]
     places += [(name, settings["host"], place) for name, place in plan["hosts"].items()]
     plan["containers"] = [container(name, definition, place, settings, plan) for name, definition, place in places]
+    plan["missing"] = plan_changes(settings["name"], plan)
     plan["changed"] = directory.changed
     json.dump(plan, sys.stdout)
 

@@ -68,6 +68,7 @@ def push(state: Path, wanted: dict[str, Any]) -> None:
         docker("--config", str(config), "push", "--quiet", target)
         digests = json.loads(docker("image", "inspect", "--format", "{{json .RepoDigests}}", target))
         digest = next(name for name in digests if name.startswith(f"{published}/")).rpartition("@")[2]
+        docker("rmi", "--no-prune", target)
         known["images"][tag] = f"{wanted['registry']}/{repository}@{digest}"
         known["made_of"][tag] = image
         record.write_text(json.dumps(known, indent=2) + "\n")

@@ -27,6 +27,7 @@ from xml.sax.saxutils import escape
 import boto3
 from moto import mock_aws
 from moto.ec2.models import ec2_backends
+from moto.moto_api._internal import mock_random
 from moto.secretsmanager.utils import SecretsManagerSecretIdentifier
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.utilities.id_generator import moto_id_manager
@@ -127,11 +128,15 @@ def with_gaps_filled(application: Wsgi, account: dict[str, Any]) -> Wsgi:
 
 def make_account(account: dict[str, Any]) -> None:
     """Secrets, repository, instances, target group and Auto Scaling group: always with the same identifiers."""
-    with mock_aws():
-        session = boto3.Session("fleet", "fleet", region_name=account["region"])
-        make_secrets(session, account)
-        session.client("ecr").create_repository(repositoryName=account["repository"])
-        make_instances(session, account)
+    mocked = mock_aws()
+    mocked.start()
+    mock_random.seed(account["subnet"])
+    session = boto3.Session("fleet", "fleet", region_name=account["region"])
+    make_secrets(session, account)
+    session.client("ecr").create_repository(repositoryName=account["repository"])
+    make_instances(session, account)
+    mock_random.seed()
+    mocked.stop(remove_data=False)
 
 
 def make_secrets(session: boto3.Session, account: dict[str, Any]) -> None:
