@@ -307,6 +307,12 @@ options:
               - In check mode nothing is pulled, and a tag is taken for what it is on the host.
             type: str
             choices: [missing, always, never]
+          pull_environment:
+            description:
+              - Environment of the pull and so of the credential helper, such as C(HTTPS_PROXY).
+              - It is added to the C(environment) of the login at the same registry.
+            type: dict
+            default: {}
           pull_timeout:
             description: Seconds after which a pull fails.
             type: int
@@ -686,6 +692,7 @@ CONTAINERS = records(
     name={"type": "str", "required": True},
     image={"type": "str", "required": True},
     pull={"type": "str", "choices": ["missing", "always", "never"]},
+    pull_environment={"type": "dict", "default": {}},
     pull_timeout={"type": "int", "default": 600},
     networks=strings(),
     network_aliases=strings(),

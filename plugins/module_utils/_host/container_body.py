@@ -20,7 +20,8 @@ SPEC_LABEL = "evenkeel.spec"
 SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 DURATIONS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # How to get there, not what it is: a change of these replaces nothing.
-NOT_PART = ("gate", "pull", "pull_timeout", "memory", "restart_policy")
+PULLING = ("pull", "pull_timeout", "pull_environment")
+NOT_PART = ("gate", *PULLING, "memory", "restart_policy")
 
 
 def size(text: Any) -> int:
@@ -88,7 +89,7 @@ def shown(spec: Spec) -> str:
     kept = {
         key: value
         for key, value in spec.items()
-        if key not in ("gate", "pull", "pull_timeout") and value not in (None, [], {}, False, "")
+        if key not in ("gate", *PULLING) and value not in (None, [], {}, False, "")
     }
     if kept.get("env"):
         kept["env"] = shown_environment(environment(spec))

@@ -85,7 +85,7 @@ class Container:
             with self.host.change(f"image {reference}", "pull", after=f"{reference}\n"):
                 return None
         with self.host.phase("pull"):
-            pull(self.host, reference, self.logins, float(self.spec.get("pull_timeout") or 600))
+            pull(self.host, self.spec, self.logins)
         pulled = self.docker.image(reference)
         if pulled is None:
             raise HostError(f"The image {reference} was pulled, and yet the engine doesn't know it.")

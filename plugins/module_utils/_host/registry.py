@@ -217,11 +217,13 @@ def _last_lines(text: str, count: int = 4) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
-def pull(host: Host, reference: str, logins: Sequence[Spec], timeout: float) -> None:
-    """Pull through the client, which is what runs the credential helper."""
+def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
+    """Pull a container's image through the client, which is what runs the credential helper."""
+    reference = container["image"]
     registry = reference.split("/", 1)[0]
     login = next((entry for entry in logins if entry["registry"] == registry), {})
-    environment = client_environment(login.get("environment"))
+    environment = client_environment({**(login.get("environment") or {}), **(container.get("pull_environment") or {})})
+    timeout = float(container.get("pull_timeout") or 600)
     log = home() / ".ecr" / "log" / "ecr-login.log"
     read_before = log.stat().st_size if log.exists() else 0
     result = host.run(["docker", "pull", "--quiet", reference], timeout=timeout, environment=environment)
