@@ -76,7 +76,7 @@ async def wire(conninfo: str) -> AsyncIterator[tuple[Wire, str]]:
     pumps: list[asyncio.Task[None]] = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(target["host"], target["port"])
+        server_reader, server_writer = await asyncio.open_connection(str(target["host"]), target["port"])
         pumps.extend(
             [
                 asyncio.create_task(link.pump(reader, server_writer)),
@@ -115,6 +115,6 @@ async def test_a_frozen_client_loses_its_transaction(conninfo: str) -> None:
     database = Database(conninfo, "test")
     with pytest.raises(psycopg.Error, match="idle-in-transaction timeout"):
         async with database.transaction(seconds=0.5, lock_seconds=0.5) as connection:
-            time.sleep(1)  # noqa: ASYNC251  # the whole process stands still
+            time.sleep(1)  # the whole process stands still
             await connection.execute("SELECT 1")
     await database.close()

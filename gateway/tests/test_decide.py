@@ -33,7 +33,11 @@ def requested(lease: Lease, target: str, until: datetime = LATER) -> Lease:
         pytest.param(replace(HELD_BY_B, expires_at=NOW), "a", None, Step.TAKE, id="an expired lease is vacant"),
         pytest.param(replace(HELD_BY_B, expires_at=NOW), "b", 7, Step.FOLLOW, id="also for its last holder"),
         pytest.param(
-            replace(VACANT, holder="a", expires_at=NOW), "b", None, Step.TAKE, id="who let it expire has no claim to age"
+            replace(VACANT, holder="a", expires_at=NOW),
+            "b",
+            None,
+            Step.TAKE,
+            id="who let it expire has no claim to age",
         ),
         pytest.param(requested(HELD_BY_B, "c"), "b", 7, Step.HAND_OVER, id="the holder hands over"),
         pytest.param(requested(HELD_BY_B, "c"), "c", None, Step.FOLLOW, id="the target waits for that"),

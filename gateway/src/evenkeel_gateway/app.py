@@ -20,7 +20,7 @@ from evenkeel_gateway import identity, secrets
 from evenkeel_gateway.api import Api
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
 from evenkeel_gateway.election import DatabaseElection, Listener, MemoryElection
-from evenkeel_gateway.haproxy import Haproxy
+from evenkeel_gateway.haproxy import Haproxy, HaproxyError
 from evenkeel_gateway.health import State
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.migrations import migrate
@@ -159,7 +159,10 @@ class Gateway:
 def _report(done: Iterable[asyncio.Task[Any]]) -> int:
     for task in done:
         error = task.exception()
-        log.critical("a part ended by itself: %s", task.get_name(), exc_info=error)
+        if isinstance(error, HaproxyError):
+            log.critical("%s", error)
+        else:
+            log.critical("a part ended by itself: %s", task.get_name(), exc_info=error)
     return 1
 
 

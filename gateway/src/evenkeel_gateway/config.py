@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
     instance_id: str | None = None
     private_ip: str | None = None
     public_ip: str | None = None
-    launched_at: str | None = None
+    launched_at: datetime | None = None
 
     database_url: str | None = Field(default=None, repr=False)
     db_host: str | None = None

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import shutil
 import signal
 import socket
 import subprocess
+from collections import deque
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -37,6 +39,7 @@ CONTROL_PATHS = (
     "/metrics",
 )
 RESOLVE_SECONDS = 10.0
+STABLE_SECONDS = 10.0
 _CA_FILE = "ca-certificates.crt"
 
 
@@ -108,6 +111,8 @@ class Haproxy:
         self._runtime = runtime
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._served = False
+        self._alerts: deque[str] = deque(maxlen=5)
         self._addresses: dict[str, str] = {}
         self.api = RuntimeApi(runtime / "haproxy.sock")
 
@@ -141,7 +146,7 @@ class Haproxy:
 
     async def run(self) -> None:
         """Keep HAProxy running until it is stopped."""
-        pause = 0.2
+        pause = 0.1
         while not self._stopping:
             started = asyncio.get_running_loop().time()
             self._process = await self._start()
@@ -149,18 +154,22 @@ class Haproxy:
             await self._log_errors(self._process)
             code = await self._process.wait()
             names.cancel()
+            lived = asyncio.get_running_loop().time() - started
             if self._stopping:
                 log.info("haproxy stopped", extra={"fields": {"exitCode": code}})
                 return
+            if not self._served and code > 0:
+                raise HaproxyError(f"haproxy did not start: {' '.join(self._alerts)}")
             metrics.HAPROXY_RESTARTS.inc()
-            pause = 0.2 if asyncio.get_running_loop().time() - started > 10 else min(pause * 2, 5.0)  # noqa: PLR2004
+            pause = 0.2 if lived > STABLE_SECONDS else min(pause * 2, 5.0)
             log.error("haproxy ended by itself, starting it again", extra={"fields": {"exitCode": code, "in": pause}})
             await asyncio.sleep(pause)
             # Addresses that changed meanwhile.
             await self.configure()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        command = [self._settings.haproxy_binary, "-W", "-f", str(self._config)]
+        # Without a master process: the control plane is one, and 2.6's loses a SIGUSR1 that comes early.
+        command = [self._settings.haproxy_binary, "-db", "-f", str(self._config)]
         setpriv = shutil.which("setpriv")
         if setpriv:
             # Without it a control plane that was killed would leave a gateway behind that has nobody to ask.
@@ -175,9 +184,17 @@ class Haproxy:
             warns = text.startswith(("[WARNING]", "[ALERT]")) and not self._stopping
             level = logging.WARNING if warns else logging.DEBUG
             log.log(level, "haproxy: %s", text)
+            if text.startswith("[ALERT]"):
+                self._alerts.append(text)
 
     async def _follow_names(self) -> None:
         """Tell HAProxy where the upstreams are now."""
+        while not self._served:
+            # What ends before it has once answered will not get better by itself: a port that is taken.
+            with contextlib.suppress(RuntimeApiError):
+                await self.api.ask("show info")
+                self._served = True
+            await asyncio.sleep(0.05)
         while True:
             await asyncio.sleep(RESOLVE_SECONDS if self._unresolved() == [] else 1.0)
             before = dict(self._addresses)

@@ -45,7 +45,7 @@ def discover(settings: Settings) -> Identity:
 
 
 def _from_environment(settings: Settings) -> Identity:
-    launched_at = datetime.fromisoformat(settings.launched_at) if settings.launched_at else _STARTED
+    launched_at = settings.launched_at or _STARTED
     return Identity(
         settings.instance_id or f"local-{socket.gethostname()}",
         settings.private_ip or _own_address(),

@@ -65,7 +65,9 @@ def identity(number: int) -> Identity:
     return Identity(f"i-{number}", f"10.0.0.{number}", None, _EPOCH + timedelta(hours=number))
 
 
-def build(conninfo: str, me: Identity, record: Path, *, timing: Timing = FAST, listen: bool = True) -> RecordingElection:
+def build(
+    conninfo: str, me: Identity, record: Path, *, timing: Timing = FAST, listen: bool = True
+) -> RecordingElection:
     store = LeaseStore(Database(conninfo, me.instance_id), me, "1.0", timing)
     listener = Listener(conninfo, f"{me.instance_id} listen") if listen else None
     return RecordingElection(store, me.instance_id, timing, listener, record=record)

@@ -13,9 +13,13 @@ from support.wait import free_port
 
 
 def binary(name: str) -> str:
-    found = shutil.which(name) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+    found = shutil.which(name) or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None
+    )
     if found is None:
-        raise RuntimeError(f"{name} is not installed: the gateway's tests need a PostgreSQL server (apt install postgresql)")
+        raise RuntimeError(
+            f"{name} is not installed: the gateway's tests need a PostgreSQL server (apt install postgresql)"
+        )
     return found
 
 

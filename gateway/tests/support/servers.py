@@ -79,13 +79,13 @@ class Backend(_Server):
 class _MetadataHandler(_Handler):
     token = "the-token"
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         if self.path == "/latest/api/token" and self.headers.get("X-aws-ec2-metadata-token-ttl-seconds"):
             self.answer(200, self.token, "text/plain")
         else:
             self.answer(400, "")
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         answers: dict[str, str] = self.server.owner.answers  # type: ignore[attr-defined]
         if self.headers.get("X-aws-ec2-metadata-token") != self.token:
             self.answer(401, "")
@@ -110,7 +110,7 @@ class Metadata(_Server):
 
 
 class _SecretsHandler(_Handler):
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         secrets: dict[str, str] = self.server.owner.secrets  # type: ignore[attr-defined]
         arn = json.loads(self.body())["SecretId"]
         if "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", ""):

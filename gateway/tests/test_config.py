@@ -1,0 +1,128 @@
+"""The environment, read and refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import ValidationError
+
+from evenkeel_gateway.config import Settings
+from evenkeel_gateway.main import BAD_CONFIGURATION, main, problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Environment = Callable[..., None]
+
+
+def refused() -> list[str]:
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    return problems(error.value).splitlines()
+
+
+def test_a_laptop_needs_nothing(environment: Environment) -> None:
+    settings = Settings()
+    assert settings.laptop
+    assert not settings.has_database
+    assert settings.routes == ()
+    assert settings.db_sslmode == "require"
+
+
+@pytest.mark.parametrize("name", ["STALE_INSTANCE_THRESHOLD_SECONDS", "STALE_INSTANCE_THRESHOL_SECONDS"])
+def test_both_spellings_of_the_threshold(environment: Environment, name: str) -> None:
+    environment(**{name: "21"})
+    assert Settings().stale_instance_threshold_seconds == 21
+
+
+def test_routes_and_service_urls(environment: Environment) -> None:
+    environment(
+        ROUTES='[{"prefix": "/api/users/", "upstream": "http://users.fleet.internal:8080"}]',
+        ORDER_ITEMS_SERVICE_URL="https://orders.example",
+        EMPTY_SERVICE_URL="",
+    )
+    routes = {route.prefix: (route.upstream, route.port, route.name) for route in Settings().routes}
+    assert routes == {
+        "/api/users": ("http://users.fleet.internal:8080", 8080, "route:api:users"),
+        "/api/order-items": ("https://orders.example", 443, "route:api:order-items"),
+    }
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        '{"prefix": "api", "upstream": "http://a"}',
+        '{"prefix": "/a b", "upstream": "http://a"}',
+        '{"prefix": "/a\\n", "upstream": "http://a"}',
+        '{"prefix": "//a", "upstream": "http://a"}',
+        '{"prefix": "/a", "upstream": "ftp://a"}',
+        '{"prefix": "/a", "upstream": "http://a/base"}',
+        '{"prefix": "/a", "upstream": "http://u:p@a"}',
+        '{"prefix": "/a", "upstream": "http://a:99999"}',
+        '{"prefix": "/a", "upstream": "http://a b"}',
+        '{"prefix": "/a", "upstream": "http://a\\nserver x 10.0.0.1"}',
+        '{"prefix": "/a", "upstream": "http://a", "health": "/x y"}',
+        '{"prefix": "/a", "upstream": "http://a", "upstrem": "typo"}',
+    ],
+)
+def test_a_route_that_could_be_more_than_a_route(environment: Environment, route: str) -> None:
+    environment(ROUTES=f"[{route}]")
+    assert any("ROUTES" in line for line in refused())
+
+
+def test_the_same_prefix_twice(environment: Environment) -> None:
+    environment(ROUTES='[{"prefix": "/api/users", "upstream": "http://a"}]', USERS_SERVICE_URL="http://b")
+    assert "/api/users is set more than once" in refused()[0]
+
+
+def test_every_problem_is_reported_at_once_and_no_value(environment: Environment) -> None:
+    environment(PORT="http", DB_SSLMODE="of course", LOG_LEVEL="shout", DATABASE_URL="x")
+    text = "\n".join(refused())
+    assert all(name in text for name in ("PORT", "DB_SSLMODE", "LOG_LEVEL"))
+    assert "of course" not in text
+
+
+def test_production_without_a_database_is_refused(environment: Environment) -> None:
+    environment(NODE_ENV="production")
+    assert "AWS_DB_SECRET_ARN: not set" in refused()[0]
+    environment(NODE_ENV="production", IS_LOCAL="true")
+    assert Settings().laptop
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"LEASE_TTL_SECONDS": "3", "ELECTION_TICK_SECONDS": "1"}, "LEASE_MARGIN_SECONDS"),
+        ({"ELECTION_TICK_SECONDS": "14"}, "ELECTION_TICK_SECONDS"),
+        ({"STALE_INSTANCE_THRESHOL_SECONDS": "4"}, "STALE_INSTANCE_THRESHOLD_SECONDS"),
+        ({"AWS_SECRET_ARN": "arn:x"}, "AWS_REGION"),
+        ({"DB_HOST": "db"}, "DB_USERNAME"),
+        ({"ROUTES": "{broken"}, "ROUTES"),
+        ({"LAUNCHED_AT": "yesterday"}, "LAUNCHED_AT"),
+    ],
+)
+def test_what_does_not_fit_together(environment: Environment, values: dict[str, str], word: str) -> None:
+    environment(**values)
+    assert word in "\n".join(refused())
+
+
+def test_check_says_ok(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    environment(USERS_SERVICE_URL="http://127.0.0.1:1")
+    assert main(["--check"]) == 0
+    assert "configuration ok" in capsys.readouterr().out
+
+
+def test_check_says_what_is_wrong(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    environment(PORT="0", NODE_ENV="production")
+    assert main(["--check"]) == BAD_CONFIGURATION
+    assert "PORT" in capsys.readouterr().err
+    environment(HAPROXY_BINARY="no-such-haproxy")
+    assert main(["--check"]) == BAD_CONFIGURATION
+    assert "HAPROXY_BINARY=no-such-haproxy: not found" in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "--check" in capsys.readouterr().out
