@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from support.gateway import GatewayProcess, clean_environment
+from support.pgbouncer import PgBouncer
 from support.postgres import Cluster
 from support.servers import Backend, Metadata, SecretsManager
 
@@ -43,6 +45,13 @@ def conninfo(cluster: Cluster) -> str:
     with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     return cluster.conninfo(name)
+
+
+@pytest.fixture
+def pooled(cluster: Cluster, conninfo: str) -> Iterator[str]:
+    """The same database through PgBouncer in transaction mode."""
+    with PgBouncer(cluster.port) as pooler:
+        yield pooler.conninfo(str(conninfo_to_dict(conninfo)["dbname"]))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import GatewayProcess
+    from support.postgres import Cluster
     from support.servers import Backend, Metadata, SecretsManager
 
     Start = Callable[..., GatewayProcess]
@@ -209,6 +210,22 @@ def test_three_instances_one_leader_and_a_graceful_handover(gateway: Start, conn
     until(lambda: not any(one.about["amILeader"] for one in others), 3, "alone")
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_through_pgbouncer(gateway: Start, cluster: Cluster, conninfo: str, pooled: str, direct: bool) -> None:  # noqa: FBT001
+    """LISTEN goes round it, or is done without."""
+    listen = {"DB_DIRECT_PORT": str(cluster.port)} if direct else {"DB_LISTEN": "false"}
+    fleet = [gateway(DATABASE_URL=pooled, INSTANCE_ID=f"i-{number}", **listen) for number in range(5)]
+    for process in fleet:
+        process.ready()
+    [leader] = [process for process in fleet if process.about["amILeader"]]
+    others = [process for process in fleet if process is not leader]
+    leader.signal(signal.SIGTERM)
+    took = until(lambda: any(one.about["amILeader"] for one in others), 3, "a successor")
+    assert took < 1 if direct else took < 2
+    assert [row[0] for row in query(conninfo, "SELECT term FROM leader_lease")] == [2]
+    assert not any("does not answer" in process.log for process in fleet)
+
+
 def test_what_the_metadata_service_says_is_registered(gateway: Start, conninfo: str, metadata: Metadata) -> None:
     process = gateway(
         DATABASE_URL=conninfo, AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=metadata.url
@@ -268,7 +285,7 @@ def test_a_database_out_of_reach_is_the_reason(gateway: Start, url: str, reason:
     assert time.monotonic() - started < 3
 
 
-def test_losing_the_database_keeps_the_traffic(gateway: Start, own_cluster: Any, backend: Backend) -> None:
+def test_losing_the_database_keeps_the_traffic(gateway: Start, own_cluster: Cluster, backend: Backend) -> None:
     process = gateway(DATABASE_URL=own_cluster.conninfo(), USERS_SERVICE_URL=backend.url).ready()
     assert process.about["amILeader"]
     own_cluster.stop()
