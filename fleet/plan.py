@@ -46,12 +46,15 @@ class Directory:
 
     def write(self, name: str, content: str, mode: int = 0o600) -> None:
         path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent != self.root:
+            # The root is private; below it the users of the containers read what is mounted, by each file's own mode.
+            path.parent.chmod(0o755)
         if path.is_file() and path.read_text() == content:
             if path.stat().st_mode & 0o777 != mode:
                 path.chmod(mode)
                 self.changed = True
             return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # In place, not renamed: a container that mounts the file would keep the old inode.
         if not path.exists():
             path.touch(mode=mode)
