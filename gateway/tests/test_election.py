@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from evenkeel_gateway import clock
+from evenkeel_gateway import clock, lease
 from evenkeel_gateway.database import Database
 from evenkeel_gateway.lease import LeaseStore, RequestRefusedError, Timing
 from evenkeel_gateway.migrations import migrate
@@ -205,6 +205,23 @@ async def test_forced_leadership_is_one_request(migrated: str, tmp_path: Path) -
         assert leaders(*fleet) == ["i-2"], "the first request is asserted again"
         assert fleet[1].term == 3
     assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_a_handover_is_given_up_before_anybody_can_take_it(
+    migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2))
+    await one.evaluate()
+    await two.evaluate()
+    await two.force()
+    believed: list[bool] = []
+
+    async def notify(_: object) -> None:
+        believed.append(one.leads)
+
+    monkeypatch.setattr(lease, "_notify", notify)  # the last thing before the commit
+    await one.evaluate()
+    assert believed == [False]
 
 
 async def test_a_handover_to_a_stale_or_draining_target_is_refused(migrated: str, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Cluster:
         self._run("pg_ctl", "-D", str(self._data), "-l", str(self._folder / "log"), "-w", "-t", "30", "start")
 
     def stop(self) -> None:
+        if not (self._data / "postmaster.pid").exists():
+            return
         self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "-t", "30", "stop")
 
     def conninfo(self, database: str = "postgres") -> str:
