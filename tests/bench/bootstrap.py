@@ -40,7 +40,7 @@ FLEET = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-bench"
 STATE = CHECKOUT / ".fleet" / FLEET
 OURS = "site.yml"
 NO_CHANGE_RUNS = 3
-FLEET_TIMEOUT, FIRST_TIMEOUT, NO_CHANGE_TIMEOUT, CHECK_TIMEOUT = 1800, 1200, 300, 120
+FLEET_TIMEOUT, FIRST_TIMEOUT, NO_CHANGE_TIMEOUT, CHECK_TIMEOUT, SETTLE_TIMEOUT = 1800, 1200, 300, 120, 120
 
 State = dict[str, Any]
 
@@ -50,10 +50,11 @@ class BenchError(Exception):
 
 
 class Sample(NamedTuple):
-    """Wall time, and the processor time of the controller's side, of one run in seconds."""
+    """One run in seconds: wall time, processor time of the controller's side, and of everything else on the machine."""
 
     wall: float
     controller: float
+    others: float
 
 
 class Limit(NamedTuple):
@@ -85,7 +86,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(what: str, argv: list[str], timeout: float, env: Mapping[str, str] | None = None) -> Sample:
     """Runs a command with its output in a log; how long it took."""
     log = FOLDER / f"{what.replace(' ', '-').replace('/', '-')}.log"
-    before = os.times()
+    before, busy = os.times(), busy_seconds()
     began = time.monotonic()
     with log.open("w") as output:
         try:
@@ -107,7 +108,24 @@ def run(what: str, argv: list[str], timeout: float, env: Mapping[str, str] | Non
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise BenchError(f"{what} failed with exit code {code}, its last words (all in {log}):\n{tail}")
     used = after.children_user + after.children_system - before.children_user - before.children_system
-    return Sample(round(wall, 2), round(used, 2))
+    return Sample(round(wall, 2), round(used, 2), round(busy_seconds() - busy - used, 2))
+
+
+def busy_seconds() -> float:
+    """Processor time that the whole machine has used."""
+    user, nice, system, _idle, _waiting, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def settle() -> None:
+    """Waits until the machine has less than half a processor to do: booted hosts, or somebody else's work."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT
+    while time.monotonic() < deadline:
+        busy = busy_seconds()
+        time.sleep(2)
+        if busy_seconds() - busy < 1:
+            return
+    say("  the machine does not come to rest, times will be too long")
 
 
 class Bench:
@@ -180,6 +198,7 @@ class Bench:
     def time(self, tool: str, kind: str, timeout: float) -> Sample:
         argv, settings = self.tools[tool]
         timings = FOLDER / f"timings-{kind.replace(' ', '-')}.json"
+        settle()
         # A folder of its own: no run finds the open connections of another.
         with tempfile.TemporaryDirectory(prefix="bench-") as sockets:
             env = environment(**settings, BENCH_TIMINGS=str(timings), ANSIBLE_SSH_CONTROL_PATH_DIR=sockets)
@@ -243,14 +262,14 @@ def compare(tool: str, steps: Steps, states: dict[str, State], reference: dict[s
 
 def table(samples: dict[str, dict[str, list[Sample]]], hosts: int) -> str:
     lines = [
-        f"{hosts} hosts, {os.cpu_count()} processors; medians in s, in brackets the controller's processor time",
-        f"{'':10}{'first run':>20}{'no-change run':>20}",
+        f"{hosts} hosts, {os.cpu_count()} processors; medians in s (processor time of controller + rest of the machine)",
+        f"{'':10}{'first run':>22}{'no-change run':>22}",
     ]
     for tool, kinds in samples.items():
         cells = ""
         for runs in kinds.values():
-            wall, controller = (median(column) for column in zip(*runs, strict=True))
-            cells += f"{f'{wall:.1f} ({controller:.1f})':>20}"
+            wall, controller, others = (median(column) for column in zip(*runs, strict=True))
+            cells += f"{f'{wall:.1f} ({controller:.1f} + {others:.1f})':>22}"
         lines.append(f"{tool:10}{cells}")
     lines.append("")
     for kind, other, factor in LIMITS:
@@ -317,15 +336,16 @@ def main() -> None:
     FOLDER.chmod(0o700)
     bench = Bench(options.hosts)
     try:
-        say(f"bringing up the fleet {FLEET} (logs in {FOLDER})")
-        bench.up()
-        bench.prepare()
-        samples = measure(bench, options.rounds)
+        try:
+            say(f"bringing up the fleet {FLEET} (logs in {FOLDER})")
+            bench.up()
+            bench.prepare()
+            samples = measure(bench, options.rounds)
+        finally:
+            if not options.keep:
+                bench.down()
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from error
-    finally:
-        if not options.keep:
-            bench.down()
     result = {
         "hosts": options.hosts,
         "rounds": options.rounds,
