@@ -301,7 +301,9 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
         "gateway": json.loads(directory.read("gateway.json") or '{"images": {}}'),
         "images": images,
         # The closure of the packages depends on what the host image already has.
-        "package_repository": fingerprint(images["host"]["name"], *settings["packages"], CHECKOUT / "fleet" / "packages"),
+        "package_repository": fingerprint(
+            images["host"]["name"], *settings["packages"], CHECKOUT / "fleet" / "packages"
+        ),
     }
 
 

@@ -24,7 +24,7 @@ def answers(address: str, port: int, speaks_first: bool) -> bool:
         return False
 
 
-def wait(name: str, address: str, port: int, speaks_first: bool, deadline: float) -> str | None:
+def wait(deadline: float, name: str, address: str, port: int, speaks_first: bool) -> str | None:
     """None once it answers, else what an operator should look at."""
     while not answers(address, port, speaks_first):
         if time.monotonic() > deadline:
@@ -36,6 +36,7 @@ def wait(name: str, address: str, port: int, speaks_first: bool, deadline: float
 def main() -> None:
     plan = json.load(sys.stdin)
     deadline = time.monotonic() + TIMEOUT
+    targets: list[tuple[str, str, int, bool]]
     targets = [(f"{plan['name']}-{name}", host["ipv4"], 22, True) for name, host in plan["hosts"].items()]
     targets += [
         (f"{plan['name']}-{name}", service["ipv4"], service["listens"], False)
@@ -43,7 +44,9 @@ def main() -> None:
         if service.get("listens")
     ]
     with ThreadPoolExecutor(len(targets)) as pool:
-        problems = [problem for problem in pool.map(lambda target: wait(*target, deadline), targets) if problem]
+        problems = [
+            problem for problem in pool.map(lambda target: wait(deadline, *target), targets) if problem
+        ]
     if problems:
         raise SystemExit("\n".join(problems))
 

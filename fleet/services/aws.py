@@ -197,7 +197,7 @@ def make_instances(session: boto3.Session, account: dict[str, Any]) -> None:
         autoscaling.attach_instances(AutoScalingGroupName=account["group"], InstanceIds=identifiers[start : start + 20])
 
 
-class Handler(MotoRequestHandler):
+class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
     timeout = 60
 
     def log_request(self, *args: Any) -> None:

@@ -71,7 +71,7 @@ class Host:
 
     @property
     def zone(self) -> str:
-        return self.settings["region"] + "abc"[self.definition["launch_index"] % 3]
+        return f"{self.settings['region']}{'abc'[self.definition['launch_index'] % 3]}"
 
     def credentials(self) -> dict[str, str]:
         now = datetime.now(timezone.utc)
