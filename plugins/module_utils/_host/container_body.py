@@ -19,9 +19,10 @@ SPEC_LABEL = "evenkeel.spec"
 
 SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 DURATIONS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-# How to get there, not what it is: a change of these replaces nothing.
-PULLING = ("pull", "pull_timeout", "pull_environment")
-NOT_PART = ("gate", *PULLING, "memory", "restart_policy")
+# How to get there, not what it is.
+ON_THE_WAY = ("gate", "pull", "pull_timeout", "pull_environment")
+# What is compared with the container itself; an image by its id, so that another name of the same one replaces nothing.
+COMPARED = ("image", "memory", "restart_policy")
 
 
 def size(text: Any) -> int:
@@ -79,7 +80,11 @@ def restart_policy(spec: Spec) -> dict[str, Any]:
 
 def fingerprint(spec: Spec) -> str:
     """Differs exactly when the container must be replaced. Options left out don't count."""
-    kept = {key: value for key, value in spec.items() if key not in NOT_PART and value not in (None, [], {}, False, "")}
+    kept = {
+        key: value
+        for key, value in spec.items()
+        if key not in (*ON_THE_WAY, *COMPARED) and value not in (None, [], {}, False, "")
+    }
     kept["env"] = environment(spec)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -87,9 +92,7 @@ def fingerprint(spec: Spec) -> str:
 def shown(spec: Spec) -> str:
     """The declaration for a diff, without secrets."""
     kept = {
-        key: value
-        for key, value in spec.items()
-        if key not in ("gate", *PULLING) and value not in (None, [], {}, False, "")
+        key: value for key, value in spec.items() if key not in ON_THE_WAY and value not in (None, [], {}, False, "")
     }
     if kept.get("env"):
         kept["env"] = shown_environment(environment(spec))

@@ -159,19 +159,17 @@ def ensure_token(host: Host, spec: Spec) -> None:
     config = parse_json(path, read(path) or b"{}")
     expiries = parse_json(TOKENS, read(TOKENS) or b"{}")
     left = float(expiries.get(registry) or 0) - time.time()
-    if registry in (config.get("auths") or {}) and left > RENEW_BEFORE:
+    # Where a helper is set for a registry, the client passes over a stored login.
+    helped = registry in (config.get("credHelpers") or {})
+    stored = registry in (config.get("auths") or {}) and not helped
+    if stored and left > RENEW_BEFORE:
         _ensure_private(host, path)
         return
-    reason = (
-        "no login\n"
-        if registry not in (config.get("auths") or {})
-        else f"login valid for {max(left, 0) / 3600:.0f} h\n"
-    )
+    reason = f"login valid for {max(left, 0) / 3600:.0f} h\n" if stored else "no login\n"
     with host.change(f"login {registry}", "log in", reason, f"login valid for {TOKEN_LIFE / 3600:.0f} h\n") as apply:
         if apply:
             started = time.time()
-            if registry in (config.get("credHelpers") or {}):
-                # A helper that is left for this registry would be asked to store the token, which it can't.
+            if helped:
                 _save_private(path, merged(config, {"credHelpers": {registry: None}}))
             _log_in(host, spec)
             docker_config().chmod(0o600)
@@ -236,7 +234,7 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
         # The client hides why the helper gave no credentials; the helper's own log says it.
         with log.open(encoding="utf-8", errors="replace") as stream:
             stream.seek(read_before)
-            said = stream.read()
+            said = "".join(line for line in stream if "level=error" in line)
         if any(pattern.search(said) for pattern, _advice in AWS_PROBLEMS):
             raise HostError(explain_aws(what, said))
     raise HostError(explain_pull(what, result))
