@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pushes the gateway's images to the fleet's registry: push.py STATE_DIRECTORY, with what to push as JSON on stdin.
 
-Prints a line for each image pushed, nothing when the registry has them all, and writes their digests to gateway.json.
+Writes their digests to gateway.json, and prints a line when that changed. What the registry then holds is kept for the
+next fleet, whose registry starts with it: a push is mostly compressing, and need not be done twice.
 The login is kept in the state directory: docker's own place for it is the operator's ~/.docker.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import ssl
 import subprocess
 import sys
@@ -56,23 +58,38 @@ def push(state: Path, wanted: dict[str, Any]) -> None:
     (config / "config.json").touch(mode=0o600)
     (config / "config.json").write_text(json.dumps({"auths": {published: {"auth": login}}}))
 
-    record = state / "gateway.json"
-    known = json.loads(record.read_text()) if record.is_file() else {"images": {}, "made_of": {}}
+    kept = Path(wanted["kept"])
+    digests = json.loads((kept / "digests.json").read_text()) if (kept / "digests.json").is_file() else {}
+    pushed = False
     for tag, image in wanted["images"].items():
-        digest = known["images"].get(tag, "").rpartition("@")[2]
-        same = digest and known["made_of"].get(tag) == image
-        if same and has(published, repository, digest, login, state / "ca" / "ca.crt"):
+        if image in digests and has(published, repository, digests[image], login, state / "ca" / "ca.crt"):
             continue
         target = f"{published}/{repository}:{tag}"
         docker("tag", image, target)
         docker("--config", str(config), "push", "--quiet", target)
-        digests = json.loads(docker("image", "inspect", "--format", "{{json .RepoDigests}}", target))
-        digest = next(name for name in digests if name.startswith(f"{published}/")).rpartition("@")[2]
+        names = json.loads(docker("image", "inspect", "--format", "{{json .RepoDigests}}", target))
+        digests[image] = next(name for name in names if name.startswith(f"{published}/")).rpartition("@")[2]
         docker("rmi", "--no-prune", target)
-        known["images"][tag] = f"{wanted['registry']}/{repository}@{digest}"
-        known["made_of"][tag] = image
-        record.write_text(json.dumps(known, indent=2) + "\n")
-        print(f"pushed {tag} as {digest}")
+        pushed = True
+    if pushed:
+        keep(kept, wanted["container"], {image: digests[image] for image in wanted["images"].values()})
+
+    record = state / "gateway.json"
+    images = {tag: f"{wanted['registry']}/{repository}@{digests[image]}" for tag, image in wanted["images"].items()}
+    if not record.is_file() or json.loads(record.read_text())["images"] != images:
+        record.write_text(json.dumps({"images": images}, indent=2) + "\n")
+        print(f"the registry has {', '.join(images.values())}")
+
+
+def keep(kept: Path, container: str, digests: dict[str, str]) -> None:
+    """Copies what the registry holds; the folder is exchanged whole, as another fleet may read it now."""
+    draft = kept.with_name(f"{kept.name}.{container}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    docker("cp", f"{container}:/var/lib/docker-registry/.", str(draft / "data"))
+    (draft / "digests.json").write_text(json.dumps(digests))
+    shutil.rmtree(kept, ignore_errors=True)
+    draft.rename(kept)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ def main() -> None:
         if service.get("listens")
     ]
     with ThreadPoolExecutor(len(targets)) as pool:
-        problems = [
-            problem for problem in pool.map(lambda target: wait(deadline, *target), targets) if problem
-        ]
+        problems = [problem for problem in pool.map(lambda target: wait(deadline, *target), targets) if problem]
     if problems:
         raise SystemExit("\n".join(problems))
 
