@@ -47,7 +47,7 @@ unit: venv ## Run the unit tests (no network, no docker)
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL and a real HAProxy
-	@tools/setup packages haproxy postgresql
+	@tools/setup packages haproxy pgbouncer postgresql
 	@pytest -q gateway/tests
 
 .PHONY: sanity
