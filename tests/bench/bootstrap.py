@@ -262,7 +262,7 @@ def compare(tool: str, steps: Steps, states: dict[str, State], reference: dict[s
 
 def table(samples: dict[str, dict[str, list[Sample]]], hosts: int) -> str:
     lines = [
-        f"{hosts} hosts, {os.cpu_count()} processors; medians in s (processor time of controller + rest of the machine)",
+        f"{hosts} hosts, {os.cpu_count()} processors; medians in s (processor time of controller + the rest)",
         f"{'':10}{'first run':>22}{'no-change run':>22}",
     ]
     for tool, kinds in samples.items():
