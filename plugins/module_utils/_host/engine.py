@@ -102,7 +102,6 @@ class Engine:
         if differs:
             before, after = _text(self.config.before), _text(self.config.after)
             with self.host.change(str(CONFIG), "update" if before else "create", before, after) as apply:
-                self.host.changed_paths.add(str(CONFIG))
                 if apply:
                     replace(CONFIG, self.config.after, ATTRIBUTES, check=lambda path: validate(self.host, path))
                 self._bring_up(verb, running, put_back=True)

