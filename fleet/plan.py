@@ -370,12 +370,21 @@ def plan_changes(fleet: str, plan: dict[str, Any]) -> dict[str, Any]:
     lines = docker("ps", "--all", "--filter", f"label=evenkeel.fleet={fleet}", "--format", columns)
     present = {name: rest for name, *rest in (line.split("\t") for line in lines)}
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
-    wanted = plan["containers"]
+    volumes = docker("volume", "ls", "--quiet", "--filter", f"label=evenkeel.fleet={fleet}")
+    wanted = {item["name"]: item for item in plan["containers"]}
+    # A host that is made anew is bare: what its engine kept goes with the old one.
+    hosts = [wanted[f"{fleet}-{name}"] for name in plan["hosts"]]
+    stale = {
+        item["name"]
+        for item in hosts
+        if present.get(item["name"], ["", ""])[1] != item["fingerprint"]
+        and (item["name"] in present or f"{item['name']}-docker" in volumes)
+    }
     return {
         "images": [key for key, image in plan["images"].items() if image["name"] not in images],
         "network": not docker("network", "ls", "--quiet", "--filter", f"name=^{fleet}$"),
-        "run": [item for item in wanted if present.get(item["name"]) != ["running", item["fingerprint"]]],
-        "remove": sorted(present.keys() - {item["name"] for item in wanted}),
+        "run": [item for name, item in wanted.items() if present.get(name) != ["running", item["fingerprint"]]],
+        "remove": sorted((present.keys() - wanted.keys()) | stale),
     }
 
 

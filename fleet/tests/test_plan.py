@@ -142,3 +142,30 @@ def test_private_files_are_private(tmp_path: Path) -> None:
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "state/ssh/id_ed25519").stat().st_mode & 0o777 == 0o600
     assert "hosts" in json.loads((tmp_path / "state/state.json").read_text())
+
+
+def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings(tmp_path, 3)
+    planned = plan.make_plan(given, plan.Directory(tmp_path))
+    places = [("db", given["services"]["db"], planned["services"]["db"])]
+    places += [(name, given["host"], place) for name, place in planned["hosts"].items()]
+    planned["containers"] = [plan.container(*place, given, planned) for place in places]
+    prints = {item["name"]: item["fingerprint"] for item in planned["containers"]}
+    answers = {
+        "ps": [
+            f"ek-test-host-1\trunning\t{prints['ek-test-host-1']}",
+            f"ek-test-host-2\texited\t{prints['ek-test-host-2']}",
+            "ek-test-db\trunning\tolder",
+            "ek-test-host-9\trunning\tolder",
+        ],
+        "image": [planned["images"]["base"]["name"]],
+        "volume": ["ek-test-host-1-docker", "ek-test-host-2-docker", "ek-test-host-3-docker"],
+        "network": ["0123456789ab"],
+    }
+    monkeypatch.setattr(plan, "docker", lambda command, *_: answers[command])
+    missing = plan.plan_changes("ek-test", planned)
+    assert missing["images"] == ["host"]
+    assert not missing["network"]
+    # A stopped host is started as it is; one whose container is gone starts with an empty volume.
+    assert [item["name"] for item in missing["run"]] == ["ek-test-db", "ek-test-host-2", "ek-test-host-3"]
+    assert missing["remove"] == ["ek-test-host-3", "ek-test-host-9"]
