@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from .containers import ensure_container
 from .docker import UNIT as DOCKER_UNIT
 from .docker import Docker
 from .engine import ensure_engine
-from .files import ensure_directory, ensure_file
+from .files import ensure_directory, ensure_file, explained
 from .host import Host, HostError, Spec
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
@@ -28,7 +29,6 @@ from .units import Units, ensure_unit
 
 LOCK = Path("/run/evenkeel.lock")
 LOCK_WAIT = 120
-NAMING = ("path", "name", "registry")
 
 
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
@@ -77,15 +77,15 @@ class Converger:
             wanted = declaration.get(key)
             items = wanted if isinstance(wanted, list) else [] if wanted is None else [wanted]
             for item in items:
-                label = next((str(item[name]) for name in NAMING if item.get(name)), "")
-                with self._named(declaration["name"], f"{key} {label}".strip()):
+                with self._named(declaration["name"], f"{key} {label(item)}".strip()):
                     step(item)
 
     @contextmanager
     def _named(self, declaration: str, resource: str) -> Iterator[None]:
         with self.host.phase(resource.split(" ")[0]):
             try:
-                yield
+                with explained(Path("/")):
+                    yield
             except HostError as error:
                 error.declaration = error.declaration or self.host.declaration or declaration
                 error.resource = error.resource or resource
@@ -120,6 +120,13 @@ class Converger:
         if any(declaration.get("imds") for declaration in self.declarations):
             names.append(IMDS_UNIT)
         return names
+
+
+def label(item: Spec) -> str:
+    """What an error calls an entry of a declaration."""
+    return next((str(item[name]) for name in ("path", "name", "registry") if item.get(name)), "") or shlex.join(
+        map(str, item.get("argv") or [])
+    )
 
 
 @contextmanager

@@ -89,11 +89,12 @@ def _lstat(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an operating system's error about a path into words with a way out."""
+    """Turn an operating system's error into words with a way out; it may name a path of its own."""
     try:
         yield
     except OSError as error:
-        raise HostError(explain(path, error)) from error
+        own = error.filename if isinstance(error.filename, str) else ""
+        raise HostError(explain(Path(own) if own.startswith("/") else path, error)) from error
 
 
 def explain(path: Path, error: OSError) -> str:

@@ -156,11 +156,12 @@ def _quoted(interface: str) -> str:
 
 def ensure_rules(host: Host, rules: str) -> None:
     before = read(RULES)
+    present = loaded(host) if host.has_command("nft") else ""
     if before != rules.encode():
         write(host, RULES, before, rules.encode(), FILE, validate=["nft", "-c", "-f", "%s"])
-    elif host.has_command("nft") and loaded(host) == _remembered(rules):
+    elif present == _remembered(rules):
         return
-    with host.change("nftables table evenkeel_imds", "load", after=rules) as apply:
+    with host.change("nftables table evenkeel_imds", "load", present, _remembered(rules) or rules) as apply:
         if not apply:
             return
         result = host.run(["nft", "-f", str(RULES)])

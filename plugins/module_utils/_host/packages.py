@@ -25,15 +25,18 @@ RETRY_DELAYS = (2, 5, 10, 20)
 LOCK_WAIT = 180
 INSTALL_TIMEOUT = 900
 
-LOCKED = re.compile(r"could not get lock|unable to lock|is another process using it|waiting for process with pid", re.I)
-UNKNOWN = re.compile(r"unable to locate package (\S+)|package '?(\S+?)'? has no installation candidate", re.I)
-NO_MATCH = re.compile(r"(?:no match for argument|unable to find a match): (.+)", re.I)
-FLAKY = re.compile(
+LOCKED = r"could not get lock|unable to lock|is another process using it|waiting for process with pid"
+UNKNOWN = r"unable to locate package (\S+)|package '?(\S+?)'? has no installation candidate"
+NO_MATCH = r"(?:no match for argument|unable to find a match): (.+)"
+FLAKY = (
     r"failed to (?:fetch|download)|temporary failure|hash sum mismatch|connection (?:failed|timed out|refused|reset)"
     r"|could not (?:connect|resolve)|undetermined error|\b50[0234]\b|\b404\b|clearsigned file isn't valid|curl error"
-    r"|all mirrors were tried",
-    re.I,
+    r"|all mirrors were tried"
 )
+
+
+def says(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.I) is not None
 
 
 def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
@@ -120,7 +123,7 @@ class Apt:
         if updated:
             self.update()
         result = self._install(names)
-        if not result.ok and not updated and (UNKNOWN.search(result.stderr) or FLAKY.search(result.stderr)):
+        if not result.ok and not updated and (says(UNKNOWN, result.stderr) or says(FLAKY, result.stderr)):
             self.update()
             result = self._install(names)
         if not result.ok:
@@ -188,12 +191,12 @@ def retried(host: Host, argv: Sequence[str], timeout: float, environment: dict[s
     delays = iter(RETRY_DELAYS)
     while True:
         result = host.run(argv, timeout=timeout, environment=environment)
-        if result.ok or is_disk_full(result.stderr) or UNKNOWN.search(result.stderr):
+        if result.ok or is_disk_full(result.stderr) or says(UNKNOWN, result.stderr):
             return result
-        if LOCKED.search(result.stderr):
+        if says(LOCKED, result.stderr):
             pause = 3 if time.monotonic() < deadline else 0
         else:
-            pause = next(delays, 0) if FLAKY.search(result.stderr) else 0
+            pause = next(delays, 0) if says(FLAKY, result.stderr) else 0
         if not pause:
             return result
         time.sleep(pause)
@@ -223,17 +226,19 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
     said = result.stderr + result.stdout
     shown = [name.rsplit("/", 1)[-1] for name in names]
     text = f"{what} {' '.join(shown)} failed with exit code {result.code}. "
-    unknown = [next(filter(None, match)) for match in UNKNOWN.findall(said)] + NO_MATCH.findall(said)
+    unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, said, re.I)] + re.findall(
+        NO_MATCH, said, re.I
+    )
     if is_disk_full(said):
         places = {free_space(place) for place in ("/", "/var", "/usr", "/boot", "/tmp")}  # noqa: S108
         text += f"The disk is full: {'; '.join(sorted(places))}. Free some space and run this again."
-    elif LOCKED.search(said):
+    elif says(LOCKED, said):
         text += (
             f"Another package manager held the lock for more than {LOCK_WAIT} s: see what it does, then run this again."
         )
     elif unknown:
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
-    elif FLAKY.search(said):
+    elif says(FLAKY, said):
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
     elif "dpkg was interrupted" in said:
         text += "An earlier installation was interrupted: run dpkg --configure -a on the host."

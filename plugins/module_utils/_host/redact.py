@@ -10,18 +10,18 @@ import re
 HIDDEN = "(hidden)"
 NAME = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*"
 PATTERNS = (
-    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+(@)"), rf"\1{HIDDEN}\2"),
-    (re.compile(r"\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", re.I), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}"), HIDDEN),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
+    (r"(\w+://[^\s:/@]*:)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
+    (r"(?i)\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", HIDDEN),
+    (r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}", HIDDEN),
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", HIDDEN),
     # An ARN names a secret and is none; it has the word between its colons, too.
-    (re.compile(rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+"), rf"\1{HIDDEN}"),
+    (rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+", rf"\1{HIDDEN}"),
 )
 
 
 def redacted(text: str) -> str:
     for pattern, replacement in PATTERNS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return text
 
 

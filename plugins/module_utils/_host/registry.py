@@ -8,93 +8,19 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .files import Attributes, merged, parse_json, read, replace
-from .host import STATE_DIR, Host, HostError, Result, Spec, free_space, is_disk_full
+from .host import STATE_DIR, Host, HostError, Spec
+from .troubles import AWS_PROBLEMS, advice, explain_aws, explain_pull
 
 HELPER = "ecr-login"
 TOKENS = STATE_DIR / "logins.json"
 TOKEN_LIFE = 12 * 3600
 RENEW_BEFORE = 2 * 3600
-
-AWS_PROBLEMS = (
-    (
-        re.compile(r"ExpiredToken|security token included in the request is expired", re.I),
-        "The AWS credentials have expired: renew them, or let the instance profile supply them.",
-    ),
-    (
-        re.compile(r"AccessDenied|is not authorized to perform", re.I),
-        "AWS denies it: this host's role needs ecr:GetAuthorizationToken, and for the repository ecr:BatchGetImage, "
-        "ecr:GetDownloadUrlForLayer and ecr:BatchCheckLayerAvailability.",
-    ),
-    (
-        re.compile(
-            r"Signature expired|SignatureDoesNotMatch|RequestTimeTooSkewed|signature not yet current|InvalidSignature",
-            re.I,
-        ),
-        "AWS refuses the signature: the clock of this host is off (timedatectl), or the secret key is wrong.",
-    ),
-    (
-        re.compile(r"UnrecognizedClient|InvalidClientTokenId|AuthFailure", re.I),
-        "AWS doesn't know these credentials: check the access key, the account and the region.",
-    ),
-    (
-        re.compile(
-            r"unable to locate credentials|NoCredentialProviders|no EC2 IMDS role found|no valid providers"
-            r"|failed to (?:refresh cached|retrieve) credentials",
-            re.I,
-        ),
-        "This host has no AWS credentials: attach an instance profile, and check that root may reach 169.254.169.254.",
-    ),
-    (
-        re.compile(r"certificate|x509|SSLError", re.I),
-        "The endpoint's certificate isn't trusted here: check the CA bundle (AWS_CA_BUNDLE) and the clock.",
-    ),
-    (
-        re.compile(
-            r"could not connect|no such host|connection refused|i/o timeout|timed out|EndpointConnectionError|dial tcp",
-            re.I,
-        ),
-        "The AWS endpoint can't be reached: check the route, the NAT or VPC endpoint, DNS and the region.",
-    ),
-)
-
-PULL_PROBLEMS = (
-    (
-        re.compile(
-            r"manifest unknown|manifest for .* not found|name unknown|repository .* not found|\bnot found\b", re.I
-        ),
-        "There is no such image or tag in the registry: check the tag or digest, and that it was pushed.",
-    ),
-    (
-        re.compile(r"toomanyrequests|rate exceeded|rate limit", re.I),
-        "The registry limits the rate: wait a little, or roll fewer hosts at once.",
-    ),
-    (
-        re.compile(
-            r"no basic auth credentials|unauthorized|authentication required|denied|\b40[13]\b|authorization token",
-            re.I,
-        ),
-        "The registry refuses this host: log in first, and check the role's permissions and the repository's policy.",
-    ),
-    (
-        re.compile(r"certificate|x509", re.I),
-        "The registry's certificate isn't trusted by this host: install its CA, and check the clock.",
-    ),
-    (
-        re.compile(
-            r"no such host|connection refused|i/o timeout|timeout|timed out|connection reset|EOF|unreachable|dial tcp",
-            re.I,
-        ),
-        "The registry can't be reached: check the route, the NAT or VPC endpoint, and DNS.",
-    ),
-)
-DENIED = PULL_PROBLEMS[2][0]
 
 
 def home() -> Path:
@@ -197,24 +123,6 @@ def _log_in(host: Host, spec: Spec) -> None:
         raise HostError(explain_pull(f"The login at {registry} failed", result))
 
 
-def explain_aws(what: str, said: str) -> str:
-    advice = next((text for pattern, text in AWS_PROBLEMS if pattern.search(said)), "")
-    return f"{what}. {advice}\n{_last_lines(said)}".strip()
-
-
-def explain_pull(what: str, result: Result) -> str:
-    said = result.stderr or result.stdout
-    if is_disk_full(said):
-        advice = f"The disk is full: {free_space('/var/lib/docker')}. Remove unused images (docker image prune)."
-    else:
-        advice = next((text for pattern, text in PULL_PROBLEMS if pattern.search(said)), "")
-    return f"{what}. {advice}\n{_last_lines(said)}"
-
-
-def _last_lines(text: str, count: int = 4) -> str:
-    return "\n".join(text.strip().splitlines()[-count:])
-
-
 def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     """Pull a container's image through the client, which is what runs the credential helper."""
     reference = container["image"]
@@ -230,11 +138,16 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     what = f"The image {reference} can't be pulled"
     if result.code == 127:
         raise HostError(f"{what}: the docker command line isn't installed here.")
-    if DENIED.search(result.stderr) and log.exists():
-        # The client hides why the helper gave no credentials; the helper's own log says it.
-        with log.open(encoding="utf-8", errors="replace") as stream:
-            stream.seek(read_before)
-            said = "".join(line for line in stream if "level=error" in line)
-        if any(pattern.search(said) for pattern, _advice in AWS_PROBLEMS):
-            raise HostError(explain_aws(what, said))
+    # The client hides why the helper gave no credentials; the helper's own log says it.
+    said = errors_since(log, read_before)
+    if advice(AWS_PROBLEMS, said):
+        raise HostError(explain_aws(what, said))
     raise HostError(explain_pull(what, result))
+
+
+def errors_since(log: Path, position: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        stream.seek(position)
+        return "".join(line for line in stream if "level=error" in line)
