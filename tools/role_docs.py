@@ -17,7 +17,7 @@ MARK = "<!-- from meta/argument_specs.yml by `make docs` -->"
 def plain(text: str) -> str:
     """Ansible's markup (`C(x)`, `O(x)`, …) as Markdown."""
     text = re.sub(r"[CVIBE]\(([^)]*)\)", r"`\1`", text)
-    return re.sub(r"[OMP]\((?:[^)#]*[#:])?([^)]*)\)", r"`\1`", text)
+    return re.sub(r"[OMP]\((?:[^)#]*#[a-z]+:)?(?:main:)?([^)]*)\)", r"`\1`", text)
 
 
 def paragraphs(description: str | list[str]) -> list[str]:

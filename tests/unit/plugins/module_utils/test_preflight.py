@@ -118,7 +118,7 @@ def test_a_free_port_is_fine() -> None:
 
 
 def test_a_taken_port_names_port_and_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_preflight, "_publishing_container", lambda number: "other")
+    monkeypatch.setattr(_preflight, "_publishing_container", lambda _number: "other")
     with socket.create_server(("0.0.0.0", 0)) as server:
         taken = server.getsockname()[1]
         (problem,) = _preflight.port_problems(_preflight.Port(taken, "gateway"))
