@@ -30,7 +30,7 @@ demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3) and run sit
 
 .PHONY: down
 down: venv ## Remove the fleets of this checkout and stop the docker engine if it was started here
-	@if docker info >/dev/null 2>&1 || sg docker -c 'docker info' >/dev/null 2>&1; then $(PLAYBOOK) fleet/down.yml; fi
+	@for fleet in $$(ls .fleet 2>/dev/null); do $(PLAYBOOK) fleet/down.yml -e fleet_name=$$fleet; done
 	@fleet/engine stop
 
 .PHONY: test
