@@ -72,7 +72,7 @@ def memory(spec: Spec) -> int:
 
 
 def restart_policy(spec: Spec) -> dict[str, Any]:
-    name, _, count = str(spec.get("restart_policy") or "no").partition(":")
+    name, _separator, count = str(spec.get("restart_policy") or "no").partition(":")
     if name not in ("no", "always", "unless-stopped", "on-failure"):
         raise HostError(f"The restart policy {name!r} is none of no, always, unless-stopped and on-failure[:count].")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
@@ -166,5 +166,5 @@ def healthcheck(check: Spec) -> dict[str, Any]:
 
 
 def _tmpfs(entry: str) -> tuple[str, str]:
-    path, _, options = entry.partition(":")
+    path, _separator, options = entry.partition(":")
     return path, options

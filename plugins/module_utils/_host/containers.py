@@ -338,7 +338,7 @@ def digest(reference: str, image: Mapping[str, Any] | None) -> str | None:
         return reference.partition("@")[2]
     repository = reference.rpartition(":")[0] if ":" in reference.rpartition("/")[2] else reference
     for entry in (image or {}).get("RepoDigests") or []:
-        name, _, found = str(entry).partition("@")
+        name, _separator, found = str(entry).partition("@")
         if name == repository:
             return found
     return None

@@ -184,7 +184,7 @@ def _remembered(rules: str) -> str | None:
     memory = read(LISTING)
     if memory is None:
         return None
-    digest, _, listing = memory.decode().partition("\n")
+    digest, _separator, listing = memory.decode().partition("\n")
     return listing if digest == hashlib.sha256(rules.encode()).hexdigest() else None
 
 

@@ -58,7 +58,7 @@ def test_steps_follow_each_other(target: Host, root: Path, runner: Runner, docke
 @pytest.mark.usefixtures("docker_engine")
 def test_one_look_at_all_units(target: Host, runner: Runner) -> None:
     runner.answers.clear()
-    runner.answer("systemctl show", "\n\n".join(unit_block() for _ in range(3)))
+    runner.answer("systemctl show", "\n\n".join(unit_block() for _unit in range(3)))
     units: list[dict[str, Any]] = [
         {"name": "a", "units": [{"name": "a.service"}]},
         {"name": "b", "units": [{"name": "b.service"}]},

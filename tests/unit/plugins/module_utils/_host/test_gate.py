@@ -75,4 +75,4 @@ def test_about(answers: list[Response | OSError]) -> None:
         REFUSED,
     ]
     assert about("u", 1) == {"version": "1"}
-    assert all(set(about("u", 1)) == {"error"} for _ in range(4))
+    assert all(set(about("u", 1)) == {"error"} for _answer in range(4))

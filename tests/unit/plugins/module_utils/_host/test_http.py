@@ -25,7 +25,7 @@ class Answering:
         self.thread.start()
 
     def serve(self) -> None:
-        connection, _ = self.listener.accept()
+        connection, _address = self.listener.accept()
         with connection:
             self.asked = connection.recv(65536)
             if self.answer is None:
