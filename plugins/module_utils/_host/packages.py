@@ -24,7 +24,9 @@ POLICY_MARK = "# evenkeel: services start after their configuration"
 RETRY_DELAYS = (2, 5, 10, 20)
 LOCK_WAIT = 180
 INSTALL_TIMEOUT = 900
+QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 
+INTERRUPTED = "dpkg was interrupted"
 LOCKED = r"could not get lock|unable to lock|is another process using it|waiting for process with pid"
 UNKNOWN = r"unable to locate package (\S+)|package '?(\S+?)'? has no installation candidate"
 NO_MATCH = r"(?:no match for argument|unable to find a match): (.+)"
@@ -130,8 +132,18 @@ class Apt:
             raise HostError(explain_failure("apt-get install", names, result, "apt-get update && apt-get install"))
 
     def _install(self, names: Sequence[str]) -> Result:
+        arguments = ["install", "--no-install-recommends", *names]
         with services_held_back():
-            return self._apt(["install", "--no-install-recommends", *names], INSTALL_TIMEOUT)
+            result = self._apt(arguments, INSTALL_TIMEOUT)
+            if not result.ok and INTERRUPTED in result.stderr:
+                # The host or an earlier call died in the middle of a transaction: dpkg ends it first.
+                self.host.run(
+                    ["dpkg", "--force-confold", "--force-confdef", "--configure", "-a"],
+                    timeout=INSTALL_TIMEOUT,
+                    environment=QUIET,
+                )
+                result = self._apt(arguments, INSTALL_TIMEOUT)
+            return result
 
     def update(self) -> None:
         result = self._apt(["update", "-o", "APT::Update::Error-Mode=any"], 300)
@@ -156,7 +168,7 @@ class Apt:
             "Dpkg::Options::=--force-confdef",
             *arguments,
         ]
-        return retried(self.host, argv, timeout, {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"})
+        return retried(self.host, argv, timeout, QUIET)
 
     def lists_are_old(self) -> bool:
         if not any(APT_LISTS.glob("*_Packages*")):
@@ -240,8 +252,8 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
     elif says(FLAKY, said):
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
-    elif "dpkg was interrupted" in said:
-        text += "An earlier installation was interrupted: run dpkg --configure -a on the host."
+    elif INTERRUPTED in said:
+        text += "An earlier installation was interrupted and can't be ended: see dpkg --configure -a on the host."
     else:
         text += f"Try '{by_hand}' on the host."
     return f"{text}\n{result.tail(12)}"

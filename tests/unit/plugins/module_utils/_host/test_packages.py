@@ -86,6 +86,19 @@ def test_lists_are_updated_when_a_source_is_newer(target: Host, runner: Runner, 
     assert " update" in runner.ran("apt-get")[0]
 
 
+def test_an_interrupted_installation_is_ended_first(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer(
+        "apt-get -y -q", code=100, stderr="E: dpkg was interrupted, you must manually run 'dpkg --configure -a'"
+    )
+    runner.answer("dpkg --force", "")
+    runner.answer("apt-get -y -q", "")
+    ensure_packages(target, [DOCKER])
+    ran = [line.split()[0] for line in runner.lines]
+    assert [word for word in ran if "dpkg" in word or word == "apt-get"] == ["dpkg-query", "apt-get", "dpkg", "apt-get"]
+    assert runner.ran("dpkg --force")[0].endswith("--configure -a")
+
+
 def test_a_flaky_mirror_is_tried_again(target: Host, runner: Runner) -> None:
     runner.answer("dpkg-query", "", code=1)
     runner.answer("apt-get", code=100, stderr="E: Failed to fetch http://mirror/x  503  Service Unavailable")
@@ -100,7 +113,7 @@ def test_a_flaky_mirror_is_tried_again(target: Host, runner: Runner) -> None:
         ("E: Unable to locate package docker.io", "No configured repository offers docker.io"),
         ("E: Failed to fetch http://m/x  Temporary failure resolving 'm'", "mirror can't be reached"),
         ("dpkg: error: No space left on device", r"The disk is full: .* MiB free"),
-        ("E: dpkg was interrupted, you must manually run", r"run dpkg --configure -a"),
+        ("E: dpkg was interrupted, you must manually run", r"see dpkg --configure -a"),
     ],
 )
 def test_what_apt_says_is_explained(target: Host, runner: Runner, stderr: str, words: str) -> None:
