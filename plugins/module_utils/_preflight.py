@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -120,8 +121,8 @@ def endpoint_problems(endpoints: Iterable[str], timeout: float) -> list[str]:
 
 
 def _endpoint_problem(endpoint: str, timeout: float) -> str:
-    name, _, port = endpoint.rpartition(":")
-    if not name or not port.isdigit():
+    name, colon, port = endpoint.rpartition(":")
+    if not colon or not name or not port.isdigit():
         return f"The endpoint {endpoint} is not of the form host:port. Correct preflight_endpoints."
     try:
         socket.create_connection((name.strip("[]"), int(port)), timeout=timeout).close()
@@ -172,12 +173,8 @@ def _publishing_container(number: int) -> str | None:
 
 def _listening_process(number: int) -> str:
     users = _output(["ss", "-Hltnp", f"sport = :{number}"])
-    _, found, rest = users.partition('users:(("')
-    if not found:
-        return "another process"
-    name, _, details = rest.partition('"')
-    pid = details.partition("pid=")[2].partition(",")[0]
-    return f"{name} (pid {pid})"
+    found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', users)
+    return f"{found.group(1)} (pid {found.group(2)})" if found else "another process"
 
 
 def _output(argv: list[str]) -> str:
