@@ -27,7 +27,9 @@ from .redact import redacted
 from .registry import pull
 
 SETTLE = 1.0
-UNGATED_HEALTH_TIMEOUT = 120.0
+UNGATED_PATIENCE = 120.0
+# The old one served before; the new one's gate needn't fit it.
+OLD_PATIENCE = 15.0
 
 
 def ensure_container(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec]) -> dict[str, Any]:
@@ -211,14 +213,19 @@ class Container:
 
     def _give_up(self, new: str, old: Mapping[str, Any] | None) -> str:
         try:
-            if not old:
-                self._remove({"Id": new})
-                return f"The failed container was removed; there was no earlier {self.name} to put back."
             self._remove({"Id": new})
+            if not old:
+                return f"The failed container was removed; there was no earlier {self.name} to put back."
             self._put_back(old)
         except HostError as error:
-            return f"AND THE OLD CONTAINER COULDN'T BE PUT BACK: {error.message} Start {self.replaced_name} by hand."
-        return f"The failed container was removed; the old one is back and running ({_image_of(old)})."
+            by_hand = f" Start it by hand: docker start {old['Id'][:12]}" if old else ""
+            return f"AND THE OLD CONTAINER COULDN'T BE PUT BACK: {error.message}{by_hand}"
+        image = _image_of(old)
+        try:
+            self._gate(old["Id"], successes=1, patience=OLD_PATIENCE)
+        except GateError as error:
+            return f"The failed container was removed; the old one ({image}) is back, but see: {error.message}"
+        return f"The failed container was removed; the old one is back and serves ({image})."
 
     def _put_back(self, old: Mapping[str, Any]) -> None:
         self._rename(old["Id"], self.name)
@@ -266,19 +273,20 @@ class Container:
 
     # Health
 
-    def _gate(self, container: str, *, successes: int) -> None:
+    def _gate(self, container: str, *, successes: int, patience: float | None = None) -> None:
         gate = self.spec.get("gate")
         restarts = (self.docker.container(container) or {}).get("RestartCount") or 0
         with self.host.phase("gate"):
             try:
                 if gate:
-                    wait(gate, lambda: self._hopeless(container, restarts), successes=successes)
+                    limited = {**gate, "timeout": patience} if patience else gate
+                    wait(limited, lambda: self._hopeless(container, restarts), successes=successes)
                 else:
-                    self._wait_without_gate(container, restarts)
+                    self._wait_without_gate(container, restarts, patience or UNGATED_PATIENCE)
             except GateError as error:
                 raise GateError(f"The container {self.name} isn't healthy. {error.message}") from error
 
-    def _wait_without_gate(self, container: str, restarts: int) -> None:
+    def _wait_without_gate(self, container: str, restarts: int, patience: float) -> None:
         """Its own health check decides where it has one; else it must at least stay up for a moment."""
         started = time.monotonic()
         while True:
@@ -290,8 +298,8 @@ class Container:
             waited = time.monotonic() - started
             if health == "healthy" or (health == "none" and (waited > SETTLE or _age(state) > SETTLE)):
                 return
-            if waited > UNGATED_HEALTH_TIMEOUT:
-                raise GateError(f"Its health check still says {health} after {UNGATED_HEALTH_TIMEOUT:g} s.")
+            if waited > patience:
+                raise GateError(f"Its health check still says {health} after {patience:g} s.")
             time.sleep(0.25)
 
     def _hopeless(self, container: str, restarts: int) -> str | None:

@@ -101,11 +101,18 @@ def test_a_failing_new_one_gives_way_to_the_old_one(target: Host, docker_engine:
     with pytest.raises(HostError, match="It ended with exit code 3") as caught:
         ensure(target, command=["fail"])
     assert "Its last lines:\nboom DB_PASSWORD=(hidden)" in caught.value.message
-    assert "the old one is back and running" in caught.value.message
+    assert "the old one is back and serves (registry/gateway@sha256:1)" in caught.value.message
     assert docker_engine.state() == {"gateway": "running"}
     assert docker_engine.container("gateway") is old
     assert policy(docker_engine, "gateway") == "unless-stopped"
     assert actions(target) == ["create"]
+
+
+def test_an_old_one_that_does_not_serve_again_is_said(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target, command=["old"])
+    docker_engine.behaviours["old"] = {"Running": False, "Status": "exited", "ExitCode": 9}
+    with pytest.raises(HostError, match=r"the old one .* is back, but see: .*It ended with exit code 9"):
+        ensure(target, command=["fail"])
 
 
 def test_a_failing_first_one_is_removed(target: Host, docker_engine: EngineDouble) -> None:
