@@ -27,6 +27,7 @@ from .redact import redacted
 from .registry import pull
 
 SETTLE = 1.0
+LINE = 400
 UNGATED_PATIENCE = 120.0
 # The old one served before; the new one's gate needn't fit it.
 OLD_PATIENCE = 15.0
@@ -320,8 +321,9 @@ class Container:
 
     def _last_words(self, container: str) -> str:
         response = self.docker.request("GET", f"/containers/{container}/logs", stdout=1, stderr=1, tail=20)
-        lines = redacted(demultiplexed(response.body)).strip() if response.status == 200 else ""
-        return f"\nIts last lines:\n{lines}" if lines else "\nIt wrote nothing."
+        text = redacted(demultiplexed(response.body)).strip() if response.status == 200 else ""
+        lines = [line if len(line) <= LINE else f"{line[:LINE]}…" for line in text.splitlines()]
+        return "\n".join(["\nIts last lines:", *lines]) if lines else "\nIt wrote nothing."
 
     def _report(self, image: Mapping[str, Any] | None, *, replaced: bool) -> dict[str, Any]:
         current = self.docker.container(self.name)

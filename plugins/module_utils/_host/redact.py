@@ -9,13 +9,14 @@ import re
 
 HIDDEN = "(hidden)"
 NAME = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*"
+# An ARN names a secret and is none; it has the word between its colons, too.
+HARMLESS = r"(?:\w+=)?arn:|\(hidden\)|(?:null|none|true|false)\b"
 PATTERNS = (
     (r"(\w+://[^\s:/@]*:)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
     (r"(?i)\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", HIDDEN),
     (r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}", HIDDEN),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", HIDDEN),
-    # An ARN names a secret and is none; it has the word between its colons, too.
-    (rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!arn:|\(hidden\))[^\s\",;}}]+", rf"\1{HIDDEN}"),
+    (rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!{HARMLESS})[^\s\",;}}]+", rf"\1{HIDDEN}"),
 )
 
 
