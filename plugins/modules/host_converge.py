@@ -574,6 +574,7 @@ resource:
   type: str
 """
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -739,6 +740,8 @@ DECLARATIONS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"declarations": DECLARATIONS}, supports_check_mode=True)
+    if os.geteuid() != 0:
+        module.fail_json(msg="This module needs the rights of root: set become to true.")
     host = Host(check_mode=module.check_mode)
     failure: dict[str, Any] = {}
     containers: dict[str, Any] = {}
