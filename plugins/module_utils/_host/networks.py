@@ -33,6 +33,10 @@ def ensure_network(host: Host, docker: Docker, spec: Spec) -> bool:
     if actual == wanted:
         return False
     attached = attached_containers(docker, current)
+    if attached and {**actual, "labels": wanted["labels"]} == wanted:
+        # Nothing that is attached works differently for it.
+        host.warn(f"the labels of the network {name} stay as they are while {', '.join(attached)} use it")
+        return False
     if attached:
         raise HostError(refusal(name, actual, wanted, attached))
     refuse_route_clash(name, wanted.get("subnet"), own_bridge=bridge_name(current))

@@ -63,7 +63,7 @@ def test_a_different_one_in_use_is_refused_with_names(target: Host, docker_engin
 
 @pytest.mark.parametrize(
     ("declared", "difference"),
-    [({"internal": True}, "internal"), ({"ipv6": True}, "ipv6"), ({"labels": {"a": "b"}}, "labels")],
+    [({"internal": True}, "internal"), ({"ipv6": True}, "ipv6"), ({"options": {"a": "b"}}, "options")],
 )
 def test_other_differences_count(
     target: Host, docker_engine: EngineDouble, declared: dict[str, object], difference: str
@@ -72,6 +72,13 @@ def test_other_differences_count(
     docker_engine.add("gateway")["network"] = docker_engine.networks["app-net"]["Id"]
     with pytest.raises(HostError, match=f"{difference} is"):
         ensure(target, **declared)
+
+
+def test_labels_alone_are_no_reason_to_stop(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.add("gateway")["network"] = docker_engine.networks["app-net"]["Id"]
+    assert not ensure(target, labels={"a": "b"})
+    assert "labels of the network app-net stay as they are while gateway" in target.warnings[0]
 
 
 def test_a_range_that_the_host_routes_elsewhere_is_refused(target: Host, docker_engine: EngineDouble) -> None:
