@@ -6,6 +6,7 @@ SHELL := /bin/bash
 HOSTS ?= 3
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
+FLEET := $(PLAYBOOK) -i localhost,
 export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/.collections
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -25,12 +26,13 @@ engine: venv
 
 .PHONY: demo
 demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3) and run site.yml on it
-	@$(PLAYBOOK) fleet/up.yml -e fleet_hosts=$(HOSTS)
+	@$(FLEET) fleet/up.yml -e fleet_hosts=$(HOSTS)
 	@$(PLAYBOOK) playbooks/site.yml
+	@$(BIN)/python tools/where_to_look.py
 
 .PHONY: down
 down: venv ## Remove the fleets of this checkout and stop the docker engine if it was started here
-	@for fleet in $$(ls .fleet 2>/dev/null); do $(PLAYBOOK) fleet/down.yml -e fleet_name=$$fleet; done
+	@for fleet in $$(ls .fleet 2>/dev/null); do $(FLEET) fleet/down.yml -e fleet_name=$$fleet; done
 	@fleet/engine stop
 
 .PHONY: test
