@@ -22,6 +22,7 @@ venv:
 
 .PHONY: engine
 engine: venv
+	@tools/setup packages openssh-client zstd
 	@fleet/engine start
 
 .PHONY: demo
