@@ -248,7 +248,7 @@ class Fleet:
         yield
         look = (
             "find /etc /opt /root /srv /usr /var -xdev -newer /run/untouched -type f"
-            " -not -path '/var/log/*' -not -path '/root/.ecr/*'"
+            " -not -path '/var/log/*' -not -path '/var/lib/containerd/*' -not -path '/root/.ecr/*'"
         )
         assert {host: self.on(host, look) for host in hosts} == dict.fromkeys(hosts, "")
         assert {host: self.containers(host) for host in hosts} == before

@@ -34,14 +34,19 @@ def test_an_image_tag_that_does_not_exist(serving: Fleet) -> None:
 
 
 def test_a_disk_that_is_full_when_the_image_comes(serving: Fleet) -> None:
-    serving.on("host-1", "mount -t tmpfs -o size=16k tmpfs /var/lib/docker/tmp")
+    image = f"{serving.variables['ecr_registry']}/system/large:1"
+    make = f"head -c 1000000 /dev/urandom > /run/large && tar -C /run -c large | docker import - {image}"
+    serving.on("host-2", f"{make} && docker push {image} && docker rmi {image} && rm /run/large")
+    serving.on("host-1", "mount -t tmpfs -o size=64k tmpfs /var/lib/docker/tmp")
     try:
         with serving.untouched("host-1"):
-            run = serving.site(*ALONE, gateway_image=serving.facts["gateway_images"]["v2"])
+            run = serving.site(*ALONE, gateway_image=image)
     finally:
         serving.on("host-1", "umount /var/lib/docker/tmp")
     assert run.code == 2, run.output
-    assert run.says("can't be pulled: the disk is full", "docker image prune", "no space left on device")
+    assert run.says(
+        "can't be pulled. The disk is full: /var/lib/docker", "docker image prune", "no space left on device"
+    )
     serving.assert_serving()
 
 
@@ -71,7 +76,10 @@ def test_a_database_that_the_gateway_cannot_use(serving: Fleet, change: dict[str
     secret = json.loads(secrets.get_secret_value(SecretId=serving.variables["gateway_db_secret_arn"])["SecretString"])
     wrong = secrets.create_secret(Name=f"wrong-{next(iter(change))}", SecretString=json.dumps({**secret, **change}))
     before = serving.gateway("host-1")["Id"]
-    run = serving.site(*ALONE, gateway_db_secret_arn=wrong["ARN"], gateway_health_timeout=12)
+    try:
+        run = serving.site(*ALONE, gateway_db_secret_arn=wrong["ARN"], gateway_health_timeout=12)
+    finally:
+        secrets.delete_secret(SecretId=wrong["ARN"], ForceDeleteWithoutRecovery=True)
     assert run.code == 2, run.output
     assert run.says("The container bk-gateway-api isn't healthy", "database", reason, "the old one is back")
     assert secret["password"] not in run.output
@@ -94,7 +102,7 @@ def test_another_subnet_under_a_running_gateway(serving: Fleet) -> None:
 
 def test_an_unreachable_host_is_named_and_the_others_finish(serving: Fleet) -> None:
     serving.on("host-1", "rm /root/.docker/config.json")
-    serving.service("stop", "host-3")
+    serving.service("kill", "host-3")
     try:
         run = serving.site()
     finally:
