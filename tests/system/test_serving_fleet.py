@@ -68,7 +68,9 @@ def test_an_unreachable_database_stops_a_run_and_no_gateway(serving: Fleet) -> N
     ("change", "reason"),
     [
         pytest.param({"password": "not the one"}, "password authentication failed", id="wrong password"),
-        pytest.param({"host": "users.fleet.internal"}, "users.fleet.internal", id="nothing listens there"),
+        pytest.param(
+            {"host": "users.fleet.internal"}, "port 5432 failed: Connection refused", id="nothing listens there"
+        ),
     ],
 )
 def test_a_database_that_the_gateway_cannot_use(serving: Fleet, change: dict[str, Any], reason: str) -> None:
