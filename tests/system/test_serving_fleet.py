@@ -83,7 +83,7 @@ def test_a_database_that_the_gateway_cannot_use(serving: Fleet, change: dict[str
     finally:
         secrets.delete_secret(SecretId=wrong["ARN"], ForceDeleteWithoutRecovery=True)
     assert run.code == 2, run.output
-    assert run.says("The container bk-gateway-api isn't healthy", "database", reason, "the old one is back")
+    assert run.says("The container bk-gateway-api isn't healthy", "database", reason, "the old one is back and serves")
     assert secret["password"] not in run.output
     assert serving.gateway("host-1")["Id"] == before
     serving.assert_serving()
