@@ -46,7 +46,8 @@ lint: venv ## Check style, types, documentation and shell scripts
 
 .PHONY: unit
 unit: venv ## Run the unit tests (no network, no docker)
-	@pytest -q tests/unit fleet/tests
+	@pytest -q tests/unit
+	@pytest -q fleet/tests
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL and a real HAProxy
