@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,24 @@ class Process:
 
     def kill(self) -> str:
         """The terminal and all that runs in it is gone, without a chance to tidy up; what it said until then."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         output, _nothing = self.process.communicate(timeout=30)
         return output
+
+
+def descendants(pid: int) -> list[int]:
+    """Ansible's workers have sessions of their own, so that a signal to the group of the first does not reach them."""
+    table = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True, timeout=10)
+    children: dict[int, list[int]] = {}
+    for line in table.stdout.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found[1:]
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
