@@ -37,7 +37,7 @@ down: venv ## Remove the fleets of this checkout and stop the docker engine if i
 	@fleet/engine stop
 
 .PHONY: test
-test: lint unit sanity gateway molecule system package ## Run everything that CI runs
+test: lint unit sanity package gateway molecule system ## Run everything that CI runs
 
 .PHONY: lint
 lint: venv ## Check style, types, documentation and shell scripts
