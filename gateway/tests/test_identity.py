@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evenkeel_gateway.config import Settings
 from evenkeel_gateway.identity import Identity, IdentityError, discover
+from evenkeel_gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

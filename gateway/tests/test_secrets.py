@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from evenkeel_gateway import logs, secrets
-from evenkeel_gateway.config import Settings
+from evenkeel_gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,14 +19,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Endpoint
 
 from evenkeel_gateway import metrics
-from evenkeel_gateway.runtime_api import RuntimeApiError
+from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from evenkeel_gateway.config import Route, Settings
+    from evenkeel_gateway.haproxy.runtime_api import Backend, RuntimeApi
     from evenkeel_gateway.health import State
-    from evenkeel_gateway.runtime_api import Backend, RuntimeApi
+    from evenkeel_gateway.settings import Route, Settings
 
 AGGREGATE_SECONDS = 3.0
 _MAX_ANSWER = 64 * 1024

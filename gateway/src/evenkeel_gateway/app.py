@@ -20,7 +20,7 @@ from evenkeel_gateway import identity, secrets
 from evenkeel_gateway.api import Api
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
 from evenkeel_gateway.election import DatabaseElection, Listener, MemoryElection
-from evenkeel_gateway.haproxy import Haproxy, HaproxyError
+from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.health import State
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.migrations import migrate
@@ -28,11 +28,11 @@ from evenkeel_gateway.migrations import migrate
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
 
-    from evenkeel_gateway.config import Settings
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.identity import Identity
     from evenkeel_gateway.logs import Redactor
     from evenkeel_gateway.secrets import Secrets
+    from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from evenkeel_gateway.config import Settings
+    from evenkeel_gateway.settings import Settings
 
 TIMEOUT = 2.0
 _STARTED = datetime.now(UTC)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from evenkeel_gateway.config import Settings
     from evenkeel_gateway.database import Connection, Database
     from evenkeel_gateway.identity import Identity
+    from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from evenkeel_gateway import __version__, logs
 from evenkeel_gateway.app import Gateway
-from evenkeel_gateway.config import Settings
-from evenkeel_gateway.haproxy import Haproxy, HaproxyError
+from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
+from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollect
 
 if TYPE_CHECKING:
     from evenkeel_gateway.election import Election
-    from evenkeel_gateway.runtime_api import Backend
+    from evenkeel_gateway.haproxy.runtime_api import Backend
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)

@@ -16,8 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 if TYPE_CHECKING:
-    from evenkeel_gateway.config import Settings
     from evenkeel_gateway.logs import Redactor
+    from evenkeel_gateway.settings import Settings
 
 _HINTS = {
     "AccessDeniedException": "the role needs secretsmanager:GetSecretValue on it (and kms:Decrypt on its key)",

@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evenkeel_gateway.config import Settings
+from evenkeel_gateway.settings import Settings
 from support.wait import free_port, until
 
 if TYPE_CHECKING:

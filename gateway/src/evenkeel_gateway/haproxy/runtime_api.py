@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evenkeel_gateway.config import Route
+    from evenkeel_gateway.settings import Route
 
 TIMEOUT = 2.0
 

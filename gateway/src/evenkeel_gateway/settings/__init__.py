@@ -1,0 +1,68 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that the environment decides, typed and validated in one place."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from evenkeel_gateway import __version__
+from evenkeel_gateway.settings.aws import AwsSettings
+from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.part import Part
+from evenkeel_gateway.settings.proxy import ProxySettings
+from evenkeel_gateway.settings.routes import Route
+
+__all__ = ["Route", "Settings"]
+
+
+class ProcessSettings(Part):
+    node_env: str = "local"
+    is_local: bool = False
+    port: int = Field(default=3000, ge=1, le=65535)
+    service_name: str = "bk-gateway-api"
+    gateway_version: str = __version__
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    shutdown_delay_seconds: float = Field(default=1.0, ge=0)
+    shutdown_grace_seconds: float = Field(default=25.0, gt=0)
+    runtime_dir: str | None = None
+
+    @property
+    def laptop(self) -> bool:
+        return self.is_local or self.node_env != "production"
+
+
+_PARTS: tuple[type[Part], ...] = (ProcessSettings, AwsSettings, FleetSettings, ProxySettings)
+
+
+class Settings(ProcessSettings, AwsSettings, FleetSettings, ProxySettings):
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        problems = self.problems()
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def problems(self) -> list[str]:
+        problems = [problem for part in _PARTS for problem in part.problems(self)]
+        if not self.laptop and not self.has_database:
+            problems.append(
+                "AWS_DB_SECRET_ARN: not set, and neither DATABASE_URL nor DB_HOST is. Without a database each instance "
+                "would lead on its own; set IS_LOCAL=true if this is a single instance on a laptop"
+            )
+        if not self.database_url and not self.aws_db_secret_arn and self.db_host and not self.db_username:
+            problems.append("DB_USERNAME: must be set where DB_HOST is")
+        return problems
+
+    @property
+    def has_database(self) -> bool:
+        return bool(self.aws_db_secret_arn or self.database_url or self.db_host)
+
+    @property
+    def wanted_secrets(self) -> tuple[str, ...]:
+        if self.required_secrets:
+            return self.required_secrets
+        return ("JWT_SECRET",) if self.aws_secret_arn or not self.laptop else ()

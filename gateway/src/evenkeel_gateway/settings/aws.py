@@ -1,0 +1,33 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS: secrets, and who this instance is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+from evenkeel_gateway.settings.part import Part, words
+
+
+class AwsSettings(Part):
+    aws_region: str | None = None
+    aws_secret_arn: str | None = None
+    aws_db_secret_arn: str | None = None
+    required_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)] = ()
+
+    aws_ec2_metadata_disabled: bool = False
+    aws_ec2_metadata_service_endpoint: str = "http://169.254.169.254"
+    instance_id: str | None = None
+    private_ip: str | None = None
+    public_ip: str | None = None
+    launched_at: datetime | None = None
+
+    def problems(self) -> list[str]:
+        if (self.aws_secret_arn or self.aws_db_secret_arn) and not self.aws_region:
+            return ["AWS_REGION: must be set where AWS_SECRET_ARN or AWS_DB_SECRET_ARN is"]
+        return []
