@@ -8,21 +8,22 @@ Every check returns sentences for the operator: what is wrong, then what to do. 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import re
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from ._host.files import parse_json
+from ._host.host import OS_RELEASE, HostError, os_families
+from ._host.ports import listeners
+
 ARCHITECTURES = ("x86_64", "aarch64")
-FAMILIES = ("debian", "ubuntu", "rhel", "fedora", "amzn")
 
 
 class Port(NamedTuple):
@@ -32,20 +33,13 @@ class Port(NamedTuple):
     container: str
 
 
-def os_release(text: str) -> dict[str, str]:
-    """The settings of an os-release(5) file."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
-
-
-def distribution_problems(release: Mapping[str, str]) -> list[str]:
-    names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    if any(name in FAMILIES for name in names):
-        return []
-    return [
-        f"The distribution {release.get('PRETTY_NAME', 'of this host')} is not supported. "
-        "Use Debian, Ubuntu, Amazon Linux 2023 or a RedHat-like one."
-    ]
+def distribution_problems(os_release: str) -> list[str]:
+    """Check the distribution by the text of os-release(5)."""
+    try:
+        os_families(os_release)
+    except HostError as error:
+        return [error.message]
+    return []
 
 
 def system_problems(machine: str, uid: int, init: str) -> list[str]:
@@ -86,17 +80,11 @@ def memory_problems(meminfo: str, wanted_mb: int) -> list[str]:
 def json_problems(path: Path) -> list[str]:
     """Check that a file, where it exists and is not empty, holds a JSON object."""
     try:
-        text = path.read_text(encoding="utf-8")
+        parse_json(path, path.read_bytes())
     except FileNotFoundError:
         return []
-    if not text.strip():
-        return []
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        return [f"{path} is not valid JSON: {error}. Mend it or move it away; its keys are kept when it is valid."]
-    if not isinstance(value, dict):
-        return [f"{path} holds no JSON object. Mend it or move it away."]
+    except HostError as error:
+        return [error.message]
     return []
 
 
@@ -145,7 +133,7 @@ def port_problems(port: Port) -> list[str]:
     holder = _publishing_container(port.number)
     if holder == port.container:
         return []
-    who = f"the container {holder}" if holder else _listening_process(port.number)
+    who = f"the container {holder}" if holder else ", ".join(listeners(port.number))
     return [
         f"Port {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
         "(gateway_host_port)."
@@ -167,21 +155,12 @@ def _is_bound(number: int) -> bool:
 
 
 def _publishing_container(number: int) -> str | None:
-    names = _output(["docker", "ps", "--filter", f"publish={number}", "--format", "{{.Names}}"]).split()
-    return names[0] if names else None
-
-
-def _listening_process(number: int) -> str:
-    users = _output(["ss", "-Hltnp", f"sport = :{number}"])
-    found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', users)
-    return f"{found.group(1)} (pid {found.group(2)})" if found else "another process"
-
-
-def _output(argv: list[str]) -> str:
+    argv = ["docker", "ps", "--filter", f"publish={number}", "--format", "{{.Names}}"]
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout
+        names = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout.split()
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
+    return names[0] if names else None
 
 
 def problems(
@@ -195,9 +174,8 @@ def problems(
 ) -> list[str]:
     """Everything that makes this host unfit, one sentence each."""
     now = time.time()
-    release = os_release(Path("/etc/os-release").read_text(encoding="utf-8"))
     init = Path("/proc/1/comm").read_text(encoding="utf-8").strip()
-    found = distribution_problems(release)
+    found = distribution_problems(OS_RELEASE.read_text(encoding="utf-8"))
     found += system_problems(platform.machine(), os.geteuid(), init)
     found += clock_problems(now, controller_time, tolerance=60)
     found += disk_problems(Path("/var/lib/docker"), min_disk_mb)
