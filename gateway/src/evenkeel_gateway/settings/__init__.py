@@ -10,8 +10,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from evenkeel_gateway import __version__
+from evenkeel_gateway.settings.auth import AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
+from evenkeel_gateway.settings.cache import CacheSettings
+from evenkeel_gateway.settings.circuit import CircuitSettings
+from evenkeel_gateway.settings.cors import CorsSettings
 from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.proxy import ProxySettings
 from evenkeel_gateway.settings.routes import Route
@@ -35,10 +40,30 @@ class ProcessSettings(Part):
         return self.is_local or self.node_env != "production"
 
 
-_PARTS: tuple[type[Part], ...] = (ProcessSettings, AwsSettings, FleetSettings, ProxySettings)
+_PARTS: tuple[type[Part], ...] = (
+    ProcessSettings,
+    AwsSettings,
+    FleetSettings,
+    ProxySettings,
+    AuthSettings,
+    LimitSettings,
+    CorsSettings,
+    CacheSettings,
+    CircuitSettings,
+)
 
 
-class Settings(ProcessSettings, AwsSettings, FleetSettings, ProxySettings):
+class Settings(
+    ProcessSettings,
+    AwsSettings,
+    FleetSettings,
+    ProxySettings,
+    AuthSettings,
+    LimitSettings,
+    CorsSettings,
+    CacheSettings,
+    CircuitSettings,
+):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         problems = self.problems()

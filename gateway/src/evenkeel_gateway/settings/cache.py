@@ -1,0 +1,12 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which answers are kept."""
+
+from __future__ import annotations
+
+from evenkeel_gateway.settings.part import Part
+
+
+class CacheSettings(Part):
+    pass
