@@ -24,6 +24,13 @@ HAPROXY_RESTARTS = Counter(
     "gateway_haproxy_restarts_total", "HAProxy ended by itself and was started again", registry=REGISTRY
 )
 HAPROXY_ERRORS = Counter("gateway_haproxy_errors_total", "HAProxy's runtime API did not answer", registry=REGISTRY)
+JWKS_READS = Counter(
+    "gateway_jwks_reads_total", "Reads of the JWK set by their outcome", ["outcome"], registry=REGISTRY
+)
+JWKS_READ_TIME = Gauge(
+    "gateway_jwks_read_timestamp_seconds", "When the JWK set was last read, as Unix time", registry=REGISTRY
+)
+TOKEN_KEYS = Gauge("gateway_token_keys", "Keys that tokens are checked with", registry=REGISTRY)
 _INFO = Gauge("gateway_info", "The version that runs", ["version"], registry=REGISTRY)
 _LEADS = Gauge("gateway_election_leader", "1 where this instance leads", registry=REGISTRY)
 _TERM = Gauge("gateway_election_term", "The highest term seen", registry=REGISTRY)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from evenkeel_gateway.logs import Redactor
     from evenkeel_gateway.settings import Settings
 
+# Read where they are set, whether or not they are required.
+SECRET_NAMES = ("JWT_SECRET", "JWT_SECRETS")
 _HINTS = {
     "AccessDeniedException": "the role needs secretsmanager:GetSecretValue on it (and kms:Decrypt on its key)",
     "ResourceNotFoundException": "no such secret in this region and account",
@@ -48,9 +50,10 @@ def load(settings: Settings, redactor: Redactor) -> Secrets:
     app_arn, database_arn = settings.aws_secret_arn, settings.aws_db_secret_arn
     manager = _Manager(settings.aws_region) if app_arn or database_arn else None
     if manager and app_arn:
-        values = {key: str(value) for key, value in manager.read("AWS_SECRET_ARN", app_arn).items()}
+        stored = manager.read("AWS_SECRET_ARN", app_arn)
+        values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in stored.items()}
     else:
-        values = {name: os.environ[name] for name in settings.wanted_secrets if os.environ.get(name)}
+        values = {name: os.environ[name] for name in (*settings.wanted_secrets, *SECRET_NAMES) if os.environ.get(name)}
     redactor.learn(*values.values())
     conninfo = environment_conninfo(settings)
     if manager and database_arn:

@@ -153,3 +153,39 @@ class SecretsManager(_Server):
         arn = f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}"
         self.secrets[arn] = value if isinstance(value, str) else json.dumps(value)
         return arn
+
+
+class _JwksHandler(_Handler):
+    def do_GET(self) -> None:
+        owner: JwksServer = self.server.owner  # type: ignore[attr-defined]
+        owner.reads += 1
+        time.sleep(owner.delay)
+        if owner.drip:
+            self.send_response(200)
+            self.end_headers()
+            while not owner.stopped:
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+            return
+        self.answer(owner.status, owner.body)
+
+
+class JwksServer(_Server):
+    handler = _JwksHandler
+
+    def __init__(self, *keys: dict[str, Any]) -> None:
+        super().__init__()
+        self.reads = 0
+        self.status = 200
+        self.delay = 0.0
+        self.drip = False
+        self.stopped = False
+        self.body: str | bytes = ""
+        self.publish(*keys)
+
+    def publish(self, *keys: dict[str, Any]) -> None:
+        self.body = json.dumps({"keys": keys})
+
+    def __exit__(self, *arguments: object) -> None:
+        self.stopped = True
+        super().__exit__(*arguments)

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from evenkeel_gateway import __version__
-from evenkeel_gateway.settings.auth import AuthSettings
+from evenkeel_gateway.settings.auth import Auth, AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
 from evenkeel_gateway.settings.cache import CacheSettings
 from evenkeel_gateway.settings.circuit import CircuitSettings
@@ -78,9 +78,21 @@ class Settings(
                 "AWS_DB_SECRET_ARN: not set, and neither DATABASE_URL nor DB_HOST is. Without a database each instance "
                 "would lead on its own; set IS_LOCAL=true if this is a single instance on a laptop"
             )
+        problems += [
+            f"ROUTES: {route.prefix}: has scopes, which only `auth: required` can ask for"
+            for route in self.routes
+            if route.scopes and self.auth_of(route) != "required"
+        ]
         if not self.database_url and not self.aws_db_secret_arn and self.db_host and not self.db_username:
             problems.append("DB_USERNAME: must be set where DB_HOST is")
         return problems
+
+    def auth_of(self, route: Route) -> Auth:
+        return route.auth or self.auth_default
+
+    @property
+    def uses_tokens(self) -> bool:
+        return any(self.auth_of(route) != "none" for route in self.routes)
 
     @property
     def has_database(self) -> bool:

@@ -5,8 +5,118 @@
 
 from __future__ import annotations
 
-from evenkeel_gateway.settings.part import Part
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from evenkeel_gateway.settings.part import Part, words
+from evenkeel_gateway.tokens.keys import ALGORITHMS, TokenKeyError, known_keys
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+Auth = Literal["required", "optional", "none"]
+
+_CLAIM = re.compile(r"https?://[A-Za-z0-9_:/.@~%-]+|[A-Za-z0-9_:/@-]+(\.[A-Za-z0-9_:/@-]+)*")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
+# What a token may contain of these without an escape.
+_TEXT = re.compile(r"[!#-\[\]-~]{1,512}")
+# Headers that decide what a request is, who sent it, or where it goes.
+_TAKEN = re.compile(
+    r"(?i)authorization|connection|content-.*|cookie|expect|forwarded|host|keep-alive|origin|proxy-.*|te|trailer"
+    r"|transfer-encoding|upgrade|via|x-forwarded-.*|x-real-ip|x-request-id"
+)
+
+
+def _words_or_none(value: object) -> object:
+    """An empty variable counts as not set; `none` is how to say that there are none."""
+    return () if value == "none" else words(value)
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value == "none":
+        return {}
+    pairs = [word.rpartition("=") for word in value.replace(",", " ").split()]
+    if not all(claim and header for claim, _, header in pairs):
+        raise ValueError("not a list like sub=X-User-Id, roles=X-User-Roles")
+    return {claim: header for claim, _, header in pairs}
 
 
 class AuthSettings(Part):
-    pass
+    auth_default: Auth = "none"
+    auth_issuers: Words = ()
+    auth_audiences: Words = ()
+    auth_algorithms: Words = ALGORITHMS
+    auth_leeway_seconds: int = Field(default=30, ge=0, le=600)
+    auth_required_claims: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words_or_none)] = ("exp",)
+    auth_user_claim: str = "sub"
+    auth_claim_headers: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
+        default_factory=lambda: {"sub": "X-User-Id"}
+    )
+    auth_scope_claims: Words = ("scope", "scp")
+    jwt_public_key: str | None = None
+    jwt_public_keys: str | None = None
+    jwks_url: str | None = None
+    jwks_file: str | None = None
+    jwks_refresh_seconds: float = Field(default=300.0, ge=1)
+    jwks_cooldown_seconds: float = Field(default=10.0, ge=0.1)
+    jwks_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+
+    def problems(self) -> list[str]:
+        problems = [
+            f"AUTH_ALGORITHMS: {name} is not one of {', '.join(ALGORITHMS)}"
+            for name in self.auth_algorithms
+            if name not in ALGORITHMS
+        ]
+        problems += [
+            f"{variable}: {text!r} has a character that can't be compared with a token's (visible ASCII without quote "
+            "or backslash, at most 512)"
+            for variable, texts in (("AUTH_ISSUERS", self.auth_issuers), ("AUTH_AUDIENCES", self.auth_audiences))
+            for text in texts
+            if not _TEXT.fullmatch(text)
+        ]
+        claims = {
+            "AUTH_USER_CLAIM": (self.auth_user_claim,),
+            "AUTH_REQUIRED_CLAIMS": self.auth_required_claims,
+            "AUTH_SCOPE_CLAIMS": self.auth_scope_claims,
+            "AUTH_CLAIM_HEADERS": tuple(self.auth_claim_headers),
+        }
+        problems += [
+            f"{variable}: {claim!r} is not the name of a claim like sub, realm_access.roles or https://example.com/roles"
+            for variable, names in claims.items()
+            for claim in names
+            if not _CLAIM.fullmatch(claim)
+        ]
+        return problems + self._header_problems() + self._source_problems()
+
+    def _header_problems(self) -> list[str]:
+        headers = [header.lower() for header in self.auth_claim_headers.values()]
+        problems = [
+            f"AUTH_CLAIM_HEADERS: {header!r} is not a header of your own like X-User-Id"
+            for header in self.auth_claim_headers.values()
+            if not _HEADER.fullmatch(header) or _TAKEN.fullmatch(header)
+        ]
+        if len(set(headers)) < len(headers):
+            problems.append("AUTH_CLAIM_HEADERS: names a header more than once")
+        return problems
+
+    def _source_problems(self) -> list[str]:
+        problems = []
+        try:
+            known_keys(self.public_keys)
+        except TokenKeyError as problem:
+            problems.append(str(problem))
+        if self.jwks_url:
+            url = urlsplit(self.jwks_url)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                problems.append("JWKS_URL: not a URL like https://issuer.example/.well-known/jwks.json")
+        return problems
+
+    @property
+    def public_keys(self) -> dict[str, str]:
+        """Those of the environment: they are no secrets."""
+        values = {"JWT_PUBLIC_KEY": self.jwt_public_key, "JWT_PUBLIC_KEYS": self.jwt_public_keys}
+        return {name: value for name, value in values.items() if value}

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, field_validator
 
+from evenkeel_gateway.settings.auth import Auth  # noqa: TC001  # pydantic reads the annotations
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"/|(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/-]*")
+_SCOPE = re.compile(r"[!#-\[\]-~]{1,128}")
 _SERVICE_URL = re.compile(r"([A-Z][A-Z0-9_]*)_SERVICE_URL")
 
 
@@ -27,6 +30,10 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     prefix: str
     upstream: str
     health: str = "/health"
+    auth: Auth | None = None
+    """Whether a token is asked for; without it AUTH_DEFAULT decides."""
+    scopes: tuple[str, ...] = ()
+    """What a token must be good for, all of them."""
 
     @field_validator("prefix")
     @classmethod
@@ -41,6 +48,14 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     def _check_health(cls, value: str) -> str:
         if not _PATH.fullmatch(value):
             raise ValueError(f"{value!r} is not a path like /health")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _check_scopes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for scope in value:
+            if not _SCOPE.fullmatch(scope):
+                raise ValueError(f"{scope!r} is not a scope like users:read (visible ASCII without quote or backslash)")
         return value
 
     @field_validator("upstream")

@@ -1,0 +1,196 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the template of the token checks is filled with: expressions and patterns, each a word of the configuration.
+
+HAProxy 2.6 reads no arrays out of a token (json_query gives nothing for them), so patterns do: they walk over whole
+members of the JSON object from its beginning, and so never take a nested or quoted text for a claim.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway.haproxy.words import argument, word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.tokens import Key, Keys
+
+_BEARER = r"^bearer +[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$"
+# Would be lost, or end a header, on the way to the backend: two users could become one.
+_UNFIT = r"^\s|\s$|[[:cntrl:]]"
+_STRING = r'"(?>[^"\\]++|\\.)*+"'
+# (?&v) is a value, (?&m) a member of an object with its comma.
+_GRAMMAR = (
+    rf"(?(DEFINE)(?<v>{_STRING}|[\[{{](?>[^\"\[\]{{}}]++|(?&v))*+[\]}}]|[^\s\[\]{{}},:\"]++)"
+    rf"(?<m>\s*+{_STRING}\s*+:\s*+(?&v)\s*+,))"
+)
+_FIRST_GROUP = "\\1"
+_ELEMENTS = r"\[\s*+(?:(?&v)\s*+,\s*+)*?"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One key with one of its algorithms: the expression that verifies, and when."""
+
+    expression: str
+    algorithm: str
+    kid: str | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    variable: str
+    query: str
+    array: str
+    """The expression that is the array's text where the claim is an array."""
+    header: str | None
+
+
+@dataclass(frozen=True)
+class Scoped:
+    routes: str
+    wanted: str
+    scopes: tuple[str, ...]
+    """The acls that must hold."""
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """`routes` is empty where no route looks at a token: then there are no rules at all."""
+
+    routes: str
+    required: str
+    token: str
+    unfit: str
+    stripped: str
+    ready: bool
+    algorithms: str
+    kids: str
+    checks: tuple[Check, ...]
+    leeway: int
+    issuers: str
+    issuer_pattern: str
+    audiences: str
+    audience_pattern: str
+    required_claims: tuple[tuple[str, str], ...]
+    claims: tuple[Claim, ...]
+    user: str
+    user_pattern: str
+    """Matches where there is a user, whether or not HAProxy can read the name."""
+    scope_patterns: dict[str, tuple[str, ...]]
+    scoped: tuple[Scoped, ...]
+
+
+def authentication(settings: Settings, keys: Keys, folder: Path) -> Authentication:
+    keys = keys.only(settings.auth_algorithms)
+    claims = _claims(settings)
+    scopes = list(dict.fromkeys(scope for route in settings.routes for scope in route.scopes))
+    names = {scope: f"jwt_scope{number}" for number, scope in enumerate(scopes)}
+    return Authentication(
+        routes=_words(route.name for route in settings.routes if settings.auth_of(route) != "none"),
+        required=_words(route.name for route in settings.routes if settings.auth_of(route) == "required"),
+        token=word(_BEARER),
+        unfit=word(_UNFIT),
+        stripped=word(_stripped(settings.auth_claim_headers.values())),
+        ready=bool(keys),
+        algorithms=_words(keys.algorithms),
+        kids=_words(keys.kids),
+        checks=tuple(_check(key, algorithm, folder) for key in keys.keys for algorithm in key.algorithms),
+        leeway=settings.auth_leeway_seconds,
+        issuers=_words(settings.auth_issuers),
+        issuer_pattern=word(_has("iss", settings.auth_issuers)),
+        audiences=_words(settings.auth_audiences),
+        audience_pattern=word(_has("aud", settings.auth_audiences)),
+        required_claims=tuple((_query(claim), word(_present(claim))) for claim in settings.auth_required_claims),
+        claims=tuple(claims.values()),
+        user=claims[settings.auth_user_claim].variable,
+        user_pattern=word(_present(settings.auth_user_claim)),
+        scope_patterns={
+            names[scope]: tuple(word(_has_scope(claim, scope)) for claim in settings.auth_scope_claims)
+            for scope in scopes
+        },
+        scoped=tuple(
+            Scoped(
+                word(route.name),
+                word(f"str({argument(' '.join(route.scopes))})"),
+                tuple(names[scope] for scope in route.scopes),
+            )
+            for route in settings.routes
+            if route.scopes
+        ),
+    )
+
+
+def _claims(settings: Settings) -> dict[str, Claim]:
+    wanted = dict.fromkeys((settings.auth_user_claim, *settings.auth_claim_headers))
+    return {
+        claim: Claim(f"txn.claim{number}", _query(claim), word(_array(claim)), settings.auth_claim_headers.get(claim))
+        for number, claim in enumerate(wanted)
+    }
+
+
+def _check(key: Key, algorithm: str, folder: Path) -> Check:
+    name = argument(key.material.decode("latin-1") if key.secret else f"{folder}/{key.file}")
+    expression = f"var(txn.token),jwt_verify({algorithm},{name})"
+    return Check(word(expression.encode("latin-1")), algorithm, None if key.kid is None else word(key.kid))
+
+
+def _stripped(headers: Iterable[str]) -> str:
+    """Match the headers in every spelling: many backends read X-User-Id and X_USER_ID as the same."""
+    names = ["[^a-z0-9]".join(header.split("-")) for header in headers]
+    return f"(?i)^({'|'.join(names)})$" if names else "^$"
+
+
+def _path(claim: str) -> list[str]:
+    return [claim] if claim.startswith(("http://", "https://")) else claim.split(".")
+
+
+def _query(claim: str) -> str:
+    """`int` is for numbers alone: without it HAProxy gives 12345678 as 1.23457e+07."""
+    names = ".".join(name.replace(".", "\\.") for name in _path(claim))
+    return word(f"var(txn.claims),json_query({argument('$.' + names)},int)")
+
+
+def _at(claim: str) -> str:
+    return r"(?s)^\s*+" + "".join(rf'\{{(?:(?&m))*?\s*+"{_literal(name)}"\s*+:\s*+' for name in _path(claim))
+
+
+def _literal(text: str) -> str:
+    """Some write a slash in JSON as \\/."""
+    return re.escape(text).replace("/", r"\\?/")
+
+
+def _any(texts: Iterable[str]) -> str:
+    return "(?:" + "|".join(map(_literal, texts)) + ")"
+
+
+def _present(claim: str) -> str:
+    return _at(claim) + "(?!null)" + _GRAMMAR
+
+
+def _has(claim: str, texts: Iterable[str]) -> str:
+    return f'{_at(claim)}(?:{_ELEMENTS})?"{_any(texts)}"{_GRAMMAR}'
+
+
+def _has_scope(claim: str, scope: str) -> str:
+    """Match it in a list of words (RFC 8693) or in an array."""
+    name = _literal(scope)
+    return rf'{_at(claim)}(?:{_ELEMENTS}"{name}"|"(?:[^"\\ ]++ ++)*?{name}[ "]){_GRAMMAR}'
+
+
+def _array(claim: str) -> str:
+    pattern = rf'{_at(claim)}(\[(?>[^"\[\]{{}}]++|(?&v))*+\]).*$' + _GRAMMAR
+    # Between the elements of an array a line may end, in a header it may not.
+    one_line = f"regsub({argument('[[:cntrl:]]+')},{argument('')},g)"
+    return f"var(txn.claims),regsub({argument(pattern)},{argument(_FIRST_GROUP)}),{one_line}"
+
+
+def _words(texts: Iterable[str]) -> str:
+    return " ".join(map(word, texts))

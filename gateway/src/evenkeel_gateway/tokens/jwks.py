@@ -1,0 +1,95 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A JWK set, from a URL or a file."""
+
+from __future__ import annotations
+
+import http
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import urllib3
+
+from evenkeel_gateway.tokens.keys import TokenKeyError, jwks_keys
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.tokens.keys import Keys
+
+_MAX_BYTES = 256 * 1024
+_CHUNK = 16 * 1024
+
+
+class Jwks:
+    """Where the set is; `read` blocks for JWKS_TIMEOUT_SECONDS at most, but for a resolver that hangs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.jwks_url
+        self._file = Path(settings.jwks_file) if settings.jwks_file else None
+        self._timeout = settings.jwks_timeout_seconds
+        self._pool = urllib3.PoolManager(num_pools=1, retries=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._url or self._file)
+
+    def stamp(self) -> object:
+        """Return something else when the file is another one."""
+        try:
+            found = self._file.stat() if self._file else None
+        except OSError:
+            return None
+        return found and (found.st_ino, found.st_mtime_ns, found.st_size)
+
+    def read(self) -> tuple[Keys, list[str]]:
+        """Return the keys, and why others can't be used; raises TokenKeyError."""
+        if self._file:
+            try:
+                return jwks_keys("JWKS_FILE", self._file.read_bytes(), secrets=True)
+            except OSError as error:
+                raise TokenKeyError(f"JWKS_FILE={self._file}: {error.strerror}") from None
+        return jwks_keys("JWKS_URL", self._fetch(), secrets=False)
+
+    def _fetch(self) -> bytes:
+        assert self._url is not None  # noqa: S101
+        until = time.monotonic() + self._timeout
+        try:
+            answer = self._pool.request(
+                "GET",
+                self._url,
+                headers={"Accept": "application/json", "Connection": "close"},
+                timeout=urllib3.Timeout(total=self._timeout),
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                if answer.status != http.HTTPStatus.OK:
+                    hint = "; give the address that it redirects to" if answer.get_redirect_location() else ""
+                    raise TokenKeyError(f"JWKS_URL: answers {answer.status}{hint}")
+                return _body(answer, until)
+            finally:
+                answer.close()
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # The text of the error would have the address in it, which may hold a password.
+            raise TokenKeyError(f"JWKS_URL: can't be read: {_reason(error)}") from None
+
+
+def _body(answer: urllib3.BaseHTTPResponse, until: float) -> bytes:
+    body = b""
+    while chunk := answer.read1(_CHUNK):
+        body += chunk
+        if len(body) > _MAX_BYTES:
+            raise TokenKeyError(f"JWKS_URL: answers with more than {_MAX_BYTES // 1024} KiB")
+        if time.monotonic() > until:
+            raise TokenKeyError("JWKS_URL: can't be read: too slow")
+    return body
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "no answer in time"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return type(error).__name__
