@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "HAPROXY_BINARY")
+_KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "HAPROXY_BINARY")
 
 
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
