@@ -24,7 +24,8 @@ from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from evenkeel_gateway.haproxy.runtime_api import Backend, RuntimeApi
+    from evenkeel_gateway.haproxy.process import Haproxy
+    from evenkeel_gateway.haproxy.runtime_api import Backend
     from evenkeel_gateway.health import State
     from evenkeel_gateway.settings import Route, Settings
 
@@ -33,10 +34,14 @@ _MAX_ANSWER = 64 * 1024
 
 
 class Api:
-    def __init__(self, settings: Settings, state: State, runtime_api: RuntimeApi) -> None:
-        self._settings = settings
+    def __init__(self, state: State, haproxy: Haproxy) -> None:
         self._state = state
-        self._runtime_api = runtime_api
+        self._haproxy = haproxy
+
+    @property
+    def _settings(self) -> Settings:
+        """Those that HAProxy serves by now."""
+        return self._haproxy.inputs.settings
 
     def application(self) -> Starlette:
         return Starlette(
@@ -96,15 +101,21 @@ class Api:
         return self._health_answer()
 
     async def detailed(self, _: Request) -> Response:
+        configuration = self._configuration()
         try:
-            backends = await self._runtime_api.backends(self._settings.routes)
+            backends = await self._haproxy.api.backends(self._settings.routes)
         except RuntimeApiError as error:
-            return self._health_answer(circuitBreakers={}, error=str(error))
+            return self._health_answer(circuitBreakers={}, configuration=configuration, error=str(error))
         circuits = {
             backend.prefix: {"state": backend.circuit, "status": backend.status, "lastCheck": backend.last_check}
             for backend in backends
         }
-        return self._health_answer(circuitBreakers=circuits)
+        return self._health_answer(circuitBreakers=circuits, configuration=configuration)
+
+    def _configuration(self) -> dict[str, str]:
+        """Tell whether what was last asked for is what serves."""
+        refused = self._state.configuration or self._haproxy.refused
+        return {"status": "refused", "error": refused} if refused else {"status": "current"}
 
     def _health_answer(self, **more: Any) -> Response:
         state = self._state
@@ -129,6 +140,8 @@ class Api:
         if state.election and state.election.kind == "memory":
             database = {"status": "none"}
         secrets = {"status": "up" if state.secrets and not state.secrets.missing else "down"}
+        if state.stale:
+            secrets = {"status": "stale", "error": state.stale}
         return {"database": database, "secrets": secrets}
 
     async def aggregate(self, _: Request) -> Response:
@@ -142,12 +155,17 @@ class Api:
     async def metrics(self, _: Request) -> Response:
         backends: list[Backend] = []
         try:
-            backends = await self._runtime_api.backends(self._settings.routes)
+            backends = await self._haproxy.api.backends(self._settings.routes)
         except RuntimeApiError:
             metrics.HAPROXY_ERRORS.inc()
         state = self._state
         text = metrics.render(
-            version=self._settings.gateway_version, ready=state.ready, election=state.election, backends=backends
+            version=self._settings.gateway_version,
+            ready=state.ready,
+            election=state.election,
+            backends=backends,
+            current=not (state.configuration or self._haproxy.refused),
+            processes=self._haproxy.processes,
         )
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -16,17 +18,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
-from evenkeel_gateway import identity, secrets
+from evenkeel_gateway import admin, identity, logs, secrets
 from evenkeel_gateway.api import Api
+from evenkeel_gateway.configuration import Configuration
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
 from evenkeel_gateway.election import DatabaseElection, Listener, MemoryElection
 from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.health import State
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.migrations import migrate
+from evenkeel_gateway.rotation import Rotation
+from evenkeel_gateway.supervisor import SUPERVISED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
+
+    from starlette.applications import Starlette
 
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.identity import Identity
@@ -53,37 +60,102 @@ class _ControlServer(uvicorn.Server):
 
 class Gateway:
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
-        self._settings = settings
         self._redactor = redactor
         self._state = State()
         self._stop = asyncio.Event()
+        self._start_settings = settings
+        self._haproxy: Haproxy
+        self._configuration: Configuration
+        self._rotation = Rotation(lambda: self._settings, self._state, redactor, self._secrets_changed)
+
+    @property
+    def _settings(self) -> Settings:
+        """Those that are in force."""
+        return self._haproxy.inputs.settings
 
     async def run(self) -> int:
         """Serve until a signal says stop; the result is the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        with _runtime_dir(self._settings.runtime_dir) as runtime:
-            haproxy = Haproxy(self._settings, runtime)
-            server = self._control_server(runtime, haproxy)
+        with _runtime_dir(self._start_settings.runtime_dir) as runtime:
+            haproxy = self._haproxy = Haproxy(self._start_settings, runtime, supervised=SUPERVISED in os.environ)
+            self._configuration = Configuration(haproxy, self._state, self._settings_changed)
             await haproxy.configure()
-            serving = asyncio.create_task(server.serve(), name="control api")
-            proxying = asyncio.create_task(haproxy.run(), name="haproxy")
-            leading = asyncio.create_task(self._lead(), name="election")
-            stopping = asyncio.create_task(self._stop.wait(), name="stop")
-            done, _ = await asyncio.wait({serving, proxying, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            code = 0 if stopping in done else _report(done)
-            await self._drain(haproxy, leading)
-            stopping.cancel()
-            server.should_exit = True
-            with contextlib.suppress(Exception):  # reported above
-                await asyncio.gather(serving, proxying)
+            self._listen_to_signals()
+            servers = [
+                _control_server(Api(self._state, haproxy).application(), runtime / "control.sock"),
+                _control_server(admin.application(self._commands()), runtime / admin.SOCKET),
+            ]
+            tasks = {
+                "control api": servers[0].serve(),
+                "admin api": servers[1].serve(),
+                "haproxy": haproxy.run(),
+                "configuration": self._configuration.run(),
+                "secrets": self._rotation.run(),
+                "election": self._lead(),
+                "stop": self._stop.wait(),
+            }
+            running = {name: asyncio.create_task(work, name=name) for name, work in tasks.items()}
+            done, _ = await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
+            code = 0 if running["stop"] in done else _report(done)
+            for name in ("configuration", "secrets", "stop"):
+                running[name].cancel()
+            await self._drain(running["election"])
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*running.values(), return_exceptions=True)  # reported above
         log.info("stopped", extra={"fields": {"exitCode": code}})
         return code
 
-    async def _drain(self, haproxy: Haproxy, leading: asyncio.Task[None]) -> None:
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+
+    def _reload_soon(self) -> None:
+        self._background = asyncio.create_task(self._reload(), name="SIGHUP")
+
+    def _commands(self) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:
+        return {
+            "drain": lambda: self._set_draining(draining=True),
+            "undrain": lambda: self._set_draining(draining=False),
+            "reload": self._reload,
+            "status": self._status,
+        }
+
+    async def _set_draining(self, *, draining: bool) -> dict[str, Any]:
+        log.info("draining" if draining else "taking work again")
+        self._state.draining = draining
+        await self._haproxy.drain(draining=draining)
+        return await self._status()
+
+    async def _reload(self) -> dict[str, Any]:
+        problem = await self._configuration.refresh()
+        stale = await self._rotation.refresh() if self._state.secrets else None
+        return await self._status() | ({"error": problem or stale} if problem or stale else {})
+
+    async def _status(self) -> dict[str, Any]:
+        state = self._state
+        return {
+            "status": state.status,
+            "reasons": state.reasons,
+            "requestsInFlight": await self._haproxy.requests(),
+            "haproxyProcesses": self._haproxy.processes,
+            "configuration": state.configuration or self._haproxy.refused or "current",
+        }
+
+    async def _settings_changed(self, settings: Settings) -> None:
+        logging.getLogger().setLevel(settings.log_level.upper())
+        self._redactor.learn(*logs.secrets_of(settings))
+        if self._state.secrets:
+            await self._rotation.refresh()
+
+    async def _secrets_changed(self, found: Secrets) -> None:
+        """Whoever works with a secret is told of the new one here; the database's next connection asks by itself."""
+
+    async def _drain(self, leading: asyncio.Task[Any]) -> None:
         log.info("stopping", extra={"fields": {"inFlightGraceSeconds": self._settings.shutdown_grace_seconds}})
         self._state.draining = True
+        await self._haproxy.drain(draining=True)
         election = self._state.election
         if election:
             resigning = asyncio.create_task(election.resign())
@@ -92,19 +164,7 @@ class Gateway:
         leading.cancel()
         # Still serving, so that a load balancer sees the 503 before connections are refused.
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
-        await haproxy.stop()
-
-    def _control_server(self, runtime: Path, haproxy: Haproxy) -> uvicorn.Server:
-        config = uvicorn.Config(
-            Api(self._settings, self._state, haproxy.api).application(),
-            uds=str(runtime / "control.sock"),
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-        return _ControlServer(config)
+        await self._haproxy.stop()
 
     async def _lead(self) -> None:
         """Everything between being started and being a member of the fleet; tried until it is done."""
@@ -127,17 +187,23 @@ class Gateway:
             return MemoryElection(me.instance_id)
         settings = self._settings
         name = f"{settings.service_name} {me.instance_id}"
-        database = Database(known.conninfo, name)
+        database = Database(self._conninfo, name)
         await self._try("database", lambda: migrate(database))
         timing = Timing.of(settings)
         store = LeaseStore(database, me, settings.gateway_version, timing)
-        direct = secrets.direct_conninfo(settings, known.conninfo)
-        listener = Listener(direct, f"{name} listen") if settings.db_listen else None
+        listener = Listener(self._direct_conninfo, f"{name} listen") if settings.db_listen else None
         election = DatabaseElection(store, me.instance_id, timing, listener)
         await self._try("database", election.evaluate)
         if settings.force_leader:
             await self._try("database", election.force)
         return election
+
+    def _conninfo(self) -> str:
+        """As the secrets have it now: the password may have been rotated."""
+        return (self._state.secrets and self._state.secrets.conninfo) or ""
+
+    def _direct_conninfo(self) -> str:
+        return secrets.direct_conninfo(self._settings, self._conninfo())
 
     async def _try(self, part: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause = RETRY_SECONDS
@@ -156,6 +222,19 @@ class Gateway:
             pause = min(pause * 1.5, RETRY_SECONDS_MAX)
 
 
+def _control_server(application: Starlette, socket: Path) -> uvicorn.Server:
+    config = uvicorn.Config(
+        application,
+        uds=str(socket),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    return _ControlServer(config)
+
+
 def _report(done: Iterable[asyncio.Task[Any]]) -> int:
     for task in done:
         error = task.exception()
@@ -169,10 +248,27 @@ def _report(done: Iterable[asyncio.Task[Any]]) -> int:
 @contextlib.contextmanager
 def _runtime_dir(configured: str | None) -> Generator[Path, None, None]:
     if configured:
-        yield Path(configured)
+        with _alone(Path(configured)):
+            yield Path(configured)
         return
     path = Path(tempfile.mkdtemp(prefix="evenkeel-gateway-"))
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(runtime: Path) -> Generator[None, None, None]:
+    """Two gateways in one folder would take each other's sockets and processes for their own."""
+    try:
+        runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (runtime / "lock").open("w")
+    except OSError as error:
+        raise HaproxyError(f"RUNTIME_DIR={runtime}: not writable: {error}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HaproxyError(f"RUNTIME_DIR={runtime}: another gateway uses it; give each one of its own") from None
+        yield

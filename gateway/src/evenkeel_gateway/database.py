@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
+Conninfo = str | Callable[[], str]
+"""Or who knows it: a password may be another one for the next connection."""
 DATABASE_ERRORS = (psycopg.Error, OSError, TimeoutError)
 CONNECT_TIMEOUT = 5
 _KEEPALIVE = {
@@ -34,7 +37,9 @@ _KEEPALIVE = {
 }
 
 
-async def connect(conninfo: str, application_name: str) -> Connection:
+async def connect(conninfo: Conninfo, application_name: str) -> Connection:
+    if callable(conninfo):
+        conninfo = conninfo()
     # What the operator's own connection string says wins.
     conninfo = make_conninfo("", **(_KEEPALIVE | {"application_name": application_name} | conninfo_to_dict(conninfo)))
     async with asyncio.timeout(CONNECT_TIMEOUT + 1):
@@ -73,7 +78,7 @@ def _cut(connection: Connection) -> None:
 
 
 class Database:
-    def __init__(self, conninfo: str, application_name: str) -> None:
+    def __init__(self, conninfo: Conninfo, application_name: str) -> None:
         self._conninfo = conninfo
         self._application_name = application_name
         self._connection: Connection | None = None

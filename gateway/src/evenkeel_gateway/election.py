@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from evenkeel_gateway import clock, metrics
-from evenkeel_gateway.database import DATABASE_ERRORS, connect, deadline, describe
+from evenkeel_gateway.database import DATABASE_ERRORS, Conninfo, connect, deadline, describe
 from evenkeel_gateway.lease import CHANNEL, LOCK_SECONDS, TRANSACTION_SECONDS, LeaseStore, RequestRefusedError, Step
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class DatabaseElection:
 class Listener:
     """Hears of changes of the lease at once, on a connection that must not go through a transaction pooler."""
 
-    def __init__(self, conninfo: str, application_name: str) -> None:
+    def __init__(self, conninfo: Conninfo, application_name: str) -> None:
         self._conninfo = conninfo
         self._application_name = application_name
         self.news = asyncio.Event()

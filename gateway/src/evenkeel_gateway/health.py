@@ -24,6 +24,10 @@ class State:
     draining: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     """What a part of the start is waiting for, by the part's name."""
+    configuration: str | None = None
+    """Why what was last read of the configuration is not in force."""
+    stale: str | None = None
+    """Why the secrets could not be read again."""
     started: float = field(default_factory=time.monotonic)
 
     @property

@@ -10,12 +10,19 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.settings import Settings
 
 REDACTED = "[redacted]"
 # Shorter values would blot out ordinary words.
 MIN_SECRET_LENGTH = 4
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
+_PASSWORD_IN_URL = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+# Of variables that are not ours; what is in there may turn up in anything.
+_SECRET_NAME = re.compile(r"(?i)(secret|password|passwd|token|api_?key|private_?key|access_?key|credentials?)$")
+_ORDINARY = re.compile(r"(?i)true|false|none|[0-9.]+")
 _SENSITIVE_NAME = re.compile(r"(?i)secret|password|passwd|token|api_?key|private_?key|credential|authorization|jwt")
 
 
@@ -45,6 +52,18 @@ class Redactor:
 def is_reference(value: str) -> bool:
     """An ARN names a secret, it is none; an operator needs to see which one was used."""
     return value.startswith("arn:")
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return the values that must not be seen: of fields that are never shown, and of others by their names."""
+    fields = type(settings).model_fields
+    found = []
+    for name, value in settings.layers.values.items():
+        known = fields.get(name.lower())
+        if not known.repr if known else _SECRET_NAME.search(name):
+            found.append(value)
+        found += _PASSWORD_IN_URL.findall(value)
+    return [value for value in found if value and not is_reference(value) and not _ORDINARY.fullmatch(value)]
 
 
 class JsonFormatter(logging.Formatter):

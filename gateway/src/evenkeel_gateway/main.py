@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from evenkeel_gateway import __version__, logs
+from evenkeel_gateway import __version__, admin, logs
 from evenkeel_gateway.app import Gateway
 from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
-from evenkeel_gateway.settings import Settings
+from evenkeel_gateway.settings import ConfigurationError, describe, load
+from evenkeel_gateway.settings.layers import read
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,27 +35,56 @@ def main(arguments: list[str] | None = None) -> int:
         prog="evenkeel-gateway",
         description="An API gateway that is a member of a fleet. Configured by environment variables.",
     )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=admin.COMMANDS,
+        help="ask the one that runs in RUNTIME_DIR: "
+        + "; ".join(f"{name}: {text}" for name, text in admin.COMMANDS.items()),
+    )
     parser.add_argument("--check", action="store_true", help="check the configuration, print what is wrong, and end")
     parser.add_argument("--version", action="version", version=__version__)
     options = parser.parse_args(arguments)
+    if options.command:
+        return _ask(options.command)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        print(problems(error), file=sys.stderr)  # noqa: T201
+        settings = load()
+    except ConfigurationError as error:
+        print("\n".join(f"configuration: {line}" for line in error.problems), file=sys.stderr)  # noqa: T201
         return BAD_CONFIGURATION
     redactor = logs.Redactor()
-    redactor.learn(*(value for value in (settings.db_password,) if value))
+    redactor.learn(*logs.secrets_of(settings))
     logs.configure(settings.log_level, redactor)
     try:
         if options.check:
             asyncio.run(_check(settings))
             print("configuration ok")  # noqa: T201
             return 0
-        log.info("configuration", extra={"fields": settings.model_dump(mode="json")})
+        log.info("configuration", extra={"fields": snapshot(settings)})
         return asyncio.run(_run(settings, redactor))
     except HaproxyError as error:
         print(f"configuration: {error}", file=sys.stderr)  # noqa: T201
         return BAD_CONFIGURATION
+
+
+def snapshot(settings: Settings) -> dict[str, object]:
+    """Return what an operator wants to see in the log; the log's redactor takes the secrets out."""
+    files = [str(path) for path in settings.layers.files]
+    return settings.model_dump(mode="json") | {"files": files, "tree": settings.layers.tree}
+
+
+def _ask(command: str) -> int:
+    runtime = read().values.get("RUNTIME_DIR")
+    if not runtime:
+        print("RUNTIME_DIR: must be set, to the one of the gateway that runs", file=sys.stderr)  # noqa: T201
+        return BAD_CONFIGURATION
+    try:
+        done, answer = admin.ask(runtime, command)
+    except OSError as error:
+        print(f"RUNTIME_DIR={runtime}: no gateway answers there: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(json.dumps(answer, indent=2))  # noqa: T201
+    return 0 if done else 1
 
 
 async def _run(settings: Settings, redactor: logs.Redactor) -> int:
@@ -62,10 +97,4 @@ async def _check(settings: Settings) -> None:
 
 
 def problems(error: ValidationError) -> str:
-    """Return every problem on a line of its own, by the name of the variable, without its value."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        variable = ".".join(str(part) for part in problem["loc"]).upper()
-        texts = problem["msg"].removeprefix("Value error, ").splitlines()
-        lines += [f"configuration: {variable}: {text}" if variable else f"configuration: {text}" for text in texts]
-    return "\n".join(lines)
+    return "\n".join(f"configuration: {line}" for line in describe(error))

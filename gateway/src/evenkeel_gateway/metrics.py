@@ -23,6 +23,12 @@ ELECTION_EVALUATIONS = Counter(
 HAPROXY_RESTARTS = Counter(
     "gateway_haproxy_restarts_total", "HAProxy ended by itself and was started again", registry=REGISTRY
 )
+RELOADS = Counter(
+    "gateway_reloads_total", "Reloads of HAProxy: done, refused, fell_back", ["outcome"], registry=REGISTRY
+)
+SECRET_REFRESHES = Counter(
+    "gateway_secret_refreshes_total", "Secrets read again: done, failed", ["outcome"], registry=REGISTRY
+)
 HAPROXY_ERRORS = Counter("gateway_haproxy_errors_total", "HAProxy's runtime API did not answer", registry=REGISTRY)
 JWKS_READS = Counter(
     "gateway_jwks_reads_total", "Reads of the JWK set by their outcome", ["outcome"], registry=REGISTRY
@@ -38,15 +44,31 @@ _LEASE_LEFT = Gauge(
     "gateway_election_lease_left_seconds", "Seconds this instance still trusts its lease", registry=REGISTRY
 )
 _READY = Gauge("gateway_ready", "1 where /api/health answers 200", registry=REGISTRY)
+_CURRENT = Gauge(
+    "gateway_configuration_current", "0 where the last reload was refused and the one before serves", registry=REGISTRY
+)
+_PROCESSES = Gauge(
+    "gateway_haproxy_processes", "HAProxy's processes, with those that finish what they have", registry=REGISTRY
+)
 _BACKEND_UP = Gauge("gateway_backend_up", "1 where HAProxy sends requests to it", ["prefix"], registry=REGISTRY)
 _BACKEND_RESPONSES = Gauge(
     "gateway_backend_responses", "HAProxy's count since it started", ["prefix", "code"], registry=REGISTRY
 )
 
 
-def render(*, version: str, ready: bool, election: Election | None, backends: list[Backend]) -> bytes:
+def render(
+    *,
+    version: str,
+    ready: bool,
+    election: Election | None,
+    backends: list[Backend],
+    current: bool,
+    processes: int,
+) -> bytes:
     _INFO.labels(version).set(1)
     _READY.set(ready)
+    _CURRENT.set(current)
+    _PROCESSES.set(processes)
     _LEADS.set(bool(election and election.leads))
     _TERM.set(election.term if election else 0)
     _LEASE_LEFT.set(election.lease_left if election else 0)

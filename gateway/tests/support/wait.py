@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -22,8 +23,12 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> float:
 
 
 async def until_async(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """The condition may be a coroutine."""
     started = time.monotonic()
-    while not condition():
+    while True:
+        found = condition()
+        if await found if inspect.isawaitable(found) else found:
+            break
         if time.monotonic() - started > seconds:
             raise AssertionError(f"not within {seconds} s: {what}")
         await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HAProxy's process: its configuration checked, started, watched and stopped."""
+"""HAProxy kept running: configured, watched, replaced without a lost request, and stopped."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import signal
 import socket
 import subprocess
-from collections import deque
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from evenkeel_gateway import metrics
-from evenkeel_gateway.haproxy.render import render, routes_map
+from evenkeel_gateway.haproxy.render import Inputs, render
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyError, Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from evenkeel_gateway.settings import Route, Settings
 
+__all__ = ["Haproxy", "HaproxyError"]
+
 log = logging.getLogger(__name__)
 
 RESOLVE_SECONDS = 10.0
 STABLE_SECONDS = 10.0
-
-
-class HaproxyError(Exception):
-    """HAProxy is missing, or refuses its configuration."""
+RESTART_PAUSE = 0.2
+RESTART_PAUSE_MAX = 5.0
+# Each may have its own long downloads; more at once are memory that nobody planned for.
+MAX_RETIRED = 4
+QUIET_SECONDS = 1.0
+CURRENT = "current"
+_FOLDER = "haproxy."
+_NO_STATES = "1\n"
 
 
 def resolve(hosts: set[str]) -> dict[str, list[str]]:
@@ -48,136 +54,282 @@ def resolve(hosts: set[str]) -> dict[str, list[str]]:
     return addresses
 
 
-class Haproxy:
-    def __init__(self, settings: Settings, runtime: Path) -> None:
-        self._settings = settings
-        self._runtime = runtime
-        self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
-        self._served = False
-        self._alerts: deque[str] = deque(maxlen=5)
-        self._addresses: dict[str, str] = {}
-        self.api = RuntimeApi(runtime / "haproxy.sock")
+@dataclass
+class _Change:
+    """What somebody wants other inputs to be."""
 
-    @property
-    def _config(self) -> Path:
-        return self._runtime / "haproxy.cfg"
+    values: dict[str, Any]
+    done: bool = False
+    error: HaproxyError | None = field(default=None)
+
+
+class Haproxy:
+    """The one that serves, those that it replaced and that finish what they have, and what they were made from."""
+
+    def __init__(self, settings: Settings, runtime: Path, *, supervised: bool = False) -> None:
+        self.inputs = Inputs(settings, runtime, runtime)
+        self.api = RuntimeApi(runtime / CURRENT / SOCKET)
+        self.refused: str | None = None
+        """Why the last reload was refused, as long as it is the last one."""
+        self._supervised = supervised
+        self._stopping = False
+        self._worker: Worker | None = None
+        self._retired: list[Worker] = []
+        self._before: Inputs | None = None
+        self._changes: list[_Change] = []
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._addresses: dict[str, str] = {}
 
     async def configure(self) -> None:
         """Write the configuration and have it checked; raises HaproxyError."""
-        await self._resolve()
-        for route in self._unresolved():
+        self.inputs = await self._prepare(self.inputs)
+
+    async def reload(self, **changes: Any) -> None:
+        """Serve on with other inputs, as in `reload(keys=keys)`, or with the same ones rendered again.
+
+        Not one request is lost. Raises HaproxyError where HAProxy refuses them; the old ones then serve on, and the
+        inputs stay what they were. Those who ask while a reload runs share the next one.
+        """
+        change = _Change(changes)
+        self._changes.append(change)
+        async with self._turn:
+            if not change.done:
+                changes_now, self._changes = self._changes, []
+                await self._apply_all(changes_now)
+        if change.error:
+            raise change.error
+
+    async def _apply_all(self, changes: list[_Change]) -> None:
+        error = await self._apply({name: value for change in changes for name, value in change.values.items()})
+        for change in changes:
+            # One bad change must not stand in the way of the others.
+            change.error = await self._apply(change.values) if error and len(changes) > 1 else error
+            change.done = True
+
+    async def _apply(self, values: dict[str, Any]) -> HaproxyError | None:
+        before = self.inputs
+        try:
+            inputs = await self._prepare(replace(before, **values))
+            if self._worker and not self._stopping:
+                await self._replace(self._worker, inputs)
+        except HaproxyError as error:
+            self.refused = str(error)
+            metrics.RELOADS.labels("refused").inc()
+            log.error("reload refused, the configuration before it serves on", extra={"fields": {"error": str(error)}})  # noqa: TRY400
+            return error
+        self.refused = None
+        self.inputs, self._before = inputs, before
+        if self._worker is None:
+            shutil.rmtree(before.folder, ignore_errors=True)
+        metrics.RELOADS.labels("done").inc()
+        log.info("reloaded", extra={"fields": {"generation": inputs.folder.name}})
+        return None
+
+    async def _prepare(self, inputs: Inputs) -> Inputs:
+        """Write a folder of its own for these inputs and have it checked."""
+        await self._resolve(inputs.settings.routes)
+        for route in self._unresolved(inputs.settings.routes):
             log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": route.upstream}})
         try:
-            (self._runtime / "routes.map").write_text(routes_map(self._settings))
-            self._config.write_text(render(self._settings, self._runtime, self._addresses))
+            folder = _new_folder(inputs.runtime)
+            inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
+            for name, text in (render(inputs) | {"servers.state": await self._server_states(inputs)}).items():
+                (folder / name).write_text(text)
         except OSError as error:
-            raise HaproxyError(f"RUNTIME_DIR={self._runtime}: not writable: {error}") from None
-        await asyncio.to_thread(self._check)
+            raise HaproxyError(f"RUNTIME_DIR={inputs.runtime}: not writable: {error}") from None
+        try:
+            await asyncio.to_thread(_check, inputs)
+        except HaproxyError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return inputs
 
-    def _check(self) -> None:
-        binary = shutil.which(self._settings.haproxy_binary)
-        if binary is None:
-            raise HaproxyError(
-                f"HAPROXY_BINARY={self._settings.haproxy_binary}: not found; install haproxy 2.6 or newer"
-            )
-        done = subprocess.run(  # noqa: S603
-            [binary, "-c", "-f", str(self._config)], capture_output=True, text=True, timeout=30, check=False
-        )
-        if done.returncode:
-            raise HaproxyError(f"haproxy refuses {self._config}:\n{done.stdout}{done.stderr}")
+    async def _server_states(self, inputs: Inputs) -> str:
+        """Return what the servers are thought to be, so that an open circuit stays open; not for other upstreams."""
+        if self._worker is None:
+            return _NO_STATES
+        with contextlib.suppress(RuntimeApiError):
+            before = {route.name: route.upstream for route in self.inputs.settings.routes}
+            same = {route.name for route in inputs.settings.routes if before.get(route.name) == route.upstream}
+            lines = (await self._worker.api.ask("show servers state")).splitlines()
+            head, rows = lines[:2], lines[2:]
+            kept = [row for row in rows if row.split(" ")[1] in same]
+            return "".join(f"{line}\n" for line in head + kept)
+        return _NO_STATES
+
+    async def _replace(self, old: Worker, inputs: Inputs) -> None:
+        new = self._new_worker(inputs)
+        try:
+            await new.start(None if old.ended.done() else old)
+        except HaproxyError:
+            shutil.rmtree(inputs.folder, ignore_errors=True)
+            raise
+        self._serves(new)
+        await self._retire(old)
+
+    def _new_worker(self, inputs: Inputs) -> Worker:
+        return Worker(inputs, orphan=self._supervised)
+
+    def _serves(self, worker: Worker) -> None:
+        self._worker = worker
+        link = worker.inputs.runtime / f"{CURRENT}.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(worker.inputs.folder.name)
+        link.rename(worker.inputs.runtime / CURRENT)
+
+    async def _retire(self, worker: Worker) -> None:
+        await worker.retire()
+        self._retired.append(worker)
+        task = asyncio.create_task(self._bury(worker), name=f"haproxy {worker.pid} is buried")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        for oldest in self._retired[:-MAX_RETIRED]:
+            log.warning("too many reloads within the grace: the oldest HAProxy ends", extra={"fields": oldest.fields})
+            await oldest.end()
+
+    async def _bury(self, worker: Worker) -> None:
+        _, late = await asyncio.wait({worker.ended}, timeout=worker.inputs.settings.reload_grace_seconds)
+        if late:
+            log.warning("the grace after a reload is over, HAProxy ends", extra={"fields": worker.fields})
+            await worker.end()
+        self._retired.remove(worker)
+        shutil.rmtree(worker.inputs.folder, ignore_errors=True)
 
     async def run(self) -> None:
         """Keep HAProxy running until it is stopped."""
-        pause = 0.1
-        while not self._stopping:
-            started = asyncio.get_running_loop().time()
-            self._process = await self._start()
-            names = asyncio.create_task(self._follow_names())
-            await self._log_errors(self._process)
-            code = await self._process.wait()
+        async with self._turn:
+            worker = self._new_worker(self.inputs)
+            await worker.start(None)
+            self._serves(worker)
+        names = asyncio.create_task(self._follow_names())
+        try:
+            await self._watch()
+        finally:
             names.cancel()
-            lived = asyncio.get_running_loop().time() - started
-            if self._stopping:
-                log.info("haproxy stopped", extra={"fields": {"exitCode": code}})
-                return
-            if not self._served and code > 0:
-                raise HaproxyError(f"haproxy did not start: {' '.join(self._alerts)}")
-            metrics.HAPROXY_RESTARTS.inc()
-            pause = 0.2 if lived > STABLE_SECONDS else min(pause * 2, 5.0)
-            log.error("haproxy ended by itself, starting it again", extra={"fields": {"exitCode": code, "in": pause}})
-            await asyncio.sleep(pause)
-            # Addresses that changed meanwhile.
-            await self.configure()
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        # Without a master process: the control plane is one, and 2.6's loses a SIGUSR1 that comes early.
-        command = [self._settings.haproxy_binary, "-db", "-f", str(self._config)]
-        setpriv = shutil.which("setpriv")
-        if setpriv:
-            # Without it a control plane that was killed would leave a gateway behind that has nobody to ask.
-            command = [setpriv, "--pdeathsig", "USR1", "--", *command]
-        # A session of its own: Ctrl-C in a terminal is for the control plane, which then stops HAProxy softly.
-        return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, start_new_session=True)
+    async def _watch(self) -> None:
+        pause, since = RESTART_PAUSE, asyncio.get_running_loop().time()
+        while self._worker:
+            worker = self._worker
+            code = await asyncio.shield(worker.ended)
+            now = asyncio.get_running_loop().time()
+            async with self._turn:
+                if self._stopping:
+                    log.info("haproxy stopped", extra={"fields": {"exitCode": code}})
+                    return
+                if worker is not self._worker:
+                    pause, since = RESTART_PAUSE, now
+                    continue
+                metrics.HAPROXY_RESTARTS.inc()
+                lived = now - since
+                pause = RESTART_PAUSE if lived > STABLE_SECONDS else min(pause * 2, RESTART_PAUSE_MAX)
+                log.error(
+                    "haproxy ended by itself, starting it again", extra={"fields": {"exitCode": code, "in": pause}}
+                )
+                await asyncio.sleep(pause)
+                since = asyncio.get_running_loop().time()
+                await self._restart(code, lived)
 
-    async def _log_errors(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None  # noqa: S101
-        while line := await process.stderr.readline():
-            text = line.decode(errors="replace").strip()
-            warns = text.startswith(("[WARNING]", "[ALERT]")) and not self._stopping
-            level = logging.WARNING if warns else logging.DEBUG
-            log.log(level, "haproxy: %s", text)
-            if text.startswith("[ALERT]"):
-                self._alerts.append(text)
+    async def _restart(self, code: int, lived: float) -> None:
+        """Start it as it was, or, where it did not live long after a reload, as it was before that."""
+        if self._before and lived < STABLE_SECONDS:
+            self.refused = f"HAProxy ended (exit code {code}) within {STABLE_SECONDS:.0f} s of the reload"
+            metrics.RELOADS.labels("fell_back").inc()
+            log.error("back to the configuration before the last reload", extra={"fields": {"error": self.refused}})
+            self.inputs, self._before = self._before, None
+        dead = self._worker
+        with contextlib.suppress(HaproxyError):  # tried again as long as it takes
+            self.inputs = await self._prepare(self.inputs)
+        worker = self._new_worker(self.inputs)
+        try:
+            await worker.start(None)
+        except HaproxyError as error:
+            log.error("%s", error)  # noqa: TRY400
+        self._serves(worker)
+        if dead and dead.inputs.folder != worker.inputs.folder:
+            shutil.rmtree(dead.inputs.folder, ignore_errors=True)
 
     async def _follow_names(self) -> None:
         """Tell HAProxy where the upstreams are now."""
-        while not self._served:
-            # What ends before it has once answered will not get better by itself: a port that is taken.
-            with contextlib.suppress(RuntimeApiError):
-                await self.api.ask("show info")
-                self._served = True
-            await asyncio.sleep(0.05)
         while True:
-            await asyncio.sleep(RESOLVE_SECONDS if self._unresolved() == [] else 1.0)
-            before = dict(self._addresses)
-            await self._resolve()
-            for route in self._settings.routes:
-                address = self._addresses.get(route.host)
-                if address is None or address == before.get(route.host):
-                    continue
-                fields = {"upstream": route.upstream, "address": address}
-                try:
-                    await self.api.set_address(route, address)
-                except RuntimeApiError as error:
-                    self._addresses.pop(route.host, None)  # to be tried again
-                    log.warning("the upstream's address is not set", extra={"fields": fields | {"error": str(error)}})
-                else:
-                    log.info("the upstream's address is set", extra={"fields": fields})
+            await asyncio.sleep(RESOLVE_SECONDS if self._unresolved(self.inputs.settings.routes) == [] else 1.0)
+            async with self._turn:
+                before = dict(self._addresses)
+                await self._resolve(self.inputs.settings.routes)
+                for route in self.inputs.settings.routes:
+                    address = self._addresses.get(route.host)
+                    if address is not None and address != before.get(route.host):
+                        await self._set_address(route, address)
 
-    def _unresolved(self) -> list[Route]:
-        return [route for route in self._settings.routes if route.host not in self._addresses]
+    async def _set_address(self, route: Route, address: str) -> None:
+        fields = {"upstream": route.upstream, "address": address}
+        try:
+            await self.api.set_address(route, address)
+        except RuntimeApiError as error:
+            self._addresses.pop(route.host, None)  # to be tried again
+            log.warning("the upstream's address is not set", extra={"fields": fields | {"error": str(error)}})
+        else:
+            log.info("the upstream's address is set", extra={"fields": fields})
 
-    async def _resolve(self) -> None:
+    def _unresolved(self, routes: tuple[Route, ...]) -> list[Route]:
+        return [route for route in routes if route.host not in self._addresses]
+
+    async def _resolve(self, routes: tuple[Route, ...]) -> None:
         """Change only what must: one of several addresses stays as long as it is one of them.
 
         A name that has no address any more keeps the last one: DNS may be what is broken.
         """
-        for host, found in (await asyncio.to_thread(resolve, {route.host for route in self._settings.routes})).items():
+        for host, found in (await asyncio.to_thread(resolve, {route.host for route in routes})).items():
             if self._addresses.get(host) not in found:
                 self._addresses[host] = found[0]
+
+    async def drain(self, *, draining: bool) -> None:
+        """Serve on, but have clients close their connections, or no more so; also after a reload."""
+        async with self._turn:
+            self.inputs = replace(self.inputs, draining=draining)
+            value = str(draining).lower()
+            with contextlib.suppress(RuntimeApiError):  # a new process is started with it
+                await self.api.ask(f"experimental-mode on; set var proc.draining bool({value})")
+
+    async def requests(self) -> int | None:
+        """Return how many are in flight."""
+        workers = [worker for worker in (*self._retired, self._worker) if worker and not worker.ended.done()]
+        try:
+            return sum([await worker.requests() for worker in workers])
+        except RuntimeApiError:
+            return None
+
+    @property
+    def processes(self) -> int:
+        """How many there are, with those that finish what they have."""
+        return len(self._retired) + bool(self._worker and not self._worker.ended.done())
 
     async def stop(self) -> None:
         """No new connections; ends when the last request is answered, or the grace is over."""
         self._stopping = True
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGUSR1)
-        try:
-            async with asyncio.timeout(self._settings.shutdown_grace_seconds + 1):
-                await process.wait()
-        except TimeoutError:
-            log.warning("haproxy did not stop within its grace, killing it")
-            process.kill()
-            await process.wait()
+        async with self._turn:
+            workers = [*self._retired, *([self._worker] if self._worker else [])]
+            grace = self.inputs.settings.shutdown_grace_seconds
+            await asyncio.gather(*(worker.stop(grace, QUIET_SECONDS) for worker in workers))
+        for task in tuple(self._tasks):
+            await task
+
+
+def _new_folder(runtime: Path) -> Path:
+    numbers = [int(path.suffix[1:]) for path in runtime.glob(f"{_FOLDER}*") if path.suffix[1:].isdigit()]
+    folder = runtime / f"{_FOLDER}{max(numbers, default=0) + 1}"
+    folder.mkdir(mode=0o700)  # keys are in there
+    return folder
+
+
+def _check(inputs: Inputs) -> None:
+    binary = shutil.which(inputs.settings.haproxy_binary)
+    if binary is None:
+        raise HaproxyError(f"HAPROXY_BINARY={inputs.settings.haproxy_binary}: not found; install haproxy 2.6 or newer")
+    path = inputs.folder / CONFIGURATION
+    done = subprocess.run(  # noqa: S603
+        [binary, "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode:
+        raise HaproxyError(f"haproxy refuses {path}:\n{done.stdout}{done.stderr}")

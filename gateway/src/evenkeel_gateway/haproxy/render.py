@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from evenkeel_gateway.tokens import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +32,25 @@ CONTROL_PATHS = (
 _CA_FILE = "ca-certificates.crt"
 
 
-def render(settings: Settings, runtime: Path, addresses: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that HAProxy's configuration is made from; whoever changes a part calls `Haproxy.reload(part=...)`."""
+
+    settings: Settings
+    runtime: Path
+    folder: Path
+    """The files of this configuration and the socket of the process that reads them."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    draining: bool = False
+    keys: Keys = field(default_factory=Keys, repr=False)
+
+
+def render(inputs: Inputs) -> dict[str, str]:
+    """Return the files of the folder by their names."""
+    return {"haproxy.cfg": configuration(inputs), "routes.map": routes_map(inputs.settings)}
+
+
+def configuration(inputs: Inputs) -> str:
     environment = Environment(
         loader=PackageLoader("evenkeel_gateway.haproxy"),
         undefined=StrictUndefined,
@@ -38,18 +59,20 @@ def render(settings: Settings, runtime: Path, addresses: Mapping[str, str]) -> s
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701  # not HTML
     )
+    settings = inputs.settings
     return environment.get_template("haproxy.cfg.j2").render(
         access_log=settings.access_log,
-        backends=[(route, addresses.get(route.host)) for route in settings.routes],
+        backends=[(route, inputs.addresses.get(route.host)) for route in settings.routes],
         connect_ms=_ms(settings.proxy_timeout_connect_seconds),
         control_paths=CONTROL_PATHS,
-        control_socket=runtime / "control.sock",
-        grace_ms=_ms(settings.shutdown_grace_seconds),
-        map=runtime / "routes.map",
+        control_socket=inputs.runtime / "control.sock",
+        draining=inputs.draining,
+        folder=inputs.folder,
+        grace_ms=_ms(max(settings.reload_grace_seconds, settings.shutdown_grace_seconds)) + 1000,
         maxconn=_maxconn(settings),
         port=settings.port,
         read_ms=_ms(settings.proxy_timeout_read_seconds),
-        stats_socket=runtime / "haproxy.sock",
+        settings=settings,
         tls=_tls,
     )
 

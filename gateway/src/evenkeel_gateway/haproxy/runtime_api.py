@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings import Route
 
 TIMEOUT = 2.0
+_PROMPT = b"\n> "
+_LONGEST_ANSWER = 64 * 1024 * 1024
 
 
 class RuntimeApiError(Exception):
@@ -60,6 +62,20 @@ class RuntimeApi:
         except (OSError, TimeoutError) as error:
             raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
 
+    async def hold(self) -> Session:
+        """Keep a way in: a process that ends softly takes no new questions, but answers those it knows.
+
+        It also lives as long as the session is open.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                session = Session(*await asyncio.open_unix_connection(self._socket, limit=_LONGEST_ANSWER))
+        except (OSError, TimeoutError) as error:
+            raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
+        await session.ask("prompt")
+        await session.ask("set timeout cli 86400")
+        return session
+
     async def backends(self, routes: tuple[Route, ...]) -> list[Backend]:
         text = await self.ask("show stat -1 4 -1")
         rows = {row["pxname"]: row for row in csv.DictReader(io.StringIO(text.removeprefix("# ")))}
@@ -72,6 +88,32 @@ class RuntimeApi:
         )
         if answer and "changed" not in answer and "no need to change" not in answer:
             raise RuntimeApiError(f"{route.name}: {answer}")
+
+
+class Session:
+    """One connection for many questions."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._turn = asyncio.Lock()
+
+    async def ask(self, command: str) -> str:
+        try:
+            async with self._turn, asyncio.timeout(TIMEOUT):
+                self._writer.write(command.encode() + b"\n")
+                return (await self._reader.readuntil(_PROMPT)).removesuffix(_PROMPT).decode().strip()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            self.close()  # what comes later would be taken for the next answer
+            raise RuntimeApiError(f"HAProxy does not answer: {error!r}") from None
+
+    async def connections(self) -> int:
+        """Return how many connections clients have, idle ones too."""
+        info = dict(line.partition(": ")[::2] for line in (await self.ask("show info")).splitlines())
+        return int(info.get("CurrConns", 0))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _backend(prefix: str, row: dict[str, str] | None) -> Backend:

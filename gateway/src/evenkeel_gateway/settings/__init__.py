@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evenkeel_gateway import __version__
 from evenkeel_gateway.settings.auth import Auth, AuthSettings
@@ -16,16 +16,19 @@ from evenkeel_gateway.settings.cache import CacheSettings
 from evenkeel_gateway.settings.circuit import CircuitSettings
 from evenkeel_gateway.settings.cors import CorsSettings
 from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, read
 from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.proxy import ProxySettings
 from evenkeel_gateway.settings.routes import Route
 
-__all__ = ["Route", "Settings"]
+__all__ = ["ConfigurationError", "Route", "Settings", "describe", "load"]
 
 
 class ProcessSettings(Part):
-    node_env: str = "local"
+    node_env: str = DEFAULT_ENVIRONMENT
+    config_dir: str | None = None
+    config_watch_seconds: float = Field(default=2.0, ge=0)
     is_local: bool = False
     port: int = Field(default=3000, ge=1, le=65535)
     service_name: str = "bk-gateway-api"
@@ -33,7 +36,16 @@ class ProcessSettings(Part):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_delay_seconds: float = Field(default=1.0, ge=0)
     shutdown_grace_seconds: float = Field(default=25.0, gt=0)
+    reload_grace_seconds: float = Field(default=3600.0, gt=0)
     runtime_dir: str | None = None
+
+    def problems(self) -> list[str]:
+        twice = [
+            f"{name}: set twice in {source}, with '_' and with '__', to different values"
+            for name, source in self.layers.twice.items()
+            if name.lower() in Settings.model_fields
+        ]
+        return [*self.layers.problems, *twice]
 
     @property
     def laptop(self) -> bool:
@@ -102,4 +114,39 @@ class Settings(
     def wanted_secrets(self) -> tuple[str, ...]:
         if self.required_secrets:
             return self.required_secrets
-        return ("JWT_SECRET",) if self.aws_secret_arn or not self.laptop else ()
+        return ("JWT_SECRET",) if self.aws_secret_arn or self.aws_ssm_prefix or not self.laptop else ()
+
+
+class ConfigurationError(Exception):
+    """Everything that is wrong, a line each, without a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load() -> Settings:
+    """Read the files and the environment; raises ConfigurationError."""
+    layers = read()
+    try:
+        return Settings(layers=layers)
+    except ValidationError as error:
+        problems = describe(error)
+        broken = {str(problem["loc"][0]).upper() for problem in error.errors() if problem["loc"]}
+    if broken:
+        # What does not fit together is only looked for where every value is one.
+        try:
+            Settings(layers=layers.without(broken))
+        except ValidationError as error:
+            problems += [line for line in describe(error) if line.partition(":")[0] not in broken]
+    raise ConfigurationError(problems)
+
+
+def describe(error: ValidationError) -> list[str]:
+    """Return every problem on a line of its own, by the name of the variable, without its value."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        variable = ".".join(str(part) for part in problem["loc"]).upper()
+        texts = problem["msg"].removeprefix("Value error, ").splitlines()
+        lines += [f"{variable}: {text}" if variable else text for text in texts]
+    return lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.part import Part, words
@@ -18,6 +18,8 @@ class AwsSettings(Part):
     aws_region: str | None = None
     aws_secret_arn: str | None = None
     aws_db_secret_arn: str | None = None
+    aws_ssm_prefix: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9_./-]+$")
+    secrets_refresh_seconds: float = Field(default=300.0, ge=0)
     required_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)] = ()
 
     aws_ec2_metadata_disabled: bool = False
@@ -28,6 +30,6 @@ class AwsSettings(Part):
     launched_at: datetime | None = None
 
     def problems(self) -> list[str]:
-        if (self.aws_secret_arn or self.aws_db_secret_arn) and not self.aws_region:
-            return ["AWS_REGION: must be set where AWS_SECRET_ARN or AWS_DB_SECRET_ARN is"]
+        if (self.aws_secret_arn or self.aws_db_secret_arn or self.aws_ssm_prefix) and not self.aws_region:
+            return ["AWS_REGION: must be set where AWS_SECRET_ARN, AWS_DB_SECRET_ARN or AWS_SSM_PREFIX is"]
         return []

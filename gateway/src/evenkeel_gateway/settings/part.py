@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any
+
+from pydantic import Field, InstanceOf
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from evenkeel_gateway.settings.layers import Layers, read
 
 
 class Part(BaseSettings):
@@ -13,8 +18,33 @@ class Part(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
+    layers: InstanceOf[Layers] = Field(default_factory=Layers, exclude=True, repr=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _LayersSource(settings_cls, init_settings().get("layers") or read())
+
     def problems(self) -> list[str]:
         return []
+
+
+class _LayersSource(EnvSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], layers: Layers) -> None:
+        self._layers = layers
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> dict[str, str | None]:
+        return {name.lower(): value for name, value in self._layers.values.items()}
+
+    def __call__(self) -> dict[str, Any]:
+        return super().__call__() | {"layers": self._layers}
 
 
 def words(value: object) -> object:

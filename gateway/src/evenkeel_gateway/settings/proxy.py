@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_settings import NoDecode
 
+from evenkeel_gateway.settings.layers import Layers
 from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.routes import Route, service_url_routes
 
@@ -28,7 +28,8 @@ class ProxySettings(Part):
     @classmethod
     def _service_urls(cls, values: dict[str, object]) -> dict[str, object]:
         """Read `USERS_SERVICE_URL=http://users:8080` as a route of the prefix /api/users."""
-        routes = values.get("routes") or ()
+        layers, routes = values.get("layers"), values.get("routes") or ()
+        assert isinstance(layers, Layers)  # noqa: S101  # the source of the settings adds it
         if isinstance(routes, str):
             try:
                 routes = json.loads(routes)
@@ -36,7 +37,7 @@ class ProxySettings(Part):
                 routes = None
         if not isinstance(routes, (list, tuple)):
             raise ValueError('ROUTES: not a JSON list like [{"prefix": "/api/users", "upstream": "http://users:8080"}]')
-        return values | {"routes": (*routes, *service_url_routes(os.environ))}
+        return values | {"routes": (*routes, *service_url_routes(layers.values))}
 
     def problems(self) -> list[str]:
         prefixes = [route.prefix for route in self.routes]

@@ -1,0 +1,118 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration while it runs: files that change, a SIGHUP, and what is done about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway import metrics
+from evenkeel_gateway.haproxy.process import HaproxyError
+from evenkeel_gateway.settings import ConfigurationError, load
+from evenkeel_gateway.settings.fleet import FleetSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from evenkeel_gateway.haproxy.process import Haproxy
+    from evenkeel_gateway.health import State
+    from evenkeel_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PART = "configuration"
+# The instance and its membership are made from these once, at the start.
+_AT_THE_START = {
+    *FleetSettings.model_fields,
+    *("node_env", "is_local", "config_dir", "config_watch_seconds", "runtime_dir", "service_name", "gateway_version"),
+    *("instance_id", "private_ip", "public_ip", "launched_at"),
+    *("aws_ec2_metadata_disabled", "aws_ec2_metadata_service_endpoint"),
+} - {"layers", "database_url", "db_host", "db_port", "db_username", "db_password", "db_name"}
+
+
+class Configuration:
+    def __init__(self, haproxy: Haproxy, state: State, changed: Callable[[Settings], Awaitable[None]]) -> None:
+        self._haproxy = haproxy
+        self._state = state
+        self._changed = changed
+        self._asked = asyncio.Event()
+        self._started_with = haproxy.inputs.settings
+
+    def refresh_soon(self) -> None:
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Follow the files until cancelled."""
+        seconds = self._started_with.config_watch_seconds
+        # Those of now may be newer than what was read at the start.
+        seen: object = None
+        read = _look(self._started_with.layers.watched) if seconds else None
+        while True:
+            try:
+                async with asyncio.timeout(seconds or None):
+                    await self._asked.wait()
+            except TimeoutError:
+                now = _look(self._haproxy.inputs.settings.layers.watched)
+                # Not while it is being written: two looks must agree.
+                if now in (read, None) or now != seen:
+                    seen = now
+                    continue
+                read = now
+            self._asked.clear()
+            await self.refresh()
+
+    async def refresh(self) -> str | None:
+        """Read everything anew; the result is why it was refused."""
+        problem: str | None
+        try:
+            settings = load()
+            await self._apply(settings)
+        except ConfigurationError as error:
+            problem = "; ".join(error.problems)
+            metrics.RELOADS.labels("refused").inc()
+            log.error("configuration refused, the one before serves on", extra={"fields": {"error": problem}})  # noqa: TRY400
+        except HaproxyError as error:
+            problem = str(error)
+        else:
+            problem = self._needs_restart(settings)
+        self._state.configuration = problem
+        return problem
+
+    async def _apply(self, settings: Settings) -> None:
+        before = self._haproxy.inputs.settings
+        if settings.model_dump() == before.model_dump() and settings.layers.values == before.layers.values:
+            log.info("the configuration is what it was")
+            return
+        changed = sorted(name for name in _changed(before, settings) if name not in _AT_THE_START)
+        await self._haproxy.reload(settings=settings)
+        log.info("configuration changed", extra={"fields": {"changed": changed}})
+        await self._changed(settings)
+
+    def _needs_restart(self, settings: Settings) -> str | None:
+        names = sorted(name.upper() for name in _changed(self._started_with, settings) if name in _AT_THE_START)
+        if not names:
+            return None
+        log.warning("changed, but only read at the start", extra={"fields": {"variables": names}})
+        return f"{', '.join(names)}: changed, but only read at the start: restart this instance"
+
+
+def _changed(before: Settings, after: Settings) -> Iterable[str]:
+    return (
+        name for name in type(after).model_fields if name != "layers" and getattr(before, name) != getattr(after, name)
+    )
+
+
+def _look(paths: tuple[Path, ...]) -> tuple[object, ...]:
+    looks: list[object] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            looks.append(None)
+        else:
+            looks.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(looks)

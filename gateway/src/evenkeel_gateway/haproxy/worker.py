@@ -1,0 +1,164 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One process of HAProxy: started beside or in place of another one, ended softly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+from collections import deque
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+
+if TYPE_CHECKING:
+    from evenkeel_gateway.haproxy.render import Inputs
+    from evenkeel_gateway.haproxy.runtime_api import Session
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 15.0
+LEAVE_SECONDS = 0.25
+END_SECONDS = 2.0
+CONFIGURATION = "haproxy.cfg"
+SOCKET = "haproxy.sock"
+
+
+class HaproxyError(Exception):
+    """HAProxy is missing, refuses its configuration, or does not start."""
+
+
+class Worker:
+    """A process that serves what its folder says; `ended` is its exit code, once it has one."""
+
+    def __init__(self, inputs: Inputs, *, orphan: bool) -> None:
+        self.inputs = inputs
+        self.api = RuntimeApi(inputs.folder / SOCKET)
+        self.ended: asyncio.Task[int]
+        self.retiring = False
+        self._orphan = orphan
+        self._process: asyncio.subprocess.Process
+        self._alerts: deque[str] = deque(maxlen=5)
+        self._session: Session | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def start(self, predecessor: Worker | None) -> None:
+        """Return when it serves; with a predecessor both do, on the same sockets. Raises HaproxyError."""
+        # Without a master process: the control plane is one, and 2.6's loses a SIGUSR1 that comes early.
+        command = [self.inputs.settings.haproxy_binary, "-db", "-f", str(self.inputs.folder / CONFIGURATION)]
+        if predecessor:
+            # Not -sf: the old one is told to end only after this one has answered.
+            command += ["-x", str(predecessor.inputs.folder / SOCKET)]
+        setpriv = shutil.which("setpriv")
+        if setpriv and not self._orphan:
+            # Without a supervisor a control plane that was killed would leave a gateway that has nobody to ask.
+            command = [setpriv, "--pdeathsig", "USR1", "--", *command]
+        # A session of its own: Ctrl-C in a terminal is for the control plane, which then stops HAProxy softly.
+        self._process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        self.ended = asyncio.create_task(self._watch(), name=f"haproxy {self.pid}")
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._answers()
+        except TimeoutError:
+            await self.end()
+            raise HaproxyError(f"haproxy did not answer within {START_SECONDS:.0f} s of its start") from None
+
+    async def _answers(self) -> None:
+        while True:
+            if self.ended.done():
+                reason = " ".join(self._alerts) or f"exit code {self.ended.result()}"
+                raise HaproxyError(f"haproxy did not start: {reason}")
+            try:
+                await self.api.ask("show info")
+            except RuntimeApiError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def _watch(self) -> int:
+        stderr = self._process.stderr
+        assert stderr is not None  # noqa: S101
+        while line := await stderr.readline():
+            text = line.decode(errors="replace").strip()
+            warns = text.startswith(("[WARNING]", "[ALERT]")) and not self.retiring
+            log.log(logging.WARNING if warns else logging.DEBUG, "haproxy: %s", text)
+            if text.startswith("[ALERT]"):
+                self._alerts.append(text)
+        return await self._process.wait()
+
+    @property
+    def fields(self) -> dict[str, object]:
+        return {"pid": self.pid, "generation": self.inputs.folder.name}
+
+    async def retire(self) -> None:
+        """No new connections; it ends when the last client is gone."""
+        if self.retiring or self.ended.done():
+            return
+        self.retiring = True
+        with contextlib.suppress(RuntimeApiError):
+            self._session = await self.api.hold()
+        self._signal(signal.SIGUSR1)
+        self._leaving = asyncio.create_task(self._leave(), name=f"haproxy {self.pid} ends")
+
+    async def _leave(self) -> None:
+        while self._session and not self.ended.done():
+            try:
+                if await self._session.connections() == 0:
+                    break
+            except RuntimeApiError:
+                break
+            await asyncio.wait({self.ended}, timeout=LEAVE_SECONDS)
+        if self._session:
+            self._session.close()
+
+    async def stop(self, grace: float, quiet: float) -> None:
+        """End it when the last request is answered, at the latest after the grace.
+
+        Clients that keep idle connections would hold it: where for `quiet` seconds there was no request it ends.
+        """
+        await self.retire()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        last = loop.time()
+        while loop.time() < end and loop.time() < last + quiet:
+            done, _ = await asyncio.wait({self.ended}, timeout=0.1)
+            if done:
+                return
+            if await self._busy():
+                last = loop.time()
+        await self.end()
+
+    async def _busy(self) -> bool:
+        try:
+            return await self.requests() > 0
+        except RuntimeApiError:
+            return True
+
+    async def requests(self) -> int:
+        """Return how many are in flight: each is a line, and so is this question."""
+        answer = await (self._session or self.api).ask("show sess")
+        return len([line for line in answer.splitlines() if line.strip()]) - 1
+
+    async def end(self) -> None:
+        """Whatever it is doing."""
+        self.retiring = True
+        self._signal(signal.SIGTERM)
+        done, _ = await asyncio.wait({self.ended}, timeout=END_SECONDS)
+        if not done:
+            self._signal(signal.SIGKILL)
+            await self.ended
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.ended.done():
+            os.kill(self.pid, number)

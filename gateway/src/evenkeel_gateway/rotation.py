@@ -1,0 +1,93 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets that change while the gateway runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway import metrics, secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from evenkeel_gateway.health import State
+    from evenkeel_gateway.logs import Redactor
+    from evenkeel_gateway.secrets import Secrets
+    from evenkeel_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PART = "secret"
+LOOK_SECONDS = 0.5
+# A password that the database refuses has been rotated, most likely; asking more often costs money.
+EARLY_SECONDS = 5.0
+_REFUSED = ("password authentication failed", "SASL authentication failed")
+
+
+class Rotation:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        state: State,
+        redactor: Redactor,
+        changed: Callable[[Secrets], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._redactor = redactor
+        self._changed = changed
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Ask on a schedule, and early where the database refuses the password, until cancelled."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._state.secrets is None:
+                continue  # the start asks until it has them
+            seconds = self._settings().secrets_refresh_seconds
+            due = bool(seconds) and loop.time() - last >= seconds
+            early = loop.time() - last >= EARLY_SECONDS and self._wanting()
+            if due or early:
+                await self.refresh()
+                last = loop.time()
+
+    def _wanting(self) -> bool:
+        state = self._state
+        problem = state.problems.get("database") or (state.election.problem if state.election else None) or ""
+        return bool(state.missing_secrets) or any(text in problem for text in _REFUSED)
+
+    async def refresh(self) -> str | None:
+        """Keep what there is where the source does not answer; the result is why."""
+        async with self._turn:
+            state = self._state
+            try:
+                found = await asyncio.to_thread(secrets.load, self._settings(), self._redactor)
+            except secrets.SecretError as error:
+                metrics.SECRET_REFRESHES.labels("failed").inc()
+                if state.stale != str(error):
+                    log.warning(
+                        "secrets not refreshed, the known ones are used", extra={"fields": {"error": str(error)}}
+                    )
+                state.stale = str(error)
+                return state.stale
+            state.stale = None
+            metrics.SECRET_REFRESHES.labels("done").inc()
+            before, state.secrets = state.secrets, found
+            if before != found:
+                log.info("secrets changed", extra={"fields": {"changed": _names(before, found)}})
+                await self._changed(found)
+            return None
+
+
+def _names(before: Secrets | None, after: Secrets) -> list[str]:
+    old = before.values if before else {}
+    names = {name for name in old.keys() | after.values.keys() if old.get(name) != after.values.get(name)}
+    if before and before.conninfo != after.conninfo:
+        names.add("database")
+    return sorted(names)

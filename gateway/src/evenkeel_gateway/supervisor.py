@@ -1,0 +1,129 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first process of a container: it starts the control plane, again where that crashed, and reaps what is left.
+
+HAProxy serves on meanwhile, and the next control plane takes it over. Kept small: it only imports the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SUPERVISED = "EVENKEEL_SUPERVISED"
+BAD_CONFIGURATION = 2
+STABLE_SECONDS = 10.0
+QUICK_ENDS = 3
+PAUSE_SECONDS = 0.3
+_PR_SET_CHILD_SUBREAPER = 36
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Supervisor:
+    def __init__(self, arguments: list[str], runtime: str) -> None:
+        self._command = [sys.executable, "-m", "evenkeel_gateway", *arguments]
+        self._environment = os.environ | {SUPERVISED: "1", "RUNTIME_DIR": runtime}
+        self._stopping = False
+        self._quick = 0
+
+    def run(self) -> int:
+        # Waited for, so that none comes between a question and the sleep after it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+        while True:
+            started = time.monotonic()
+            code = self._watch(self._start())
+            self._quick = self._quick + 1 if time.monotonic() - started < STABLE_SECONDS else 0
+            if self._stopping or code in (0, BAD_CONFIGURATION):
+                break
+            if self._quick >= QUICK_ENDS:
+                _say(f"the control plane ended {self._quick} times at once, the last time with {code}: giving up")
+                break
+            _say(f"the control plane ended ({code}), starting it again; HAProxy serves on")
+            if self._paused():
+                break
+        _end_the_rest()
+        return code
+
+    def _start(self) -> int:
+        return os.posix_spawn(self._command[0], self._command, self._environment, setsigmask=[])
+
+    def _watch(self, child: int) -> int:
+        """Return the exit code of the child; everything else that ends is reaped."""
+        while True:
+            number = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD}).si_signo
+            if number != signal.SIGCHLD:
+                self._stopping |= number != signal.SIGHUP
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, number)
+                continue
+            for pid, status in _reap():
+                if pid == child:
+                    return os.waitstatus_to_exitcode(status)
+
+    def _paused(self) -> bool:
+        """Tell whether it shall stop."""
+        return signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, PAUSE_SECONDS * 2**self._quick) is not None
+
+
+def _reap() -> list[tuple[int, int]]:
+    found = []
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            found.append(ended)
+    return found
+
+
+def _children() -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    return []
+
+
+def _end_the_rest() -> None:
+    """HAProxy without a control plane: softly, for as long as the requests in flight may take."""
+    for pid in _children():
+        _kill(pid, signal.SIGUSR1)
+    end = time.monotonic() + float(os.environ.get("SHUTDOWN_GRACE_SECONDS") or 25)
+    _reap()
+    while _children() and time.monotonic() < end:
+        signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+        _reap()
+    for pid in _children():
+        _kill(pid, signal.SIGKILL)
+    while _children():
+        with contextlib.suppress(ChildProcessError):
+            os.wait()
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _say(text: str) -> None:
+    print(f"supervisor: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main() -> int:
+    if os.getpid() != 1:
+        # What the control plane leaves behind when it crashes comes to this process, as it does to process 1.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    configured = os.environ.get("RUNTIME_DIR")
+    runtime = configured or tempfile.mkdtemp(prefix="evenkeel-gateway-")
+    try:
+        return Supervisor(sys.argv[1:], runtime).run()
+    finally:
+        if not configured:
+            shutil.rmtree(runtime, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
