@@ -68,6 +68,13 @@ def folders(runtime: Path) -> list[str]:
     return sorted(path.name for path in runtime.glob("haproxy.*"))
 
 
+async def in_flight(haproxy: Haproxy) -> None:
+    async def any_request() -> bool:
+        return bool(await haproxy.requests())
+
+    await until_async(any_request, 5, "a request is in flight")
+
+
 def running(haproxy: Haproxy) -> int:
     assert haproxy._worker
     return haproxy._worker.pid
@@ -174,7 +181,7 @@ async def test_one_bad_change_does_not_stop_the_others(
 async def test_a_request_in_flight_ends_where_it_began(port: int, tmp_path: Path) -> None:
     async with serving(tmp_path) as haproxy:
         slow = asyncio.create_task(asyncio.to_thread(get, port, "/a/slow?1.5"))
-        await asyncio.sleep(0.3)
+        await in_flight(haproxy)
         old = running(haproxy)
         await haproxy.reload()
         assert await slow == 200
@@ -187,8 +194,9 @@ async def test_the_grace_of_the_old_one_has_an_end(port: int, environment: Envir
     settings = Settings().model_copy(update={"reload_grace_seconds": 0.5})
     async with serving(tmp_path) as haproxy:
         await haproxy.reload(settings=settings)
+        await until_async(lambda: haproxy.processes == 1, 5, "the first one has ended")
         slow = asyncio.create_task(asyncio.to_thread(get, port, "/a/slow?5"))
-        await asyncio.sleep(0.3)
+        await in_flight(haproxy)
         started = time.monotonic()
         await haproxy.reload()
         with pytest.raises((http.client.HTTPException, OSError)):
