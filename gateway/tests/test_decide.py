@@ -12,7 +12,7 @@ from evenkeel_gateway.lease import Candidate, Lease, Step, decide
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=10)
 EARLIER = NOW - timedelta(seconds=1)
-VACANT = Lease(None, 7, None, None, None, None, None)
+VACANT = Lease(None, 7, None, None, None, None, None, None, NOW)
 HELD_BY_B = replace(VACANT, holder="b", expires_at=LATER)
 FLEET = [Candidate(name, NOW) for name in ("a", "b", "c")]
 
@@ -71,5 +71,46 @@ def test_nobody_fresh_but_a_draining_instance() -> None:
     assert decide(VACANT, "a", None, [], NOW).step is Step.FOLLOW
 
 
-def test_says_whom_the_vacancy_waits_for() -> None:
-    assert decide(VACANT, "b", None, FLEET, NOW).waiting_for == FLEET[0]
+def beats(**ages: float) -> list[Candidate]:
+    return [Candidate(name, NOW - timedelta(seconds=age)) for name, age in ages.items()]
+
+
+def vacant_for(seconds: float) -> Lease:
+    return replace(VACANT, vacant_since=NOW - timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("lease", "fleet", "step", "due_in"),
+    [
+        pytest.param(vacant_for(0.1), beats(a=5, b=0), Step.FOLLOW, 0.4, id="who it belongs to is waited for"),
+        pytest.param(vacant_for(0.5), beats(a=5, b=0), Step.TAKE, None, id="not for longer"),
+        pytest.param(vacant_for(0.5), beats(a=0.2, b=0), Step.FOLLOW, 0.5, id="if it has come, it will take it"),
+        pytest.param(vacant_for(9), beats(a=1.1, b=0), Step.TAKE, None, id="who then falls silent is passed over"),
+        pytest.param(
+            replace(VACANT, holder="c", expires_at=NOW - timedelta(seconds=0.6)),
+            beats(a=3, b=0, c=9),
+            Step.TAKE,
+            None,
+            id="so it is where a lease has expired",
+        ),
+        pytest.param(requested(vacant_for(0.1), "c"), beats(b=0, c=5), Step.FOLLOW, 0.4, id="a target is waited for"),
+        pytest.param(requested(vacant_for(0.5), "c"), beats(b=0, c=5), Step.TAKE, None, id="nor it for longer"),
+        pytest.param(
+            replace(VACANT, vacant_since=LATER), beats(b=0, a=5), Step.TAKE, None, id="since a time yet to come"
+        ),
+    ],
+)
+def test_a_vacancy_waits_for_nobody_who_is_not_there(
+    lease: Lease, fleet: list[Candidate], step: Step, due_in: float | None
+) -> None:
+    decision = decide(lease, "b", None, fleet, NOW)
+    assert decision.step is step
+    assert decision.due_in == (None if due_in is None else pytest.approx(due_in))
+
+
+def test_says_when_the_lease_ends() -> None:
+    assert decide(HELD_BY_B, "a", None, FLEET, NOW).due_in == 10
+
+
+def test_the_target_of_a_handover_looks_often() -> None:
+    assert decide(requested(HELD_BY_B, "a"), "a", None, FLEET, NOW).due_in == 0.2

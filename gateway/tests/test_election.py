@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import AsyncTransaction
+from psycopg.conninfo import conninfo_to_dict
 
 from evenkeel_gateway import clock, lease
 from evenkeel_gateway.database import Database
-from evenkeel_gateway.lease import LeaseStore, RequestRefusedError, Timing
+from evenkeel_gateway.lease import LeaseStore, RequestRefusedError, Step, Timing
 from evenkeel_gateway.migrations import migrate
 from support.instances import FAST, Process, RecordingElection, assert_never_two, beliefs, build, identity, running
 from support.wait import until, until_async
@@ -160,6 +162,92 @@ async def test_self_trust_ends_a_margin_before_the_lease(migrated: str, tmp_path
     lease_ends = clock.now() + left
     assert election._trust is not None
     assert before + FAST.ttl - FAST.margin <= election._trust.until <= lease_ends - FAST.margin
+
+
+async def test_a_lease_whose_commit_was_not_answered_is_known_again(
+    migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    election, beside = (build(migrated, identity(1), tmp_path / name) for name in ("one", "beside"))
+    committed = AsyncTransaction.__aexit__
+
+    async def unanswered(self: AsyncTransaction, *error: Any) -> Any:
+        await committed(self, *error)
+        raise psycopg.OperationalError("the connection was lost")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(AsyncTransaction, "__aexit__", unanswered)
+        with pytest.raises(psycopg.OperationalError):
+            await election.evaluate()
+    assert not election.leads
+    assert (await beside.evaluate()).step is Step.FOLLOW, "another process of the instance takes it for its own"
+    assert (await election.evaluate()).step is Step.RENEW
+    assert election.leads
+    assert election.term == 1
+
+
+async def test_a_handover_to_one_that_has_just_died_is_over_within_a_second(migrated: str, tmp_path: Path) -> None:
+    one, two, three = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3))
+    await one.evaluate()
+    await three.evaluate()
+    async with running(one, two):
+        assert one.leads
+        await two._store.request_handover("i-3", "operator", "test")
+        await until_async(lambda: not leaders(one, two), 1, "handed over")
+        await until_async(lambda: leaders(one, two), 1, "taken by one that is there")
+        assert query(migrated, "SELECT requested_holder FROM leader_lease") == [(None,)]
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
+
+
+async def test_dead_candidates_do_not_prolong_a_vacancy(migrated: str, tmp_path: Path) -> None:
+    """They count as fresh for a while, and are older."""
+    dead = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    alive = build(migrated, identity(4), tmp_path / "4")
+    started = clock.now()
+    for election in dead:
+        await election.evaluate()
+    async with running(alive):
+        await until_async(lambda: alive.leads, FAST.ttl + 2, "the living one leads")
+        assert clock.now() - started < FAST.ttl + lease.GRACE_SECONDS + 0.3
+
+
+class ShiftedClock:
+    """Shadows the clock in the database with one that can be put forward and back."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        database = conninfo_to_dict(conninfo)["dbname"]
+        query(
+            conninfo,
+            "CREATE SCHEMA shifted; CREATE TABLE shifted.by (seconds float); INSERT INTO shifted.by VALUES (0)",
+        )
+        query(
+            conninfo,
+            "CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+            " 'SELECT pg_catalog.clock_timestamp() + seconds * interval ''1 s'' FROM shifted.by'",
+        )
+        query(conninfo, f"ALTER DATABASE {database} SET search_path = shifted, pg_catalog, public")
+
+    def shift(self, seconds: float) -> None:
+        query(self._conninfo, f"UPDATE shifted.by SET seconds = seconds + {seconds}")
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+async def test_a_leap_of_the_databases_clock_ends_no_lease_early_and_none_late(
+    migrated: str, tmp_path: Path, seconds: float
+) -> None:
+    database = ShiftedClock(migrated)
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
+    async with running(*fleet):
+        assert leaders(*fleet) == ["i-1"]
+        database.shift(seconds)
+        await asyncio.sleep(3 * FAST.tick)
+        assert leaders(*fleet) == ["i-1"]
+        assert fleet[0].term == 1
+        assert query(migrated, "SELECT count(*) FROM ec2_launch") == [(3,)]
+        database.shift(seconds)
+        fleet[0]._stopping = True  # falls silent
+        await until_async(lambda: leaders(*fleet[1:]) == ["i-2"], 2 * FAST.ttl + FAST.tick + 1, "a successor")
+    assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
 
 
 @contextmanager
@@ -317,7 +405,7 @@ async def test_nothing_is_left_in_the_session(migrated: str) -> None:
         inside = [(await (await connection.execute(f"SHOW {name}".encode())).fetchone()) for name in settings]
     assert inside == [("2s",), ("1s",), ("2s",)]
     for _ in range(10):
-        await store.evaluate(None, lambda: None)
+        await store.evaluate(lambda: None)
     assert database._connection is not None
     after = [(await (await database._connection.execute(f"SHOW {name}".encode())).fetchone()) for name in settings]
     assert after == [("0",)] * 3

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
-from evenkeel_gateway import admin, identity, logs, secrets
+from evenkeel_gateway import admin, identity, jobs, logs, secrets
 from evenkeel_gateway.api import Api
 from evenkeel_gateway.configuration import Configuration
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
 from evenkeel_gateway.election import DatabaseElection, Listener, MemoryElection
 from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.health import State
+from evenkeel_gateway.jobs import Jobs
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.migrations import migrate
 from evenkeel_gateway.rotation import Rotation
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
-RETRY_SECONDS_MAX = 10.0
+RETRY_SECONDS_MAX = 3.0
 RESIGN_SECONDS = 5.0
 
 
@@ -176,7 +177,11 @@ class Gateway:
         election = state.election = await self._join(state.identity, state.secrets)
         state.registered = True
         log.info("ready", extra={"fields": {"instanceId": state.identity.instance_id, "election": election.kind}})
-        await election.run()
+        parts = [election.run()]
+        if state.secrets.conninfo:
+            name = f"{settings.service_name} {state.identity.instance_id} jobs"
+            parts.append(Jobs(election, Database(self._conninfo, name), jobs.own(settings)).run())
+        await asyncio.gather(*parts)
 
     async def _join(self, me: Identity, known: Secrets) -> Election:
         if known.conninfo is None:

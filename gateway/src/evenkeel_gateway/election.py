@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -25,8 +26,26 @@ POLL_SECONDS = 1.0
 _EPSILON = 0.01
 
 
+class Change:
+    """Wakes at once who waits for the next change, with each change anew."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def announce(self) -> None:
+        past, self._next = self._next, asyncio.Event()
+        past.set()
+
+    async def wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._next.wait()
+
+
 class Election(Protocol):
     kind: str
+    changed: Change
+    """Announces when leadership begins and when it is given up; that it runs out, `lease_left` says."""
 
     @property
     def leads(self) -> bool:
@@ -64,12 +83,14 @@ class MemoryElection:
         self.leader: str | None = instance_id
         self.lease_left = math.inf
         self.problem: str | None = None
+        self.changed = Change()
 
     async def run(self) -> None:
         await asyncio.Event().wait()
 
     async def resign(self) -> None:
-        self.leads, self.leader = False, None
+        self.leads, self.leader, self.lease_left = False, None, 0.0
+        self.changed.announce()
 
 
 class Trust(NamedTuple):
@@ -86,12 +107,12 @@ class DatabaseElection:
         self._timing = timing
         self._listener = listener
         self._trust: Trust | None = None
-        self._held_term: int | None = None
         self._seen_term = 0
         self._seen_leader: str | None = None
         self._seen_until = 0.0
         self._stopping = False
         self._idle = asyncio.Lock()
+        self.changed = Change()
         self.problem: str | None = None
 
     @property
@@ -125,7 +146,7 @@ class DatabaseElection:
     async def evaluate(self) -> Verdict:
         """One evaluation; raises one of DATABASE_ERRORS."""
         async with self._idle:
-            verdict = await self._store.evaluate(self._held_term, self._step_down)
+            verdict = await self._store.evaluate(self._step_down)
             self._accept(verdict)
             return verdict
 
@@ -137,13 +158,13 @@ class DatabaseElection:
             async with self._idle:
                 # An evaluation that was under way may have taken the lease meanwhile.
                 self._step_down()
-                await self._store.resign(self._held_term)
+                await self._store.resign()
         except DATABASE_ERRORS as error:
             log.warning(
                 "could not resign, the lease will expire by itself", extra={"fields": {"error": describe(error)}}
             )
         else:
-            log.info("resigned", extra={"fields": {"term": self._held_term}})
+            log.info("resigned", extra={"fields": {"term": self._seen_term}})
 
     async def force(self) -> None:
         """Ask once to lead, for FORCE_LEADER."""
@@ -157,23 +178,23 @@ class DatabaseElection:
     def _accept(self, verdict: Verdict) -> None:
         self._seen_term = verdict.term
         self._seen_leader = verdict.holder
-        self._seen_until = verdict.started + (self._timing.ttl if verdict.due_in is None else verdict.due_in)
+        self._seen_until = verdict.started + verdict.lease_left
         metrics.ELECTION_EVALUATIONS.labels(verdict.step.value).inc()
+        led = self._trust
         if verdict.step in (Step.TAKE, Step.RENEW) and not self._stopping:
-            until = verdict.started + self._timing.ttl - self._timing.margin
-            self._held_term, self._trust = verdict.term, Trust(verdict.term, until)
-            if verdict.step is Step.TAKE:
+            self._trust = Trust(verdict.term, verdict.started + self._timing.ttl - self._timing.margin)
+            if led is None:
                 log.info("leading", extra={"fields": {"term": verdict.term}})
-            return
-        if verdict.step is Step.TAKE:
-            self._held_term = verdict.term  # to be resigned
-        elif verdict.step is not Step.RENEW:
-            if self._held_term is not None:
+        else:
+            self._trust = None
+            if led:
                 log.info("following", extra={"fields": {"term": verdict.term, "leader": verdict.holder}})
-            self._held_term = self._trust = None
+        if led is None or self._trust is None or led.term != self._trust.term:
+            self.changed.announce()
 
     def _step_down(self) -> None:
         self._trust = None
+        self.changed.announce()
 
     async def _evaluate_safely(self) -> float:
         try:
@@ -189,7 +210,9 @@ class DatabaseElection:
         self.problem = None
         listening = self._listener is not None and self._listener.listening
         tick = self._timing.tick if listening else min(self._timing.tick, POLL_SECONDS)
-        return tick if verdict.due_in is None else max(0.0, min(tick, verdict.due_in + _EPSILON))
+        if verdict.due_in is None:
+            return tick
+        return max(0.0, min(tick, verdict.started + verdict.due_in + _EPSILON - clock.now()))
 
     async def _sleep(self, seconds: float) -> None:
         if self._listener is None:

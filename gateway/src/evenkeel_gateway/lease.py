@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row
@@ -32,7 +33,13 @@ LOCK_SECONDS = 2.0
 TRANSACTION_SECONDS = 4.0
 RESIGN_SECONDS = 2.0
 REQUEST_SECONDS = 30.0
-
+# How long a vacancy waits for the one that it belongs to. All evaluate at its beginning, so who does not is not there.
+GRACE_SECONDS = 0.5
+# How often the target of a handover asks whether it is its turn, where no notification tells it.
+TARGET_POLL_SECONDS = 0.2
+# No lease and no heartbeat is further ahead of the database's clock than this, unless that was put back.
+AHEAD = timedelta(minutes=2)
+_GRACE = timedelta(seconds=GRACE_SECONDS)
 
 _LAUNCH = (
     "INSERT INTO ec2_launch (instance_id, private_ip, public_ip, launched_at, version, incarnation)"
@@ -77,6 +84,8 @@ class Lease:
     requested_by: str | None
     reason: str | None
     request_expires_at: datetime | None
+    incarnation: uuid.UUID | None
+    vacant_since: datetime
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,8 @@ class Decision:
     step: Step
     drop_request: str | None = None
     """Why the pending request ends here."""
-    waiting_for: Candidate | None = None
-    """Who should take the vacancy."""
+    due_in: float | None = None
+    """Seconds until something may be decided that can not be now."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +123,56 @@ class Verdict:
     term: int
     due_in: float | None
     """Seconds until something may be decided that could not be now."""
+    lease_left: float
+    """Seconds until the lease ends, if there is one."""
+
+
+class _Reading(NamedTuple):
+    """The database's clock, read between two moments on this machine's."""
+
+    started: float
+    now: datetime
+    ended: float
+
+    def leap(self, before: _Reading) -> float:
+        """Seconds by which the database's clock went further than any that runs true could."""
+        return (self.now - before.now).total_seconds() - (self.ended - before.started)
 
 
 def decide(lease: Lease, me: str, held_term: int | None, candidates: list[Candidate], now: datetime) -> Decision:
     """Apply the rules. `candidates` are in the order of preference; `held_term` is the term that this process took."""
-    vacant = lease.holder is None or lease.expires_at is None or lease.expires_at <= now
-    mine = not vacant and lease.holder == me and lease.term == held_term
+    vacant_since = lease.vacant_since if lease.holder is None else lease.expires_at
     target, drop = _requested(lease, candidates, now)
-    if mine:
+    if vacant_since is not None and vacant_since <= now:
+        return _fill(lease, me, candidates, vacant_since, now)
+    if lease.expires_at is None:  # vacant, by a clock that was put back
+        return _fill(lease, me, candidates, now - _GRACE, now)
+    if lease.holder == me and lease.term == held_term:
         if target is None:
             return Decision(Step.RENEW, drop)
         if target.instance_id == me:
             return Decision(Step.RENEW, "it already leads")
         return Decision(Step.HAND_OVER)
-    if not vacant:
-        return Decision(Step.FOLLOW, drop)
+    due_in = (lease.expires_at - now).total_seconds()
+    if target and target.instance_id == me:
+        due_in = min(due_in, TARGET_POLL_SECONDS)
+    return Decision(Step.FOLLOW, drop, due_in)
+
+
+def _fill(lease: Lease, me: str, candidates: list[Candidate], since: datetime, now: datetime) -> Decision:
+    """Who takes the vacancy: whom a request names, then who is oldest; but only those who are there."""
+    if now >= since + _GRACE:
+        # While it lasts everybody asks again after each grace.
+        candidates = [one for one in candidates if one.last_heartbeat >= max(since, now - 2 * _GRACE)]
+    target, drop = _requested(lease, candidates, now)
     # Who let the lease expire may be dead and not stale yet: it has no claim to age.
     by_age = [one for one in candidates if one.instance_id == me or one.instance_id != lease.holder]
     preferred = target or (by_age[0] if by_age else None)
-    if preferred and preferred.instance_id == me:
+    if preferred is None:
+        return Decision(Step.FOLLOW, drop)
+    if preferred.instance_id == me:
         return Decision(Step.TAKE, "done" if target else drop)
-    return Decision(Step.FOLLOW, drop, preferred)
+    return Decision(Step.FOLLOW, drop, max((since + _GRACE - now).total_seconds(), 0.0) or GRACE_SECONDS)
 
 
 def _requested(lease: Lease, candidates: list[Candidate], now: datetime) -> tuple[Candidate | None, str | None]:
@@ -158,19 +196,22 @@ class LeaseStore:
         self._timing = timing
         self._incarnation = uuid.uuid4()
         self._registered = False
+        self._tried_term: int | None = None
+        self._last_reading: _Reading | None = None
 
-    async def evaluate(self, held_term: int | None, step_down: Callable[[], None]) -> Verdict:
+    async def evaluate(self, step_down: Callable[[], None]) -> Verdict:
         """`step_down` is called before the lease is given up, so that nobody else can have it earlier."""
         me, timing = self._identity.instance_id, self._timing
         async with self._transaction() as connection:
             lease = await _lock(connection)
-            started = clock.now()
-            now = await _database_clock(connection)
+            reading = await _read_clock(connection)
+            now = reading.now
+            lease = await self._mend_clock(connection, lease, reading)
             await self._remove_stale(connection, now)
             await self._beat(connection, now)
             candidates = await _candidates(connection)
-            decision = decide(lease, me, held_term, candidates, now)
-            holder, term, expires_at = lease.holder, lease.term, lease.expires_at
+            decision = decide(lease, me, self._held_term(lease), candidates, now)
+            holder, term = lease.holder, lease.term
             if decision.drop_request:
                 await _drop_request(connection, lease, decision.drop_request)
             if decision.step is Step.RENEW:
@@ -179,36 +220,36 @@ class LeaseStore:
                 )
             elif decision.step is Step.TAKE:
                 holder, term = me, lease.term + 1
+                # Before the commit: its answer may be lost.
+                self._tried_term = term
                 await connection.execute(
-                    "UPDATE leader_lease SET holder = %s, term = %s, elected_at = %s,"
+                    "UPDATE leader_lease SET holder = %s, term = %s, incarnation = %s, elected_at = %s,"
                     " expires_at = %s + make_interval(secs => %s)",
-                    (me, term, now, now, timing.ttl),
+                    (me, term, self._incarnation, now, now, timing.ttl),
                 )
             elif decision.step is Step.HAND_OVER:
                 step_down()
                 holder = None
-                await connection.execute("UPDATE leader_lease SET holder = NULL, expires_at = NULL")
-            elif expires_at is None or expires_at <= now:
+                await _give_up(connection)
+            elif lease.expires_at is None or lease.expires_at <= now:
                 holder = None
             await _picture(connection, holder)
             if decision.step in (Step.TAKE, Step.HAND_OVER):
                 await _notify(connection)
         self._registered = True
-        due = None
+        self._last_reading = reading
+        left = timing.ttl
         if decision.step is Step.FOLLOW:
-            if decision.waiting_for:
-                due = (decision.waiting_for.last_heartbeat - now).total_seconds() + timing.stale
-            elif holder and expires_at:
-                due = (expires_at - now).total_seconds()
-        return Verdict(decision.step, started, holder, term, due)
+            left = max(0.0, (lease.expires_at - now).total_seconds()) if lease.expires_at else 0.0
+        return Verdict(decision.step, reading.started, holder, term, decision.due_in, left)
 
-    async def resign(self, held_term: int | None) -> None:
+    async def resign(self) -> None:
         """Give up the lease and leave the fleet; what a newer process of this instance wrote stays."""
         me = self._identity.instance_id
         async with self._database.transaction(seconds=RESIGN_SECONDS, lock_seconds=RESIGN_SECONDS) as connection:
             lease = await _lock(connection)
-            if lease.holder == me and lease.term == held_term:
-                await connection.execute("UPDATE leader_lease SET holder = NULL, expires_at = NULL")
+            if lease.holder == me and lease.term == self._held_term(lease):
+                await _give_up(connection)
                 await _picture(connection, None)
                 await _notify(connection)
             await connection.execute(
@@ -218,7 +259,7 @@ class LeaseStore:
     async def request_handover(self, target: str, requested_by: str, reason: str) -> None:
         async with self._transaction() as connection:
             lease = await _lock(connection)
-            now = await _database_clock(connection)
+            now = (await _read_clock(connection)).now
             await self._remove_stale(connection, now)
             if target not in [candidate.instance_id for candidate in await _candidates(connection)]:
                 raise RequestRefusedError(f"{target} has no fresh heartbeat or is draining")
@@ -236,6 +277,31 @@ class LeaseStore:
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return self._database.transaction(seconds=TRANSACTION_SECONDS, lock_seconds=LOCK_SECONDS)
+
+    def _held_term(self, lease: Lease) -> int | None:
+        """Return the term that this very process took, if it is the last one."""
+        return self._tried_term if lease.incarnation == self._incarnation else None
+
+    async def _mend_clock(self, connection: Connection, lease: Lease, reading: _Reading) -> Lease:
+        """Keep a leap of the database's clock from ending a lease that its holder trusts, or from making one endless.
+
+        Put forward is what this process saw put forward between two readings, by its own clock; a new lease's time
+        is then given to whoever holds it. Put back is what lies further ahead than anything that is ever written.
+        """
+        now, ttl = reading.now, timedelta(seconds=self._timing.ttl)
+        leap = reading.leap(self._last_reading) if self._last_reading else 0.0
+        forward = leap > self._timing.margin / 2
+        if forward:
+            log.warning("the database's clock was put forward", extra={"fields": {"seconds": round(leap, 3)}})
+            await connection.execute("UPDATE ec2_heartbeat SET last_heartbeat = %s", (now,))
+        else:
+            await connection.execute(
+                "UPDATE ec2_heartbeat SET last_heartbeat = %s WHERE last_heartbeat > %s", (now, now + AHEAD)
+            )
+        if lease.expires_at and (forward or lease.expires_at > now + AHEAD + ttl):
+            lease = replace(lease, expires_at=now + ttl)
+            await connection.execute("UPDATE leader_lease SET expires_at = %s", (lease.expires_at,))
+        return lease
 
     async def _remove_stale(self, connection: Connection, now: datetime) -> None:
         cursor = await connection.execute(
@@ -270,8 +336,8 @@ class LeaseStore:
 async def _lock(connection: Connection) -> Lease:
     async with connection.cursor(row_factory=class_row(Lease)) as cursor:
         await cursor.execute(
-            "SELECT holder, term, expires_at, requested_holder, requested_by, reason, request_expires_at"
-            " FROM leader_lease FOR UPDATE"
+            "SELECT holder, term, expires_at, requested_holder, requested_by, reason, request_expires_at,"
+            " incarnation, vacant_since FROM leader_lease FOR UPDATE"
         )
         lease = await cursor.fetchone()
     if lease is None:
@@ -279,13 +345,19 @@ async def _lock(connection: Connection) -> Lease:
     return lease
 
 
-async def _database_clock(connection: Connection) -> datetime:
+async def _read_clock(connection: Connection) -> _Reading:
     """Only after the lock was got, and in a statement of its own: the wait for the lock must not eat up the lease."""
+    started = clock.now()
     cursor = await connection.execute("SELECT clock_timestamp()")
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101
-    now: datetime = row[0]
-    return now
+    return _Reading(started, row[0], clock.now())
+
+
+async def _give_up(connection: Connection) -> None:
+    await connection.execute(
+        "UPDATE leader_lease SET holder = NULL, expires_at = NULL, incarnation = NULL, vacant_since = clock_timestamp()"
+    )
 
 
 async def _candidates(connection: Connection) -> list[Candidate]:

@@ -24,7 +24,8 @@ def binary(name: str) -> str:
 
 
 class Cluster:
-    def __init__(self) -> None:
+    def __init__(self, **settings: object) -> None:
+        self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-pg-"))
         self._data = self._folder / "data"
         self.port = free_port()
@@ -39,7 +40,7 @@ class Cluster:
             "unix_socket_directories": f"'{self._folder}'",
             "fsync": "off",
             "max_connections": 200,
-        }
+        } | self._settings
         with (self._data / "postgresql.conf").open("a") as config:
             config.writelines(f"{key} = {value}\n" for key, value in settings.items())
         self.start()
@@ -52,10 +53,10 @@ class Cluster:
     def start(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-l", str(self._folder / "log"), "-w", "-t", "30", "start")
 
-    def stop(self) -> None:
+    def stop(self, mode: str = "immediate") -> None:
         if not (self._data / "postmaster.pid").exists():
             return
-        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "-t", "30", "stop")
+        self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "-t", "30", "stop")
 
     def conninfo(self, database: str = "postgres") -> str:
         return f"postgresql://gateway@127.0.0.1:{self.port}/{database}?sslmode=disable"

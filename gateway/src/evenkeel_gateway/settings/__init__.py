@@ -16,6 +16,7 @@ from evenkeel_gateway.settings.cache import CacheSettings
 from evenkeel_gateway.settings.circuit import CircuitSettings
 from evenkeel_gateway.settings.cors import CorsSettings
 from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.jobs import JobSettings
 from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, read
 from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
@@ -56,6 +57,7 @@ _PARTS: tuple[type[Part], ...] = (
     ProcessSettings,
     AwsSettings,
     FleetSettings,
+    JobSettings,
     ProxySettings,
     AuthSettings,
     LimitSettings,
@@ -69,6 +71,7 @@ class Settings(
     ProcessSettings,
     AwsSettings,
     FleetSettings,
+    JobSettings,
     ProxySettings,
     AuthSettings,
     LimitSettings,
