@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 HOSTS ?= 3
+PROFILE ?= full
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
 FLEET := $(PLAYBOOK) -i localhost,
@@ -74,8 +75,14 @@ package: venv ## Build the collection and check it as Galaxy would
 bench-bootstrap: engine ## Time site.yml against bash over ssh and pyinfra, side by side on six hosts
 	@tools/with-docker $(BIN)/python tests/bench/bootstrap.py
 
+.PHONY: bench-gateway
+bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, basic, spike or stress)
+	@tools/setup packages haproxy nginx-light nghttp2-client redis-server
+	@command -v npm >/dev/null || tools/setup packages nodejs npm
+	@$(BIN)/python tests/bench/gateway/main.py $(PROFILE)
+
 .PHONY: bench
-bench: bench-bootstrap ## Run all benchmarks
+bench: bench-bootstrap bench-gateway ## Run all benchmarks
 
 .PHONY: docs
 docs: venv ## Write the tables of the roles' READMEs from their argument specifications

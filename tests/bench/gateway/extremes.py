@@ -1,0 +1,254 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is not a matter of requests a second: long streams, many websockets, starts, reloads."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.gateway.load import Outcome, offer
+from tests.bench.gateway.machine import BenchError, free_port, resident_megabytes, tree, until
+from tests.bench.gateway.targets import HERE, Bench, Target, gateway_argv, healthy
+
+STREAM_BYTES = 10_000_000_000
+STREAM_TIMEOUT = 120
+SOCKETS = 2000
+RELOADS = 20
+
+
+@dataclass
+class Memory:
+    """The highest RSS seen of a gateway, HAProxy and control plane together, by program at that moment."""
+
+    root: int
+    most: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        return sum(self.most.values())
+
+    def look(self) -> None:
+        now = resident_megabytes(self.root)
+        if sum(now.values()) > self.total:
+            self.most = now
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.2):
+                self.look()
+
+        thread = threading.Thread(target=watch)
+        self.look()
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.look()
+
+
+def origin(bench: Bench) -> int:
+    """The upstream for what is long; returns its port."""
+    port = free_port()
+    bench.processes.serve("origin", port, [sys.executable, str(HERE / "origin.py"), str(port)])
+    return port
+
+
+def _head(gateway: Target, method: str, action: str, *more: str) -> bytes:
+    lines = [f"{method} /api/long/{action} HTTP/1.1", "Host: bench", *more]
+    if gateway.tokens[0]:
+        lines.append(f"Authorization: Bearer {gateway.tokens[0]}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _read_head(connection: socket.socket) -> tuple[int, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(65536)
+        if not more:
+            raise BenchError(f"the connection was closed: {data[:300]!r}")
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), rest
+
+
+def _connect(gateway: Target) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+
+
+def download(gateway: Target, size: int = STREAM_BYTES) -> tuple[float, Memory]:
+    """Seconds, and the memory meanwhile."""
+    memory, began = Memory(gateway.processes[0]), time.monotonic()
+    with memory.watched(), closing(_connect(gateway)) as connection:
+        connection.sendall(_head(gateway, "GET", f"stream?{size}"))
+        status, rest = _read_head(connection)
+        got, buffer = len(rest), bytearray(1 << 20)
+        while got < size and time.monotonic() - began < STREAM_TIMEOUT:
+            count = connection.recv_into(buffer)
+            if not count:
+                break
+            got += count
+    if status != 200 or got != size:
+        raise BenchError(f"a download of {size} bytes: status {status}, {got} bytes came")
+    return time.monotonic() - began, memory
+
+
+def upload(gateway: Target, size: int = STREAM_BYTES) -> tuple[float, Memory]:
+    memory, began, chunk = Memory(gateway.processes[0]), time.monotonic(), bytes(1 << 18)
+    with memory.watched(), closing(_connect(gateway)) as connection:
+        connection.sendall(_head(gateway, "POST", "sink", f"Content-Length: {size}"))
+        sent = 0
+        while sent < size and time.monotonic() - began < STREAM_TIMEOUT:
+            connection.sendall(chunk[: size - sent])
+            sent += min(len(chunk), size - sent)
+        status, _ = _read_head(connection)
+    if status != 200 or sent != size:
+        raise BenchError(f"an upload of {size} bytes: status {status}, {sent} bytes went")
+    return time.monotonic() - began, memory
+
+
+def websockets(gateway: Target, count: int = SOCKETS, idle_seconds: float = 3) -> Memory:
+    """Open that many, leave them idle, and see that each is alive still."""
+    memory, connections = Memory(gateway.processes[0]), []
+    try:
+        with memory.watched():
+            for number in range(count):
+                connection = _connect(gateway)
+                connections.append(connection)
+                key = base64.b64encode(number.to_bytes(16, "big")).decode()
+                upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+                connection.sendall(_head(gateway, "GET", "echo", *upgrade, f"Sec-WebSocket-Key: {key}"))
+                status, _ = _read_head(connection)
+                if status != 101:
+                    raise BenchError(f"websocket {number + 1} of {count} was answered with {status}")
+            time.sleep(idle_seconds)
+            memory.look()
+        _echo(connections)
+    finally:
+        for connection in connections:
+            connection.close()
+    return memory
+
+
+def _echo(connections: list[socket.socket]) -> None:
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            connection.sendall(b"\x81\x80\x00\x00\x00\x00")  # an empty text frame
+            selector.register(connection, selectors.EVENT_READ, connection)
+        waiting, ends = set(connections), time.monotonic() + 30
+        while waiting and time.monotonic() < ends:
+            for key, _ in selector.select(1):
+                answered: socket.socket = key.data
+                if not answered.recv(100):
+                    raise BenchError("an idle websocket was closed")
+                selector.unregister(answered)
+                waiting.discard(answered)
+    if waiting:
+        raise BenchError(f"{len(waiting)} websockets do not answer any more")
+
+
+def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> float:
+    """From the process's start to the first good answer of /api/health."""
+    port = free_port()
+    env = bench.gateway_env(port, features, **settings)
+    began = time.monotonic()
+    process = bench.processes.start("gateway-start", gateway_argv(), env)
+    try:
+        until(lambda: healthy(port) or process.poll() is not None, 30, "a gateway that was started is healthy")
+        took = time.monotonic() - began
+        if process.poll() is not None:
+            raise BenchError(f"a gateway that was started ended at once, see {bench.folder}/gateway-start.log")
+    finally:
+        bench.processes.stop(process)
+    return took
+
+
+@dataclass
+class Reloads:
+    done: int
+    kept: Outcome  # requests on connections that are kept
+    fresh: int  # requests with a connection of their own
+    failed: list[str]  # what happened to those of them that failed
+
+
+def reloads(gateway: Target, count: int = RELOADS, rate: float = 500, pause: float = 0.5) -> Reloads:
+    """Reload HAProxy that many times while requests come, on kept connections and on new ones."""
+    over, fresh, failed = threading.Event(), 0, []
+
+    def one_by_one() -> None:
+        nonlocal fresh
+        while not over.wait(0.005):
+            fresh += 1
+            try:
+                if (status := _fresh_request(gateway)) != 200:
+                    failed.append(f"status {status}")
+            except (OSError, http.client.HTTPException) as error:
+                failed.append(repr(error))
+
+    kept: list[Outcome] = []
+    seconds = count * (pause + 0.3) + 2
+    threads = [
+        threading.Thread(target=one_by_one),
+        threading.Thread(target=lambda: kept.append(offer([gateway.url], rate, seconds, gateway.tokens))),
+    ]
+    for thread in threads:
+        thread.start()
+    done = 0
+    try:
+        time.sleep(0.5)
+        while done < count and threads[1].is_alive():
+            reload(gateway)
+            done += 1
+            time.sleep(pause)
+    finally:
+        threads[1].join()
+        over.set()
+        threads[0].join()
+    if not kept:
+        raise BenchError("the load beside the reloads failed")
+    return Reloads(done, kept[0], fresh, failed)
+
+
+def _fresh_request(gateway: Target) -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:
+        headers = {"Authorization": f"Bearer {gateway.tokens[0]}"} if gateway.tokens[0] else {}
+        connection.request("GET", gateway.path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def newest_haproxy(gateway: Target) -> int | None:
+    found = [(began, pid) for pid, began in tree(gateway.processes[0]).items() if _name(pid) == "haproxy"]
+    return max(found)[1] if found else None
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def reload(gateway: Target) -> None:
+    """Returns when another HAProxy has taken over."""
+    before = newest_haproxy(gateway)
+    os.kill(gateway.processes[0], signal.SIGHUP)
+    until(lambda: newest_haproxy(gateway) not in (before, None), 10, "a reload brings a new HAProxy")

@@ -1,0 +1,94 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processor time for each request and latency of several gateways, in rounds of equal load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.bench.gateway.load import Outcome, offer
+from tests.bench.gateway.machine import processor_seconds
+from tests.bench.gateway.targets import Bench, Target
+
+HEADLINE_RATE = 964  # requests a second, the figure that the gateways before this one were known by
+WARM_UP_SECONDS = 1
+
+
+@dataclass
+class Sample:
+    """One stretch of load on one gateway."""
+
+    outcome: Outcome
+    microseconds: dict[str, float]  # processor time for each request, by program
+    others: dict[str, float]  # the same of Redis and the upstream
+
+    @property
+    def total(self) -> float:
+        return sum(self.microseconds.values())
+
+
+@dataclass
+class Series:
+    """All stretches of one gateway."""
+
+    target: Target
+    samples: list[Sample] = field(default_factory=list)
+
+    def middle(self, value: Callable[[Sample], float]) -> float:
+        return median(value(sample) for sample in self.samples)
+
+    @property
+    def total(self) -> float:
+        return self.middle(lambda sample: sample.total)
+
+    @property
+    def by_program(self) -> dict[str, float]:
+        names = {name for sample in self.samples for name in sample.microseconds}
+        found = {name: self.middle(lambda sample, name=name: sample.microseconds.get(name, 0.0)) for name in names}  # type: ignore[misc]
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
+    def errors(self) -> int:
+        return sum(sample.outcome.errors for sample in self.samples)
+
+
+def sample(bench: Bench, target: Target, rate: float, seconds: float) -> Sample:
+    around = (bench.redis_pid, bench.upstream_pid)
+    before, others_before = processor_seconds(target.processes), processor_seconds(around)
+    outcome = offer([target.url], rate, seconds, target.tokens)
+    after, others_after = processor_seconds(target.processes), processor_seconds(around)
+    return Sample(outcome, _each(before, after, outcome), _each(others_before, others_after, outcome))
+
+
+def _each(before: dict[str, float], after: dict[str, float], outcome: Outcome) -> dict[str, float]:
+    """What a program used, shared out among the requests; one that ended meanwhile does not count backwards."""
+    return {name: max(0.0, after[name] - before.get(name, 0.0)) * 1e6 / outcome.wanted for name in after}
+
+
+def rounds(
+    bench: Bench, targets: list[Target], count: int, seconds: float, say: Callable[[str], None], rate: float
+) -> list[Series]:
+    """Each round takes every gateway once, and begins with another one."""
+    series = [Series(target) for target in targets]
+    for each in series:
+        offer([each.target.url], rate, WARM_UP_SECONDS, each.target.tokens)
+    for number in range(count):
+        at = number % len(series)
+        for each in series[at:] + series[:at]:
+            each.samples.append(sample(bench, each.target, rate, seconds))
+        totals = ", ".join(f"{each.target.name} {each.samples[-1].total:.0f}" for each in series)
+        say(f"round {number + 1} of {count}, µs of processor time a request: {totals}")
+    return series
+
+
+def ratio(one: Series, other: Series, value: Callable[[Sample], float]) -> float:
+    """The median of the rounds' ratios: what disturbs a round disturbs both of them."""
+    return median(value(a) / value(b) for a, b in zip(one.samples, other.samples))
+
+
+def statuses(series: Series) -> Counter[int]:
+    return sum((sample.outcome.statuses for sample in series.samples), Counter())

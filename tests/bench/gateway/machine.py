@@ -1,0 +1,179 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes of the benchmark: started, asked what they use, and ended with everything that they started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+PROC = Path("/proc")
+
+
+class BenchError(Exception):
+    """Something that is measured does not run, or does something else than the others."""
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        raise BenchError(f"{name} is not installed; `make bench-gateway` installs what is missing")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Waits, and tells for how long."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise BenchError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+class Processes:
+    """All that the benchmark starts; nothing of it outlives the benchmark, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._running:
+            self.stop(self._running[-1])
+
+    def start(
+        self, name: str, argv: list[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                # It ends with the benchmark even where that is killed.
+                [program("setpriv"), "--pdeathsig", "TERM", "--", *argv],
+                env=dict(env if env is not None else os.environ),
+                cwd=cwd or self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running.append(process)
+        return process
+
+    def serve(
+        self,
+        name: str,
+        port: int,
+        argv: list[str],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        answers: Callable[[int], bool] = listens,
+    ) -> subprocess.Popen[bytes]:
+        """Returns when it answers on its port."""
+        process = self.start(name, argv, env, cwd)
+        until(lambda: process.poll() is not None or answers(port), 30, f"{name} answers")
+        if process.poll() is not None:
+            tail = (self._folder / f"{name}.log").read_text(errors="replace")[-2000:]
+            raise BenchError(f"{name} ended at once:\n{tail}")
+        return process
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        self._running.remove(process)
+        family = tree(process.pid)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        # Whoever lives on was started by it; the start time tells a process from a later one with its number.
+        for pid, began in family.items():
+            if started(pid) == began:
+                os.kill(pid, signal.SIGKILL)
+
+
+def started(pid: int) -> int | None:
+    """When a process was started, in ticks since the boot; none where it is gone or only waits to be collected."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def tree(root: int) -> dict[int, int]:
+    """The process and all that descend from it, each with when it was started."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = {}, [root]
+    while waiting:
+        pid = waiting.pop()
+        began = started(pid)
+        if began is not None:
+            found[pid] = began
+        waiting += children.get(pid, [])
+    return found
+
+
+def processor_seconds(roots: Iterable[int]) -> dict[str, float]:
+    """What the trees have used so far, by the program's name.
+
+    Of the scheduler's books, exact to the nanosecond; utime and stime of /proc/PID/stat count in ticks of 10 ms.
+    """
+    used: dict[str, float] = defaultdict(float)
+    for root in roots:
+        for pid in tree(root):
+            try:
+                name = (PROC / str(pid) / "comm").read_text().strip()
+                for thread in (PROC / str(pid) / "task").iterdir():
+                    used[name] += int((thread / "schedstat").read_text().split()[0]) / 1e9
+            except OSError:
+                continue
+    return used
+
+
+def resident_megabytes(root: int) -> dict[str, float]:
+    """RSS of the tree, by the program's name; pages that two of them share count twice."""
+    used: dict[str, float] = defaultdict(float)
+    for pid in tree(root):
+        try:
+            name = (PROC / str(pid) / "comm").read_text().strip()
+            pages = int((PROC / str(pid) / "statm").read_text().split()[1])
+        except OSError:
+            continue
+        used[name] += pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return dict(used)

@@ -1,0 +1,246 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures the gateway beside others: the same upstream, the same cores, the same load, in one run.
+
+Gateways are measured in rounds, one after the other, and compared within a round: what disturbs the machine disturbs
+all of them. Fails only where something does not run: the figures are for people to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(CHECKOUT))
+
+from tests.bench.gateway import extremes, figures, report, shapes  # noqa: E402
+from tests.bench.gateway.figures import HEADLINE_RATE, Series, ratio  # noqa: E402
+from tests.bench.gateway.machine import BenchError, Processes  # noqa: E402
+from tests.bench.gateway.report import Line  # noqa: E402
+from tests.bench.gateway.targets import CACHE, Bench, Target  # noqa: E402
+
+PAGE = CHECKOUT / "docs" / "benchmarks.md"
+ALL = tuple(os.environ.get("BENCH_FEATURES", "jwt,limit,breaker,log,metrics").split(","))
+MEGABYTES = 150
+
+
+class Effort(NamedTuple):
+    rounds: int
+    seconds: float
+    starts: int
+
+
+EFFORTS = {"quick": Effort(3, 4, 3), "full": Effort(7, 10, 7)}
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+class Figures:
+    """Everything that is asked of the gateway in figures."""
+
+    def __init__(self, bench: Bench, effort: Effort) -> None:
+        self.bench = bench
+        self.effort = effort
+        self.lines: list[Line] = []
+        self.notes: list[str] = []
+        self.series: list[Series] = []
+
+    def run(self) -> None:
+        self._load()
+        self._long()
+        self._starts()
+
+    def _load(self) -> None:
+        say("starting the gateways")
+        bench = self.bench
+        bare, plain = bench.haproxy(), bench.gateway("gateway, plain", ())
+        whole = bench.gateway("gateway, all features", ALL)
+        express = bench.express(ALL, "Express, all features")
+        targets = [bare, bench.nginx(), plain, whole, bench.uvicorn(), express]
+        for target in targets:
+            target.check()
+        say(f"{HEADLINE_RATE} requests/s on each in turn, {self.effort.seconds:.0f} s at a time")
+        self.series = figures.rounds(bench, targets, self.effort.rounds, self.effort.seconds, say, rate=HEADLINE_RATE)
+        by_name = {each.target.name: each for each in self.series}
+        self._processor_lines(*(by_name[target.name] for target in (bare, plain, whole, express)))
+        self._latency_lines(*(by_name[target.name] for target in (bare, whole, express)))
+        for target in targets:
+            if target is not whole:
+                bench.stop(target)
+        self._reloads(whole)
+        bench.stop(whole)
+
+    def _processor_lines(self, bare: Series, plain: Series, whole: Series, express: Series) -> None:
+        def used(sample: figures.Sample) -> float:
+            return sample.total
+
+        found = ratio(whole, bare, used)
+        self._line("processor time, all features, to bare HAProxy", "≤ 2.5x", f"{found:.2f}x", met=found <= 2.5)
+        found = ratio(express, whole, used)
+        self._line("processor time, all features, to Express", "≤ 1/15", f"1/{found:.1f}", met=found >= 15)
+        found = ratio(plain, bare, used)
+        self._line("processor time, plain, to bare HAProxy", "≤ 1.3x", f"{found:.2f}x", met=found <= 1.3)
+
+    def _latency_lines(self, bare: Series, whole: Series, express: Series) -> None:
+        def mean(sample: figures.Sample) -> float:
+            return sample.outcome.mean
+
+        quiet = f"at {HEADLINE_RATE} requests/s, on a quiet machine: "
+        for name, limit, found in (
+            ("mean", 1.2, whole.middle(mean)),
+            ("p95", 3.0, whole.middle(lambda sample: sample.outcome.quantile(0.95))),
+            ("p99", 4.0, whole.middle(lambda sample: sample.outcome.quantile(0.99))),
+        ):
+            self._line(f"{quiet}{name}", f"≤ {limit} ms", f"{found:.2f} ms", met=found <= limit)
+        self._line("errors at that rate", "0", str(whole.errors), met=whole.errors == 0)
+        found = ratio(whole, bare, mean)
+        self._line("mean latency, to bare HAProxy", "≤ 1.5x", f"{found:.2f}x", met=found <= 1.5)
+        found = ratio(whole, express, mean)
+        self._line("mean latency, to Express", "< 0.5x", f"{found:.2f}x", met=found < 0.5)
+
+    def _reloads(self, gateway: Target) -> None:
+        say(f"{extremes.RELOADS} reloads under load")
+        found = extremes.reloads(gateway)
+        failed = found.kept.errors + len(found.failed)
+        text = f"{failed} of {found.kept.wanted + found.fresh}, {found.done} reloads"
+        self._line("failed requests in 20 reloads under load", "0", text, met=failed == 0 and found.done == 20)
+        if failed:
+            self.notes.append(f"reloads: statuses {dict(found.kept.statuses)}; new connections: {found.failed[:5]}")
+
+    def _long(self) -> None:
+        bench = self.bench
+        url = f"http://127.0.0.1:{extremes.origin(bench)}"
+        routes = json.dumps(
+            [{"prefix": "/api/bench", "upstream": bench.upstream_url}, {"prefix": "/api/long", "upstream": url}]
+        )
+        gateway = bench.gateway("gateway, long", ALL, ROUTES=routes)
+        for name, transfer in (("download", extremes.download), ("upload", extremes.upload)):
+            say(f"{name} of 10 GB through one connection")
+            seconds, memory = transfer(gateway)
+            text = f"{memory.total:.0f} MB ({_parts(memory.most)})"
+            self._line(f"RSS in a {name} of 10 GB", f"≤ {MEGABYTES} MB", text, met=memory.total <= MEGABYTES)
+            self.notes.append(
+                f"{name} of 10 GB through one connection: {extremes.STREAM_BYTES / seconds / 1e9:.2f} GB/s"
+            )
+        say(f"{extremes.SOCKETS} idle websockets")
+        memory = extremes.websockets(gateway)
+        text = f"{memory.total:.0f} MB ({_parts(memory.most)})"
+        self._line(
+            f"RSS with {extremes.SOCKETS:,} idle websockets", f"≤ {MEGABYTES} MB", text, met=memory.total <= MEGABYTES
+        )
+        bench.stop(gateway)
+
+    def _starts(self) -> None:
+        say("starts")
+        found = [extremes.start_seconds(self.bench, ALL) for _ in range(self.effort.starts)]
+        text = f"{median(found):.2f} s, at most {max(found):.2f}"
+        self._line("start to healthy", "≤ 2 s", text, met=max(found) <= 2)
+
+    def _line(self, what: str, wanted: str, found: str, *, met: bool) -> None:
+        self.lines.append(Line(what, wanted, found, met))
+        say(f"{what}: {found}, wanted {wanted}: {'met' if met else 'MISSED'}")
+
+    def text(self) -> str:
+        bare = next(each for each in self.series if each.target.name.startswith("HAProxy"))
+        parts = [
+            f"{os.cpu_count()} processors; {self.effort.rounds} rounds of {self.effort.seconds:.0f} s at "
+            f"{HEADLINE_RATE} requests/s, medians.",
+            report.lines_table(self.lines),
+            report.processor_table(self.series, bare),
+            report.latency_table(self.series),
+            *(f"- {note}" for note in self.notes),
+        ]
+        return "\n\n".join(parts)
+
+
+def _parts(megabytes: dict[str, float]) -> str:
+    return ", ".join(f"{name} {used:.0f}" for name, used in sorted(megabytes.items(), key=lambda item: -item[1]))
+
+
+def shape_text(bench: Bench, name: str) -> str:
+    targets = [
+        bench.haproxy(),
+        bench.gateway("gateway, all features", ALL),
+        bench.express(ALL, "Express, all features"),
+    ]
+    for target in targets:
+        target.check()
+    found = shapes.drive(name, targets, say)
+    rows = []
+    for shape in found:
+        whole, worst = shape.whole, max(step.quantile(0.99) for step in shape.steps)
+        share = 100 * whole.errors / whole.wanted
+        figures_of = [whole.mean, whole.quantile(0.5), whole.quantile(0.95), whole.quantile(0.99), worst]
+        row = [shape.target.name, str(whole.wanted), *(f"{figure:.2f}" for figure in figures_of), f"{share:.2f} %"]
+        rows.append([*row, f"{shape.most:.0f}"] if shape.most else row)
+    head = ["gateway", "requests", "mean ms", "p50", "p95", "p99", "p99 of the worst step", "errors"]
+    if name == "stress":
+        head.append("the most, requests/s")
+    steps = ", ".join(f"{step.seconds} s at {step.rate}" for step in shapes.SHAPES[name])
+    mix = "own health, the upstream's answers and 404s in turn"
+    return f"Requests a second: {steps}; {mix}.\n\n{report.table(head, rows)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = (*EFFORTS, *shapes.SHAPES)
+    parser.add_argument("profile", nargs="?", default="full", choices=names, help="(default: %(default)s)")
+    parser.add_argument("--no-write", action="store_true", help="only print: leave docs/ as it is")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("bench: another run of it is under way: wait for its end") from None
+    folder = Path(tempfile.mkdtemp(prefix="bench-gateway-"))
+    try:
+        with Processes(folder) as processes:
+            bench = Bench(processes, folder)
+            text, drawing = measure(bench, options.profile)
+    except BenchError as error:
+        logs = CACHE / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        shutil.copytree(folder, logs, ignore=lambda _, names: [name for name in names if not name.endswith(".log")])
+        raise SystemExit(f"bench: {error}\n(logs in {logs})") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{text}")
+    if options.profile != "quick" and not options.no_write:
+        report.write(PAGE, options.profile, text)
+        if drawing:
+            (PAGE.parent / "benchmarks.svg").write_text(drawing)
+
+
+def measure(bench: Bench, profile: str) -> tuple[str, str]:
+    """The text and, where there is one, the drawing."""
+    if profile not in EFFORTS:
+        return shape_text(bench, profile), ""
+    found = Figures(bench, EFFORTS[profile])
+    found.run()
+    return found.text(), report.plot(found.series)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

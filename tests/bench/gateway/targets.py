@@ -1,0 +1,221 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is compared: gateways before the same upstream, each as a process of this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import secrets
+import shutil
+import string
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.gateway.machine import BenchError, Processes, free_port, program
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[2]
+CACHE = CHECKOUT / ".cache" / "bench-gateway"
+WORKERS = 2
+USERS = 4
+KILOBYTE = json.dumps({"items": ["0123456789abcdef" * 4] * 14, "total": 14}).ljust(1024)
+# Nobody reaches it: what is compared is the counting, not the refusing.
+NO_END = "1000000000"
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "HAPROXY_BINARY")
+
+
+@dataclass
+class Target:
+    """A gateway that runs; `processes` are the roots of what is counted as its own."""
+
+    name: str
+    port: int
+    processes: list[int]
+    running: subprocess.Popen[bytes] = field(repr=False)
+    features: tuple[str, ...] = ()
+    path: str = "/api/bench/item"
+    tokens: tuple[str | None, ...] = field(default=(None,) * USERS, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def check(self) -> None:
+        """Fails where it does not bring the upstream's answer, or lets a stranger in."""
+        status, body = ask(self.port, self.path, self.tokens[0])
+        if status != 200 or body.strip() != KILOBYTE.strip():
+            raise BenchError(f"{self.name} answers {self.path} with {status}: {body[:300]}")
+        if "jwt" in self.features and ask(self.port, self.path)[0] != 401:
+            raise BenchError(f"{self.name} lets in who has no token")
+
+
+def ask(port: int, path: str, token: str | None = None) -> tuple[int, str]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def healthy(port: int) -> bool:
+    try:
+        return ask(port, "/api/health")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def token(secret: str, user: str) -> str:
+    """A JWT of HS256 that outlives the benchmark."""
+
+    def part(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    now = int(time.time())
+    claims = {"sub": user, "iat": now, "exp": now + 86400, "name": "A Person", "roles": ["reader", "writer"]}
+    text = ".".join(part(json.dumps(each).encode()) for each in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{text}.{part(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())}"
+
+
+class Bench:
+    """The upstream, Redis, and the gateways before them."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        self.processes = processes
+        self.folder = folder
+        self.secret = secrets.token_hex(32)
+        self.tokens = tuple(token(self.secret, f"user-{number}") for number in range(USERS))
+        self.upstream = free_port()
+        config = self._config("upstream.nginx.conf", port=self.upstream, body=KILOBYTE)
+        self.upstream_pid = processes.serve("upstream", self.upstream, [program("nginx"), "-c", config]).pid
+        self.redis = free_port()
+        argv = [program("redis-server"), "--port", str(self.redis), "--bind", "127.0.0.1", "--save", ""]
+        self.redis_pid = processes.serve("redis", self.redis, argv).pid
+
+    def stop(self, target: Target) -> None:
+        self.processes.stop(target.running)
+
+    def _config(self, name: str, **values: object) -> str:
+        text = string.Template((HERE / name).read_text()).substitute(folder=self.folder, **values)
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis}/0"
+
+    @property
+    def upstream_url(self) -> str:
+        return f"http://127.0.0.1:{self.upstream}"
+
+    def haproxy(self) -> Target:
+        port = free_port()
+        config = self._config("proxy.haproxy.cfg", port=port, upstream=self.upstream)
+        running = self.processes.serve("haproxy", port, [program("haproxy"), "-db", "-f", config])
+        return Target("HAProxy, bare", port, [running.pid], running)
+
+    def nginx(self) -> Target:
+        port = free_port()
+        config = self._config("proxy.nginx.conf", port=port, upstream=self.upstream)
+        running = self.processes.serve("nginx", port, [program("nginx"), "-c", config])
+        return Target("nginx, bare", port, [running.pid], running)
+
+    def express(self, features: tuple[str, ...], name: str) -> Target:
+        port = free_port()
+        env = {
+            "PATH": os.environ["PATH"],
+            "NODE_ENV": "production",
+            "PORT": str(port),
+            "UPSTREAM": self.upstream_url,
+            "WORKERS": str(WORKERS),
+            "FEATURES": ",".join(features),
+            "JWT_SECRET": self.secret,
+            "REDIS_URL": self.redis_url,
+        }
+        folder = express_folder()
+        argv = [program("node"), "server.js"]
+        running = self.processes.serve(f"express-{len(features)}", port, argv, env, folder, healthy)
+        return Target(name, port, [running.pid], running, features, tokens=self.tokens)
+
+    def uvicorn(self) -> Target:
+        port = free_port()
+        env = {"PATH": os.environ["PATH"], "UPSTREAM": self.upstream_url}
+        argv = [str(asgi_python()), "-m", "uvicorn", "--app-dir", str(HERE / "asgi"), "proxy:app"]
+        argv += ["--port", str(port), "--workers", str(WORKERS), "--no-access-log", "--timeout-keep-alive", "75"]
+        running = self.processes.serve("uvicorn", port, argv, env)
+        return Target("uvicorn + aiohttp, bare", port, [running.pid], running)
+
+    def gateway(self, name: str, features: tuple[str, ...], **settings: str) -> Target:
+        port = free_port()
+        label = name.replace(" ", "-").replace(",", "")
+        running = self.processes.serve(
+            label, port, gateway_argv(), self.gateway_env(port, features, **settings), answers=healthy
+        )
+        tokens = self.tokens if "jwt" in features else (None,) * USERS
+        return Target(name, port, [running.pid], running, features, tokens=tokens)
+
+    def switches(self, feature: str) -> dict[str, str]:
+        """The gateway's settings that switch a feature on; the breaker, the log and the metrics always are."""
+        return {
+            "jwt": {"JWT_SECRET": self.secret, "AUTH_DEFAULT": "required"},
+            "limit": {"REDIS_URL": self.redis_url, "RATE_LIMIT_CLIENT": NO_END, "RATE_LIMIT_USER": NO_END},
+            "log": {"ACCESS_LOG": "true"},
+        }.get(feature, {})
+
+    def gateway_env(self, port: int, features: tuple[str, ...], **settings: str) -> dict[str, str]:
+        env = {key: os.environ[key] for key in KEPT if key in os.environ}
+        env |= {"PORT": str(port), "AWS_EC2_METADATA_DISABLED": "true", "SHUTDOWN_DELAY_SECONDS": "0"}
+        env |= {"SHUTDOWN_GRACE_SECONDS": "5", "ACCESS_LOG": "false"}
+        env["ROUTES"] = json.dumps([{"prefix": "/api/bench", "upstream": self.upstream_url}])
+        for feature in features:
+            env |= self.switches(feature)
+        return env | settings
+
+
+def gateway_argv() -> list[str]:
+    return [sys.executable, "-m", "evenkeel_gateway"]
+
+
+def express_folder() -> Path:
+    """Express and what is needed with it, as the lock has them; installed once."""
+    folder = CACHE / "express"
+    sources = [HERE / "express" / name for name in ("package.json", "package-lock.json", "server.js")]
+    _install(
+        folder, sources, [program("npm"), "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    )
+    return folder
+
+
+def asgi_python() -> Path:
+    """A Python of its own: what uvicorn finds installed decides how it runs, that of the gateway too."""
+    folder = CACHE / "asgi"
+    python = folder / "venv" / "bin" / "python"
+    if not python.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
+    _install(folder, [HERE / "asgi" / "requirements.txt"], pip)
+    return python
+
+
+def _install(folder: Path, sources: list[Path], command: list[str]) -> None:
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        shutil.copy(source, folder)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+    stamp.write_text(digest)
