@@ -40,6 +40,11 @@ class Memory:
     def total(self) -> float:
         return sum(self.most.values())
 
+    @property
+    def text(self) -> str:
+        parts = sorted(self.most.items(), key=lambda item: -item[1])
+        return f"{self.total:.0f} MB ({', '.join(f'{name} {used:.0f}' for name, used in parts)})"
+
     def look(self) -> None:
         now = resident_megabytes(self.root)
         if sum(now.values()) > self.total:
@@ -182,13 +187,12 @@ def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> f
 
 @dataclass
 class Reloads:
-    done: int
     kept: Outcome  # requests on connections that are kept
     fresh: int  # requests with a connection of their own
     failed: list[str]  # what happened to those of them that failed
 
 
-def reloads(gateway: Target, count: int = RELOADS, rate: float = 500, pause: float = 0.5) -> Reloads:
+def reloads(gateway: Target, count: int = RELOADS, rate: float = 500, pause: float = 0.3) -> Reloads:
     """Reload HAProxy that many times while requests come, on kept connections and on new ones."""
     over, fresh, failed = threading.Event(), 0, []
 
@@ -203,27 +207,26 @@ def reloads(gateway: Target, count: int = RELOADS, rate: float = 500, pause: flo
                 failed.append(repr(error))
 
     kept: list[Outcome] = []
-    seconds = count * (pause + 0.3) + 2
+    seconds = count * (pause + 0.5)
     threads = [
         threading.Thread(target=one_by_one),
         threading.Thread(target=lambda: kept.append(offer([gateway.url], rate, seconds, gateway.tokens))),
     ]
     for thread in threads:
         thread.start()
-    done = 0
     try:
-        time.sleep(0.5)
-        while done < count and threads[1].is_alive():
-            reload(gateway)
-            done += 1
+        for _ in range(count):
             time.sleep(pause)
+            reload(gateway)
+        if not threads[1].is_alive():
+            raise BenchError(f"{count} reloads took longer than the load beside them")
     finally:
         threads[1].join()
         over.set()
         threads[0].join()
     if not kept:
         raise BenchError("the load beside the reloads failed")
-    return Reloads(done, kept[0], fresh, failed)
+    return Reloads(kept[0], fresh, failed)
 
 
 def _fresh_request(gateway: Target) -> int:

@@ -57,7 +57,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def main(port: int) -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=4096)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=4096, limit=1 << 22)
     await server.serve_forever()
 
 
