@@ -20,7 +20,10 @@ ROLES = Path(__file__).parents[2] / "roles"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
-    """Checks roles' variables here and the host in one call of the module of the same name."""
+    """Checks roles' variables here and the host in one call.
+
+    It is a call of host_converge, which a bootstrap needs next: to put a second module together costs time.
+    """
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         variables = task_vars or {}
@@ -31,8 +34,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             problems += self._role_problems(role, variables)
         result.update(
             self._execute_module(
-                module_name="evenkeel.fleet.preflight",
-                module_args={**arguments, "controller_time": time.time()},
+                module_name="evenkeel.fleet.host_converge",
+                module_args={"fitness": {**arguments, "controller_time": time.time()}},
                 task_vars=variables,
             )
         )

@@ -25,9 +25,9 @@ options:
       - What is declared, applied in this order.
       - First, the packages of all declarations are installed in one transaction. Then each declaration's directories,
         files, commands, units, engine, networks, imds, logins and containers follow.
+      - Needed unless O(fitness) is given.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Who declares this, usually a role. Changes, diffs and errors name it.
@@ -435,6 +435,46 @@ options:
                 description: Seconds for one request.
                 type: float
                 default: 3
+  fitness:
+    description:
+      - Only look whether the host is fit for a bootstrap, and return the problems. Changes nothing.
+      - M(evenkeel.fleet.preflight) asks for it and checks the roles' variables as well.
+    type: dict
+    suboptions:
+      ports:
+        description: TCP ports that the host has to have free.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          port:
+            description: The port.
+            type: int
+            required: true
+          container:
+            description: The container that is to have it, and may have it already.
+            type: str
+            required: true
+      endpoints:
+        description: What the host has to reach over TCP, each as C(host:port).
+        type: list
+        elements: str
+        default: []
+      min_disk_mb:
+        description: Free space wanted for docker's data, in MB.
+        type: int
+        default: 1000
+      min_memory_mb:
+        description: Memory wanted, in MB.
+        type: int
+        default: 400
+      timeout:
+        description: Seconds within which an endpoint has to answer.
+        type: float
+        default: 5
+      controller_time:
+        description: The controller's clock in seconds since the epoch, with which the host's is compared.
+        type: float
 attributes:
   check_mode:
     support: full
@@ -513,6 +553,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+problems:
+  description: With O(fitness), what is wrong and what to do about it, one sentence or two each.
+  returned: with fitness
+  type: list
+  elements: str
 changes:
   description: What was changed, or would be in check mode. On failure, what had been changed until then.
   returned: always
@@ -575,10 +620,12 @@ resource:
 """
 
 import os
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 
@@ -720,7 +767,6 @@ CONTAINERS = records(
 DECLARATIONS = {
     "type": "list",
     "elements": "dict",
-    "required": True,
     "options": {
         "name": {"type": "str", "required": True},
         "packages": PACKAGES,
@@ -738,8 +784,29 @@ DECLARATIONS = {
 }
 
 
+FITNESS = {
+    "type": "dict",
+    "options": {
+        "ports": records(port={"type": "int", "required": True}, container={"type": "str", "required": True})
+        | {"default": []},
+        "endpoints": strings(default=[]),
+        "min_disk_mb": {"type": "int", "default": 1000},
+        "min_memory_mb": {"type": "int", "default": 400},
+        "timeout": {"type": "float", "default": 5},
+        "controller_time": {"type": "float"},
+    },
+}
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec={"declarations": DECLARATIONS}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"declarations": DECLARATIONS, "fitness": FITNESS},
+        required_one_of=[("declarations", "fitness")],
+        mutually_exclusive=[("declarations", "fitness")],
+        supports_check_mode=True,
+    )
+    if module.params["fitness"]:
+        look(module)
     if os.geteuid() != 0:
         module.fail_json(msg="This module needs the rights of root: set become to true.")
     host = Host(check_mode=module.check_mode)
@@ -757,6 +824,16 @@ def main() -> None:
     if failure:
         module.fail_json(**failure, **outcome)
     module.exit_json(**outcome, containers=containers, restarted=host.restarted)
+
+
+def look(module: AnsibleModule) -> None:
+    wanted = module.params["fitness"]
+    ports = [fitness.Port(port["port"], port["container"]) for port in wanted.pop("ports")]
+    wanted["controller_time"] = wanted["controller_time"] or time.time()
+    try:
+        module.exit_json(changed=False, problems=fitness.problems(ports=ports, **wanted))
+    except OSError as error:
+        module.fail_json(msg=f"The host can't be looked at: {error}")
 
 
 if __name__ == "__main__":

@@ -58,9 +58,6 @@ options:
     description: Seconds within which an endpoint has to answer.
     type: float
     default: 5
-  controller_time:
-    description: The controller's clock in seconds since the epoch; set by the action plugin.
-    type: float
 """
 
 EXAMPLES = r"""
@@ -88,49 +85,3 @@ problems:
   elements: str
   sample: ["gateway_image is not set: The image, by digest."]
 """
-
-import time
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.evenkeel.fleet.plugins.module_utils import _preflight
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "roles": {"type": "list", "elements": "str", "default": []},
-            "ports": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "port": {"type": "int", "required": True},
-                    "container": {"type": "str", "required": True},
-                },
-            },
-            "endpoints": {"type": "list", "elements": "str", "default": []},
-            "min_disk_mb": {"type": "int", "default": 1000},
-            "min_memory_mb": {"type": "int", "default": 400},
-            "timeout": {"type": "float", "default": 5},
-            "controller_time": {"type": "float"},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    try:
-        problems = _preflight.problems(
-            ports=[_preflight.Port(port["port"], port["container"]) for port in params["ports"]],
-            endpoints=params["endpoints"],
-            min_disk_mb=params["min_disk_mb"],
-            min_memory_mb=params["min_memory_mb"],
-            controller_time=params["controller_time"] or time.time(),
-            timeout=params["timeout"],
-        )
-    except OSError as error:
-        module.fail_json(msg=f"The host can't be looked at: {error}")
-    module.exit_json(changed=False, problems=problems)
-
-
-if __name__ == "__main__":
-    main()

@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from ._host.files import parse_json
-from ._host.host import OS_RELEASE, HostError, os_families
-from ._host.ports import listeners
+from .files import parse_json
+from .host import OS_RELEASE, HostError, os_families
+from .ports import listeners
 
 ARCHITECTURES = ("x86_64", "aarch64")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils import _preflight
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness
 
 
 @pytest.mark.parametrize(
@@ -26,32 +26,32 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils import _preflight
     ],
 )
 def test_distribution(release: str, fit: bool) -> None:
-    problems = _preflight.distribution_problems(release)
+    problems = fitness.distribution_problems(release)
     assert (problems == []) is fit
 
 
 def test_unsupported_distribution_is_named() -> None:
-    (problem,) = _preflight.distribution_problems('ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"')
+    (problem,) = fitness.distribution_problems('ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"')
     assert "Alpine Linux v3.20" in problem
 
 
 def test_system_reports_all_at_once() -> None:
-    assert _preflight.system_problems("x86_64", 0, "systemd") == []
-    assert len(_preflight.system_problems("riscv64", 1000, "bash")) == 3
+    assert fitness.system_problems("x86_64", 0, "systemd") == []
+    assert len(fitness.system_problems("riscv64", 1000, "bash")) == 3
 
 
 def test_disk_looks_at_the_nearest_existing_directory(tmp_path: Path) -> None:
     missing = tmp_path / "not" / "there"
-    assert _preflight.disk_problems(missing, 0) == []
-    (problem,) = _preflight.disk_problems(missing, 10**12)
+    assert fitness.disk_problems(missing, 0) == []
+    (problem,) = fitness.disk_problems(missing, 10**12)
     assert str(tmp_path) in problem
     assert "1000000000000 MB are wanted" in problem
 
 
 def test_memory() -> None:
     meminfo = "MemTotal:        1000000 kB\nMemFree: 1 kB\n"
-    assert _preflight.memory_problems(meminfo, 1024) == []
-    (problem,) = _preflight.memory_problems(meminfo, 1025)
+    assert fitness.memory_problems(meminfo, 1024) == []
+    (problem,) = fitness.memory_problems(meminfo, 1025)
     assert "1024 MB" in problem
 
 
@@ -59,26 +59,26 @@ def test_memory() -> None:
 def test_json_is_fine(tmp_path: Path, content: str) -> None:
     path = tmp_path / "daemon.json"
     path.write_text(content)
-    assert _preflight.json_problems(path) == []
+    assert fitness.json_problems(path) == []
 
 
 def test_missing_json_is_fine(tmp_path: Path) -> None:
-    assert _preflight.json_problems(tmp_path / "daemon.json") == []
+    assert fitness.json_problems(tmp_path / "daemon.json") == []
 
 
 @pytest.mark.parametrize(("content", "word"), [('{\n  "a": 1,\n}', "line 3"), ("[]", "object")])
 def test_malformed_json_is_shown(tmp_path: Path, content: str, word: str) -> None:
     path = tmp_path / "daemon.json"
     path.write_text(content)
-    (problem,) = _preflight.json_problems(path)
+    (problem,) = fitness.json_problems(path)
     assert str(path) in problem
     assert word in problem
 
 
 def test_clock() -> None:
-    assert _preflight.clock_problems(1000.0, 1059.0, 60) == []
-    (behind,) = _preflight.clock_problems(1000.0, 1061.0, 60)
-    (ahead,) = _preflight.clock_problems(1061.0, 1000.0, 60)
+    assert fitness.clock_problems(1000.0, 1059.0, 60) == []
+    (behind,) = fitness.clock_problems(1000.0, 1061.0, 60)
+    (ahead,) = fitness.clock_problems(1061.0, 1000.0, 60)
     assert "behind" in behind
     assert "ahead of" in ahead
 
@@ -91,7 +91,7 @@ def test_endpoints_are_asked_at_the_same_time() -> None:
         filler.connect(silent.getsockname())
         endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        problems = _preflight.endpoint_problems([endpoint] * 8, timeout=0.5)
+        problems = fitness.endpoint_problems([endpoint] * 8, timeout=0.5)
         assert time.monotonic() - began < 3
     assert len(problems) == 8
     assert "does not answer within 0.5 s" in problems[0]
@@ -99,13 +99,13 @@ def test_endpoints_are_asked_at_the_same_time() -> None:
 
 def test_endpoint_that_listens_is_fine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert _preflight.endpoint_problems([f"127.0.0.1:{server.getsockname()[1]}"], timeout=5) == []
+        assert fitness.endpoint_problems([f"127.0.0.1:{server.getsockname()[1]}"], timeout=5) == []
 
 
 def test_endpoint_problems_say_what_is_wrong() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"127.0.0.1:{server.getsockname()[1]}"
-    refused, unknown, malformed = _preflight.endpoint_problems([closed, "no-such.invalid:5432", "db"], timeout=5)
+    refused, unknown, malformed = fitness.endpoint_problems([closed, "no-such.invalid:5432", "db"], timeout=5)
     assert "refused" in refused
     assert "no-such.invalid" in unknown
     assert "resolved" in unknown
@@ -115,20 +115,20 @@ def test_endpoint_problems_say_what_is_wrong() -> None:
 def test_a_free_port_is_fine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
-    assert _preflight.port_problems(_preflight.Port(free, "gateway")) == []
+    assert fitness.port_problems(fitness.Port(free, "gateway")) == []
 
 
 def test_a_taken_port_names_port_and_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_preflight, "_publishing_container", lambda _number: "other")
+    monkeypatch.setattr(fitness, "_publishing_container", lambda _number: "other")
     with socket.create_server(("0.0.0.0", 0)) as server:
         taken = server.getsockname()[1]
-        (problem,) = _preflight.port_problems(_preflight.Port(taken, "gateway"))
+        (problem,) = fitness.port_problems(fitness.Port(taken, "gateway"))
         assert f"Port {taken} is taken by the container other" in problem
-        assert _preflight.port_problems(_preflight.Port(taken, "other")) == []
+        assert fitness.port_problems(fitness.Port(taken, "other")) == []
 
 
 def test_a_taken_port_names_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_preflight, "_publishing_container", lambda _number: None)
+    monkeypatch.setattr(fitness, "_publishing_container", lambda _number: None)
     with socket.create_server(("0.0.0.0", 0)) as server:
-        (problem,) = _preflight.port_problems(_preflight.Port(server.getsockname()[1], "gateway"))
+        (problem,) = fitness.port_problems(fitness.Port(server.getsockname()[1], "gateway"))
     assert f"(pid {os.getpid()})" in problem
