@@ -77,8 +77,9 @@ def gateway(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
     """Start a gateway as a process of its own, with these environment variables and no others."""
     running: list[GatewayProcess] = []
 
-    def start(**environment: str) -> GatewayProcess:
-        process = GatewayProcess(tmp_path / f"gateway-{len(running)}.log", environment)
+    def start(module: str = "", **environment: str) -> GatewayProcess:
+        name = "evenkeel_gateway" + (f".{module}" if module else "")
+        process = GatewayProcess(tmp_path / f"gateway-{len(running)}.log", environment, name)
         running.append(process)
         return process
 

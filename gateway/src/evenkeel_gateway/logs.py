@@ -11,6 +11,7 @@ import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
@@ -59,10 +60,11 @@ def secrets_of(settings: Settings) -> list[str]:
     fields = type(settings).model_fields
     found = []
     for name, value in settings.layers.values.items():
+        passwords = _PASSWORD_IN_URL.findall(value)
+        found += [*passwords, *(unquote(password) for password in passwords)]
         known = fields.get(name.lower())
-        if not known.repr if known else _SECRET_NAME.search(name):
+        if not passwords and (not known.repr if known else _SECRET_NAME.search(name)):
             found.append(value)
-        found += _PASSWORD_IN_URL.findall(value)
     return [value for value in found if value and not is_reference(value) and not _ORDINARY.fullmatch(value)]
 
 

@@ -22,7 +22,7 @@ SUPERVISED = "EVENKEEL_SUPERVISED"
 BAD_CONFIGURATION = 2
 STABLE_SECONDS = 10.0
 QUICK_ENDS = 3
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.2
 _PR_SET_CHILD_SUBREAPER = 36
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -70,7 +70,10 @@ class Supervisor:
 
     def _paused(self) -> bool:
         """Tell whether it shall stop."""
-        return signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, PAUSE_SECONDS * 2**self._quick) is not None
+        return (
+            signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, PAUSE_SECONDS * 2 ** max(0, self._quick - 1))
+            is not None
+        )
 
 
 def _reap() -> list[tuple[int, int]]:

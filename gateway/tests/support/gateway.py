@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -36,7 +37,7 @@ class Answer(NamedTuple):
 
 
 class GatewayProcess:
-    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, log: Path, environment: dict[str, str], module: str = "evenkeel_gateway") -> None:
         self.port = free_port()
         self._log = log
         defaults = {
@@ -49,10 +50,11 @@ class GatewayProcess:
             "STALE_INSTANCE_THRESHOLD_SECONDS": "3",
         }
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        self._environment = kept | defaults | environment
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "evenkeel_gateway"],
-                env=kept | defaults | environment,
+                [sys.executable, "-m", module],
+                env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -82,7 +84,7 @@ class GatewayProcess:
 
     def answers(self, path: str, status: int) -> GatewayProcess:
         until(lambda: self.status(path) == status or self.exited(), 15, f"{path} answers {status}")
-        assert self.status(path) == status, self.log
+        assert self.status(path) == status, self.own_log
         return self
 
     def exited(self) -> bool:
@@ -103,6 +105,11 @@ class GatewayProcess:
         return self._log.read_text()
 
     @property
+    def own_log(self) -> str:
+        """Without the requests."""
+        return "\n".join(line for line in self.log.splitlines() if '"logger":"access"' not in line)
+
+    @property
     def children(self) -> list[int]:
         path = f"/proc/{self.pid}/task/{self.pid}/children"
         with open(path) as file:  # noqa: PTH123
@@ -112,7 +119,24 @@ class GatewayProcess:
     def about(self) -> Any:
         return self.request("/api/about-me").body
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it as an operator does beside the one that runs."""
+        return subprocess.run(
+            [sys.executable, "-m", "evenkeel_gateway", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def destroy(self) -> None:
+        # Softly first: a supervisor that is killed leaves its children.
+        if not self.exited():
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
         if not self.exited():
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGKILL)

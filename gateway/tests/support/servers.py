@@ -63,6 +63,8 @@ class _BackendHandler(_Handler):
         if path.endswith("/health"):
             self.answer(200, '{"status":"fine"}')
         elif path.endswith("/slow"):
+            owner: Backend = self.server.owner  # type: ignore[attr-defined]
+            owner.slow += 1
             time.sleep(float(query))
             self.answer(200, '{"slow":true}')
         elif path.endswith("/hang-up"):
@@ -81,6 +83,11 @@ class Backend(_Server):
     """Tells what reached it."""
 
     handler = _BackendHandler
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = 0
+        """How many slow requests have come."""
 
 
 class _MetadataHandler(_Handler):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from evenkeel_gateway import metrics
 from evenkeel_gateway.haproxy.render import Inputs, render
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
-from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyError, Worker
+from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashError, HaproxyError, Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,14 +199,34 @@ class Haproxy:
     async def run(self) -> None:
         """Keep HAProxy running until it is stopped."""
         async with self._turn:
-            worker = self._new_worker(self.inputs)
-            await worker.start(None)
-            self._serves(worker)
+            await self._first()
         names = asyncio.create_task(self._follow_names())
         try:
             await self._watch()
         finally:
             names.cancel()
+
+    async def _first(self) -> None:
+        """Start, in the place of the one that a control plane before this one left, where there is one."""
+        runtime, predecessor = self.inputs.runtime, None
+        left = []
+        for folder in runtime.glob(f"{_FOLDER}*"):
+            worker = Worker.found(replace(self.inputs, folder=folder))
+            if worker:
+                left.append(worker)
+            elif folder != self.inputs.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        for worker in left:
+            with contextlib.suppress(RuntimeApiError):
+                await worker.api.ask("show info")
+                predecessor = worker
+        first = self._new_worker(self.inputs)
+        with contextlib.suppress(HaproxyCrashError):  # it is started again
+            await first.start(predecessor)
+        self._serves(first)
+        for worker in left:
+            log.info("taking over", extra={"fields": worker.fields})
+            await self._retire(worker)
 
     async def _watch(self) -> None:
         pause, since = RESTART_PAUSE, asyncio.get_running_loop().time()

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
@@ -27,10 +28,15 @@ LEAVE_SECONDS = 0.25
 END_SECONDS = 2.0
 CONFIGURATION = "haproxy.cfg"
 SOCKET = "haproxy.sock"
+_PID = "pid"
 
 
 class HaproxyError(Exception):
     """HAProxy is missing, refuses its configuration, or does not start."""
+
+
+class HaproxyCrashError(HaproxyError):
+    """HAProxy was ended by a signal, which says nothing about its configuration."""
 
 
 class Worker:
@@ -42,14 +48,25 @@ class Worker:
         self.ended: asyncio.Task[int]
         self.retiring = False
         self._orphan = orphan
-        self._process: asyncio.subprocess.Process
+        self.pid = 0
         self._alerts: deque[str] = deque(maxlen=5)
         self._session: Session | None = None
         self._leaving: asyncio.Task[None] | None = None
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    @classmethod
+    def found(cls, inputs: Inputs) -> Worker | None:
+        """Return the process of the folder that a control plane before this one started, if it lives."""
+        worker = cls(inputs, orphan=True)
+        try:
+            worker.pid = int((inputs.folder / _PID).read_text())
+            command = Path(f"/proc/{worker.pid}/cmdline").read_bytes().split(b"\0")
+            if str(inputs.folder / CONFIGURATION).encode() not in command:
+                return None  # the number has been used again
+            descriptor = os.pidfd_open(worker.pid)
+        except (OSError, ValueError):
+            return None
+        worker.ended = asyncio.create_task(_watch_other(descriptor), name=f"haproxy {worker.pid}")
+        return worker
 
     async def start(self, predecessor: Worker | None) -> None:
         """Return when it serves; with a predecessor both do, on the same sockets. Raises HaproxyError."""
@@ -63,10 +80,12 @@ class Worker:
             # Without a supervisor a control plane that was killed would leave a gateway that has nobody to ask.
             command = [setpriv, "--pdeathsig", "USR1", "--", *command]
         # A session of its own: Ctrl-C in a terminal is for the control plane, which then stops HAProxy softly.
-        self._process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
         )
-        self.ended = asyncio.create_task(self._watch(), name=f"haproxy {self.pid}")
+        self.pid = process.pid
+        (self.inputs.folder / _PID).write_text(str(self.pid))
+        self.ended = asyncio.create_task(self._watch(process), name=f"haproxy {self.pid}")
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._answers()
@@ -78,7 +97,8 @@ class Worker:
         while True:
             if self.ended.done():
                 reason = " ".join(self._alerts) or f"exit code {self.ended.result()}"
-                raise HaproxyError(f"haproxy did not start: {reason}")
+                kind = HaproxyCrashError if self.ended.result() < 0 else HaproxyError
+                raise kind(f"haproxy did not start: {reason}")
             try:
                 await self.api.ask("show info")
             except RuntimeApiError:
@@ -86,8 +106,8 @@ class Worker:
             else:
                 return
 
-    async def _watch(self) -> int:
-        stderr = self._process.stderr
+    async def _watch(self, process: asyncio.subprocess.Process) -> int:
+        stderr = process.stderr
         assert stderr is not None  # noqa: S101
         while line := await stderr.readline():
             text = line.decode(errors="replace").strip()
@@ -95,7 +115,7 @@ class Worker:
             log.log(logging.WARNING if warns else logging.DEBUG, "haproxy: %s", text)
             if text.startswith("[ALERT]"):
                 self._alerts.append(text)
-        return await self._process.wait()
+        return await process.wait()
 
     @property
     def fields(self) -> dict[str, object]:
@@ -160,5 +180,18 @@ class Worker:
             await self.ended
 
     def _signal(self, number: signal.Signals) -> None:
-        if not self.ended.done():
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if not self.ended.done():
+                os.kill(self.pid, number)
+
+
+async def _watch_other(descriptor: int) -> int:
+    """Wait for a process that is no child of this one; its exit code is somebody else's to know."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return 0

@@ -1,0 +1,93 @@
+"""What happens when a part of the gateway dies: the traffic does not notice."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.load import Load
+from support.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.gateway import GatewayProcess
+    from support.servers import Backend
+
+    Start = Callable[..., GatewayProcess]
+
+
+def children(pid: int) -> dict[str, int]:
+    """The control plane and HAProxy, by the names of their programs."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        found["haproxy" if b"-db" in command else "control"] = int(child)
+    return found
+
+
+def control_of(process: GatewayProcess) -> int:
+    until(lambda: "control" in children(process.pid), 10, "a control plane")
+    return children(process.pid)["control"]
+
+
+def test_haproxy_serves_on_while_the_control_plane_is_killed(gateway: Start, backend: Backend) -> None:
+    process = gateway("supervisor", USERS_SERVICE_URL=backend.url).ready()
+    haproxy = children(control_of(process))["haproxy"]
+    with Load(process.port, "/api/users") as load:
+        for _ in range(2):
+            os.kill(control_of(process), signal.SIGKILL)
+            until(lambda: process.status("/api/health") in (502, 503), 5, "the control plane is gone")
+            process.ready()
+    assert load.failures == []
+    assert load.requests > 100
+    until(lambda: not Path(f"/proc/{haproxy}").exists(), 10, "the HAProxy of before is replaced and reaped")
+    assert "HAProxy serves on" in process.log
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_a_request_in_flight_survives_the_control_plane(gateway: Start, backend: Backend) -> None:
+    process = gateway("supervisor", USERS_SERVICE_URL=backend.url).ready()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(process.status, "/api/users/slow?3")
+        until(lambda: backend.slow, 5, "it is in flight")
+        os.kill(control_of(process), signal.SIGKILL)
+        assert slow.result() == 200
+    process.ready()
+
+
+def test_a_bad_configuration_ends_it(gateway: Start) -> None:
+    process = gateway("supervisor", PORT="http")
+    assert process.wait() == 2
+    assert "PORT" in process.log
+
+
+def test_one_that_does_not_start_ends_it_and_says_why(gateway: Start) -> None:
+    first = gateway().ready()
+    second = gateway("supervisor", PORT=str(first.port))
+    assert second.wait(30) == 1
+    assert f"Address already in use) for [0.0.0.0:{first.port}]" in second.log
+    assert "giving up" in second.log
+    assert first.status("/api/health") == 200
+
+
+def test_two_do_not_share_a_folder(gateway: Start, tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    first = gateway(RUNTIME_DIR=folder).ready()
+    second = gateway(RUNTIME_DIR=folder)
+    assert second.wait() == 2
+    assert f"RUNTIME_DIR={folder}: another gateway uses it" in second.log
+    assert first.status("/api/health") == 200
+
+
+def test_haproxy_is_started_again_within_a_second(gateway: Start, backend: Backend) -> None:
+    process = gateway(USERS_SERVICE_URL=backend.url).ready()
+    [haproxy] = process.children
+    os.kill(haproxy, signal.SIGKILL)
+    until(lambda: process.children not in ([], [haproxy]), 5, "another HAProxy")
+    assert until(lambda: process.status("/api/users") == 200, 2, "it serves") < 1
+    assert "gateway_haproxy_restarts_total 1.0" in process.request("/metrics").body
