@@ -42,10 +42,13 @@ def test_routes_and_service_urls(environment: Environment) -> None:
         ORDER_ITEMS_SERVICE_URL="https://orders.example",
         EMPTY_SERVICE_URL="",
     )
-    routes = {route.prefix: (route.upstream, route.port, route.name) for route in Settings().routes}
+    routes = {
+        route.prefix: (route.name, [(upstream.url, upstream.port) for upstream in route.upstreams])
+        for route in Settings().routes
+    }
     assert routes == {
-        "/api/users": ("http://users.fleet.internal:8080", 8080, "route:api:users"),
-        "/api/order-items": ("https://orders.example", 443, "route:api:order-items"),
+        "/api/users": ("route:api:users", [("http://users.fleet.internal:8080", 8080)]),
+        "/api/order-items": ("route:api:order-items", [("https://orders.example", 443)]),
     }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.haproxy.runtime_api import Backend
     from evenkeel_gateway.health import State
     from evenkeel_gateway.settings import Route, Settings
+    from evenkeel_gateway.settings.routes import Upstream
 
 AGGREGATE_SECONDS = 3.0
 _MAX_ANSWER = 64 * 1024
@@ -65,7 +66,7 @@ class Api:
         return JSONResponse({"status": state.status, "reasons": state.reasons}, 503)
 
     async def info(self, _: Request) -> Response:
-        routes = [{"prefix": route.prefix, "upstream": route.upstream} for route in self._settings.routes]
+        routes = [{"prefix": route.title, "upstream": ", ".join(route.upstream)} for route in self._settings.routes]
         return JSONResponse(
             {
                 "name": self._settings.service_name,
@@ -146,9 +147,9 @@ class Api:
 
     async def aggregate(self, _: Request) -> Response:
         routes = self._settings.routes
-        answers = await asyncio.gather(*(asyncio.to_thread(_ask, route) for route in routes))
+        answers = await asyncio.gather(*(_ask_all(route) for route in routes))
         good = all(answer["status"] == "healthy" for answer in answers)
-        services = {route.prefix: answer for route, answer in zip(routes, answers, strict=True)}
+        services = {route.title: answer for route, answer in zip(routes, answers, strict=True)}
         status = {"status": "healthy" if good else "degraded", "timestamp": _timestamp(datetime.now(UTC))}
         return JSONResponse(status | {"services": services}, 200 if good else 503)
 
@@ -179,17 +180,27 @@ def _timestamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _ask(route: Route) -> dict[str, Any]:
-    """Ask a backend for its own health."""
+async def _ask_all(route: Route) -> dict[str, Any]:
+    """Ask each server of a route for its own health; the route is well where all are."""
+    servers = route.upstreams
+    answers = await asyncio.gather(*(asyncio.to_thread(_ask, server, route.health) for server in servers))
+    if len(answers) == 1:
+        return answers[0]
+    good = all(answer["status"] == "healthy" for answer in answers)
+    by_url = {server.url: answer for server, answer in zip(servers, answers, strict=True)}
+    return {"status": "healthy" if good else "unhealthy", "upstreams": by_url}
+
+
+def _ask(server: Upstream, path: str) -> dict[str, Any]:
     connection: http.client.HTTPConnection
-    if route.tls:
+    if server.tls:
         context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(route.host, route.port, timeout=AGGREGATE_SECONDS, context=context)
+        connection = http.client.HTTPSConnection(server.host, server.port, timeout=AGGREGATE_SECONDS, context=context)
     else:
-        connection = http.client.HTTPConnection(route.host, route.port, timeout=AGGREGATE_SECONDS)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=AGGREGATE_SECONDS)
     with closing(connection):
         try:
-            connection.request("GET", route.health, headers={"Accept": "application/json"})
+            connection.request("GET", path, headers={"Accept": "application/json"})
             answer = connection.getresponse()
             body = answer.read(_MAX_ANSWER)
         except (OSError, http.client.HTTPException) as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evenkeel_gateway.settings import Route, Settings
+    from evenkeel_gateway.settings.routes import Upstream
 
 __all__ = ["Haproxy", "HaproxyError"]
 
@@ -129,8 +130,8 @@ class Haproxy:
     async def _prepare(self, inputs: Inputs) -> Inputs:
         """Write a folder of its own for these inputs and have it checked."""
         await self._resolve(inputs.settings.routes)
-        for route in self._unresolved(inputs.settings.routes):
-            log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": route.upstream}})
+        for host in self._unresolved(inputs.settings.routes):
+            log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": host}})
         try:
             folder = _new_folder(inputs.runtime)
             inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
@@ -278,29 +279,30 @@ class Haproxy:
                 before = dict(self._addresses)
                 await self._resolve(self.inputs.settings.routes)
                 for route in self.inputs.settings.routes:
-                    address = self._addresses.get(route.host)
-                    if address is not None and address != before.get(route.host):
-                        await self._set_address(route, address)
+                    for upstream in route.upstreams:
+                        address = self._addresses.get(upstream.host)
+                        if address is not None and address != before.get(upstream.host):
+                            await self._set_address(route, upstream, address)
 
-    async def _set_address(self, route: Route, address: str) -> None:
-        fields = {"upstream": route.upstream, "address": address}
+    async def _set_address(self, route: Route, upstream: Upstream, address: str) -> None:
+        fields = {"upstream": upstream.url, "address": address}
         try:
-            await self.api.set_address(route, address)
+            await self.api.set_address(route, upstream, address)
         except RuntimeApiError as error:
-            self._addresses.pop(route.host, None)  # to be tried again
+            self._addresses.pop(upstream.host, None)  # to be tried again
             log.warning("the upstream's address is not set", extra={"fields": fields | {"error": str(error)}})
         else:
             log.info("the upstream's address is set", extra={"fields": fields})
 
-    def _unresolved(self, routes: tuple[Route, ...]) -> list[Route]:
-        return [route for route in routes if route.host not in self._addresses]
+    def _unresolved(self, routes: tuple[Route, ...]) -> list[str]:
+        return sorted(_hosts(routes) - self._addresses.keys())
 
     async def _resolve(self, routes: tuple[Route, ...]) -> None:
         """Change only what must: one of several addresses stays as long as it is one of them.
 
         A name that has no address any more keeps the last one: DNS may be what is broken.
         """
-        for host, found in (await asyncio.to_thread(resolve, {route.host for route in routes})).items():
+        for host, found in (await asyncio.to_thread(resolve, _hosts(routes))).items():
             if self._addresses.get(host) not in found:
                 self._addresses[host] = found[0]
 
@@ -334,6 +336,10 @@ class Haproxy:
             await asyncio.gather(*(worker.stop(grace, QUIET_SECONDS) for worker in workers))
         for task in tuple(self._tasks):
             await task
+
+
+def _hosts(routes: tuple[Route, ...]) -> set[str]:
+    return {upstream.host for route in routes for upstream in route.upstreams}
 
 
 def _new_folder(runtime: Path) -> Path:

@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from evenkeel_gateway.haproxy import routing
 from evenkeel_gateway.tokens import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from evenkeel_gateway.settings import Route, Settings
+    from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.settings.routes import Upstream
 
 CONTROL_PATHS = (
     "/",
@@ -29,6 +33,8 @@ CONTROL_PATHS = (
     "/health/detailed",
     "/metrics",
 )
+# Of trusted proxies, one behind the other.
+MAX_HOPS = 4
 _CA_FILE = "ca-certificates.crt"
 
 
@@ -47,7 +53,16 @@ class Inputs:
 
 def render(inputs: Inputs) -> dict[str, str]:
     """Return the files of the folder by their names."""
-    return {"haproxy.cfg": configuration(inputs), "routes.map": routes_map(inputs.settings)}
+    settings = inputs.settings
+    return {
+        "haproxy.cfg": configuration(inputs),
+        **routing.maps(settings.routes),
+        "trusted.lst": _lines(settings.trusted_proxies),
+        "origins.lst": _lines(settings.allowed_origins),
+        "400.http": _raw_error("400 Bad Request", "bad request"),
+        "408.http": _raw_error("408 Request Timeout", "request timeout"),
+        "hop_by_hop.lua": (files("evenkeel_gateway.haproxy") / "lua" / "hop_by_hop.lua").read_text(),
+    }
 
 
 def configuration(inputs: Inputs) -> str:
@@ -62,31 +77,49 @@ def configuration(inputs: Inputs) -> str:
     settings = inputs.settings
     return environment.get_template("haproxy.cfg.j2").render(
         access_log=settings.access_log,
-        backends=[(route, inputs.addresses.get(route.host)) for route in settings.routes],
-        connect_ms=_ms(settings.proxy_timeout_connect_seconds),
+        addresses=inputs.addresses,
+        client_ms=_ms(_longest_read(settings)),
         control_paths=CONTROL_PATHS,
+        crossing=routing.CROSSING,
+        crossings=any(route.methods for route in settings.routes),
         control_socket=inputs.runtime / "control.sock",
         draining=inputs.draining,
         folder=inputs.folder,
         grace_ms=_ms(max(settings.reload_grace_seconds, settings.shutdown_grace_seconds)) + 1000,
+        hops=MAX_HOPS,
+        hosts=any(route.host for route in settings.routes),
         maxconn=_maxconn(settings),
+        ms=_ms,
         port=settings.port,
-        read_ms=_ms(settings.proxy_timeout_read_seconds),
         settings=settings,
         tls=_tls,
     )
 
 
-def routes_map(settings: Settings) -> str:
-    return "".join(f"{route.prefix.rstrip('/')}/ {route.name}\n" for route in settings.routes)
+def _raw_error(status: str, text: str) -> str:
+    """Return what the parser answers, before there is a request that could have an id."""
+    body = json.dumps({"error": text, "requestId": None})
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return f"{head}\r\n\r\n{body}"
+
+
+def _lines(values: Iterable[object]) -> str:
+    return "".join(f"{value}\n" for value in values)
+
+
+def _longest_read(settings: Settings) -> float:
+    """A client waits for as long as the slowest route may take."""
+    return max([settings.proxy_timeout_read_seconds, *(route.timeout_read_seconds or 0 for route in settings.routes)])
 
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _tls(route: Route) -> str:
-    return f" ssl verify required ca-file {_CA_FILE} sni str({route.host}) verifyhost {route.host}" if route.tls else ""
+def _tls(upstream: Upstream) -> str:
+    if not upstream.tls:
+        return ""
+    return f" ssl verify required ca-file {_CA_FILE} sni str({upstream.host}) verifyhost {upstream.host}"
 
 
 def _maxconn(settings: Settings) -> int:

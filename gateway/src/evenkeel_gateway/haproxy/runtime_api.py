@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from evenkeel_gateway.settings import Route
+    from evenkeel_gateway.settings.routes import Upstream
 
 TIMEOUT = 2.0
+_BEST_FIRST = ("CLOSED", "HALF_OPEN", "OPEN")
 _PROMPT = b"\n> "
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
@@ -78,16 +80,18 @@ class RuntimeApi:
 
     async def backends(self, routes: tuple[Route, ...]) -> list[Backend]:
         text = await self.ask("show stat -1 4 -1")
-        rows = {row["pxname"]: row for row in csv.DictReader(io.StringIO(text.removeprefix("# ")))}
-        return [_backend(route.prefix, rows.get(route.name)) for route in routes]
+        servers: dict[str, list[Backend]] = {}
+        for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
+            servers.setdefault(row["pxname"], []).append(_backend(row))
+        return [_together(route.title, servers.get(route.name, [])) for route in routes]
 
-    async def set_address(self, route: Route, address: str) -> None:
+    async def set_address(self, route: Route, upstream: Upstream, address: str) -> None:
         answer = await self.ask(
-            f"set server {route.name}/upstream addr {address} port {route.port}; "
-            f"set server {route.name}/upstream state ready"
+            f"set server {route.name}/{upstream.name} addr {address} port {upstream.port}; "
+            f"set server {route.name}/{upstream.name} state ready"
         )
         if answer and "changed" not in answer and "no need to change" not in answer:
-            raise RuntimeApiError(f"{route.name}: {answer}")
+            raise RuntimeApiError(f"{route.name}/{upstream.name}: {answer}")
 
 
 class Session:
@@ -116,8 +120,15 @@ class Session:
         self._writer.close()
 
 
-def _backend(prefix: str, row: dict[str, str] | None) -> Backend:
-    if row is None:
-        return Backend(prefix, "unknown", "", {})
+def _backend(row: dict[str, str]) -> Backend:
     responses = {code: int(row[f"hrsp_{code}"] or 0) for code in ("2xx", "3xx", "4xx", "5xx")}
-    return Backend(prefix, row["status"], row["last_chk"] or row["check_status"], responses)
+    return Backend(row["svname"], row["status"], row["last_chk"] or row["check_status"], responses)
+
+
+def _together(prefix: str, servers: list[Backend]) -> Backend:
+    """A route is as well as the best of its servers, and has answered what all of them have."""
+    if not servers:
+        return Backend(prefix, "unknown", "", {})
+    best = min(servers, key=lambda server: _BEST_FIRST.index(server.circuit))
+    responses = {code: sum(server.responses[code] for server in servers) for code in best.responses}
+    return replace(best, prefix=prefix, responses=responses)

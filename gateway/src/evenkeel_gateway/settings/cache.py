@@ -5,8 +5,31 @@
 
 from __future__ import annotations
 
-from evenkeel_gateway.settings.part import Part
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from evenkeel_gateway.settings.part import Part, words
+
+VARY = ("accept-encoding", "referer")
 
 
 class CacheSettings(Part):
-    pass
+    cache_enabled: bool = False
+    cache_default_ttl: int = Field(default=60, ge=1)
+    """Seconds; HAProxy keeps nothing for longer, whatever an answer says."""
+    cache_vary_headers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)] = ("Accept-Encoding",)
+    cache_size_mb: int = Field(default=32, ge=1, le=4095)
+    cache_max_object_bytes: int = Field(default=256 * 1024, ge=1024)
+
+    def problems(self) -> list[str]:
+        problems = [
+            f"CACHE_VARY_HEADERS: HAProxy's cache tells answers apart by Accept-Encoding and Referer only, not by "
+            f"{name}; answers that say that they vary by something else are not kept"
+            for name in self.cache_vary_headers
+            if name.lower() not in VARY
+        ]
+        if self.cache_max_object_bytes > self.cache_size_mb * 1024 * 1024 // 2:
+            problems.append("CACHE_MAX_OBJECT_BYTES: must be at most half of CACHE_SIZE_MB")
+        return problems

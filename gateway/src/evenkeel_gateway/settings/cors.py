@@ -5,8 +5,69 @@
 
 from __future__ import annotations
 
-from evenkeel_gateway.settings.part import Part
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from evenkeel_gateway.settings.part import Part, words
+
+ANY = "*"
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_TOKEN = re.compile(r"[A-Za-z0-9-]+")
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    origins = tuple(value.lower() for value in values)
+    for origin in origins:
+        if origin != ANY and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin like https://app.example.com, without a path; nor is it '*'")
+    return origins
+
+
+def _tokens(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _TOKEN.fullmatch(value):
+            raise ValueError(f"{value!r} is not the name of a method or a header")
+    return values
+
+
+Tokens = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words), AfterValidator(_tokens)]
 
 
 class CorsSettings(Part):
-    pass
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words), AfterValidator(_origins)] = ()
+    cors_allow_credentials: bool | None = None
+    """None: where the origins are listed."""
+    cors_allow_methods: Tokens = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    cors_allow_headers: Tokens = ("Authorization", "Content-Type", "If-None-Match", "X-Request-Id", "X-Requested-With")
+    cors_expose_headers: Tokens = (
+        "ETag",
+        "Location",
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+        "Retry-After",
+        "X-Request-Id",
+    )
+    cors_max_age_seconds: int = Field(default=600, ge=0, le=86400)
+
+    @property
+    def any_origin(self) -> bool:
+        return ANY in self.allowed_origins
+
+    @property
+    def credentials(self) -> bool:
+        return not self.any_origin if self.cors_allow_credentials is None else self.cors_allow_credentials
+
+    def problems(self) -> list[str]:
+        problems = []
+        if self.any_origin and self.allowed_origins != (ANY,):
+            problems.append("ALLOWED_ORIGINS: either '*' or a list of origins")
+        if self.any_origin and self.cors_allow_credentials:
+            problems.append(
+                "CORS_ALLOW_CREDENTIALS: not with ALLOWED_ORIGINS=*, every page could act for whoever looks at it; "
+                "list the origins"
+            )
+        return problems

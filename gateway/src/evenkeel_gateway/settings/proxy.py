@@ -1,25 +1,63 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data plane: routes, timeouts, limits of connections."""
+"""The data plane: routes, timeouts, retries, pools, sizes, whom to believe."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.layers import Layers
-from evenkeel_gateway.settings.part import Part
-from evenkeel_gateway.settings.routes import Route, service_url_routes
+from evenkeel_gateway.settings.part import Part, words
+from evenkeel_gateway.settings.routes import Route, clashes, service_url_routes
+
+Network = IPv4Network | IPv6Network
+RetryOn = Literal["conn-failure", "empty-response", "0rtt-rejected", "502", "503", "504"]
+
+# An AWS load balancer is at a private address and puts the client's address last. Loopback is not in here: nothing that
+# runs beside the gateway in its container speaks for others.
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+# What HAProxy needs of a buffer for the headers that are added.
+REWRITE_BYTES = 2048
+
+
+def _networks(value: object) -> object:
+    names = words(value)
+    if names == ("none",):
+        return ()
+    return PRIVATE_NETWORKS if names == ("private",) else names
 
 
 class ProxySettings(Part):
     routes: Annotated[tuple[Route, ...], NoDecode] = ()
     proxy_timeout_connect_seconds: float = Field(default=3.0, gt=0)
     proxy_timeout_read_seconds: float = Field(default=60.0, gt=0)
+    proxy_timeout_queue_seconds: float = Field(default=5.0, gt=0)
+    proxy_timeout_tunnel_seconds: float = Field(default=3600.0, gt=0)
+    proxy_retries: int = Field(default=2, ge=0, le=5)
+    proxy_retry_on: Annotated[tuple[RetryOn, ...], NoDecode, BeforeValidator(words)] = (
+        "conn-failure",
+        "empty-response",
+        "0rtt-rejected",
+    )
+    proxy_retry_budget_percent: int = Field(default=20, ge=0, le=100)
+    proxy_pool_connections: int = Field(default=128, ge=0)
+    proxy_pool_maxsize: int | None = Field(default=None, ge=1)
+    proxy_pool_block: bool = True
+    proxy_stream_upstream: bool = True
+    proxy_stream_chunk_size: int = Field(default=16384, ge=16384, le=1024 * 1024)
+    proxy_max_url_bytes: int = Field(default=8192, ge=256)
+    proxy_max_header_bytes: int = Field(default=12288, ge=1024)
+    proxy_max_headers: int = Field(default=100, ge=10, le=1000)
+    proxy_max_body_bytes: int | None = Field(default=None, ge=0)
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = tuple(
+        TypeAdapter(tuple[Network, ...]).validate_python(PRIVATE_NETWORKS)
+    )
     max_connections: int = Field(default=4096, ge=10)
     access_log: bool = True
     haproxy_binary: str = "haproxy"
@@ -40,8 +78,17 @@ class ProxySettings(Part):
         return values | {"routes": (*routes, *service_url_routes(layers.values))}
 
     def problems(self) -> list[str]:
-        prefixes = [route.prefix for route in self.routes]
-        return [
-            f"ROUTES: the prefix {prefix} is set more than once (ROUTES and <NAME>_SERVICE_URL together)"
-            for prefix in sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1})
-        ]
+        problems = clashes(self.routes)
+        if not self.proxy_stream_upstream:
+            problems.append(
+                "PROXY_STREAM_UPSTREAM: can not be switched off, HAProxy always streams answers at flat memory; "
+                'a route\'s "stream": false makes it await the body of a request'
+            )
+        if self.proxy_max_header_bytes > self.proxy_stream_chunk_size - REWRITE_BYTES:
+            problems.append(
+                "PROXY_MAX_HEADER_BYTES: a request's headers are kept in one buffer of PROXY_STREAM_CHUNK_SIZE bytes; "
+                f"must be at most {self.proxy_stream_chunk_size - REWRITE_BYTES}, or PROXY_STREAM_CHUNK_SIZE larger"
+            )
+        if self.proxy_max_url_bytes > self.proxy_max_header_bytes:
+            problems.append("PROXY_MAX_URL_BYTES: must be at most PROXY_MAX_HEADER_BYTES")
+        return problems

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from evenkeel_gateway.settings.auth import Auth  # noqa: TC001  # pydantic reads the annotations
+from evenkeel_gateway.settings.part import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,21 +20,59 @@ if TYPE_CHECKING:
 # HAProxy's configuration is made of these values: nothing passes that could start a line or an argument of its own.
 _PREFIX = re.compile(r"/|(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
+_REQUEST_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_METHOD = re.compile(r"[A-Z]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,128}")
 _SERVICE_URL = re.compile(r"([A-Z][A-Z0-9_]*)_SERVICE_URL")
 
 
+class Upstream(NamedTuple):
+    """A server of a route."""
+
+    name: str
+    """In HAProxy's backend."""
+    url: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (443 if self.tls else 80)
+
+    @property
+    def tls(self) -> bool:
+        return self.url.startswith("https:")
+
+
 class Route(BaseModel, frozen=True, extra="forbid"):
-    """Requests below `prefix` go to `upstream`, their path unchanged."""
+    """Requests below `prefix`, of this `host` and with these `methods` where they are set, go to `upstream`."""
 
     prefix: str
-    upstream: str
+    upstream: Annotated[tuple[str, ...], BeforeValidator(words), Field(min_length=1)]
     health: str = "/health"
     auth: Auth | None = None
     """Whether a token is asked for; without it AUTH_DEFAULT decides."""
     scopes: tuple[str, ...] = ()
     """What a token must be good for, all of them."""
+    host: str | None = None
+    methods: Annotated[tuple[str, ...], BeforeValidator(words)] = ()
+    strip_prefix: bool = False
+    rewrite: str | None = None
+    """What stands in the place of the prefix."""
+    balance: Literal["roundrobin", "leastconn"] = "roundrobin"
+    timeout_connect_seconds: float | None = Field(default=None, gt=0)
+    timeout_read_seconds: float | None = Field(default=None, gt=0)
+    timeout_queue_seconds: float | None = Field(default=None, gt=0)
+    retries: int | None = Field(default=None, ge=0, le=5)
+    max_body_bytes: int | None = Field(default=None, ge=0)
+    max_connections: int | None = Field(default=None, ge=1)
+    stream: bool = True
+    """False: the request's body is awaited, as far as it fits a buffer, before a connection is taken for it."""
+    cache: bool | None = None
+    """None: what says itself how long it is good; true: what says nothing too; false: nothing."""
 
     @field_validator("prefix")
     @classmethod
@@ -60,34 +99,77 @@ class Route(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("upstream")
     @classmethod
-    def _check_upstream(cls, value: str) -> str:
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.hostname or ""):
-            raise ValueError("an upstream is http://host:port or https://host:port")
-        if url.username or url.password:
-            raise ValueError("an upstream carries no user or password")
-        if url.path.strip("/") or url.query or url.fragment:
-            raise ValueError("an upstream has no path: the request's own path is passed on unchanged")
-        if url.port == 0:  # reading it also refuses what is no port
-            raise ValueError("an upstream's port is 1 to 65535")
-        return value.rstrip("/")
+    def _check_upstream(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_upstream(one) for one in value)
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str | None) -> str | None:
+        value = value.lower() if value else None
+        if value and not _REQUEST_HOST.fullmatch(value):
+            raise ValueError(f"{value!r} is not a host like api.example.com (without a port, without '*')")
+        return value
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for method in value:
+            if not _METHOD.fullmatch(method):
+                raise ValueError(f"{method!r} is not a method like GET")
+        # What may be read may be asked for without its body.
+        return tuple(sorted({*value, "HEAD"} if "GET" in value else set(value)))
+
+    @field_validator("rewrite")
+    @classmethod
+    def _check_rewrite(cls, value: str | None) -> str | None:
+        if value is not None and not _PREFIX.fullmatch(value.rstrip("/") or "/"):
+            raise ValueError(f"{value!r} is not a path prefix like /v2/users")
+        return value
+
+    @model_validator(mode="after")
+    def _check_rewriting(self) -> Route:
+        if self.strip_prefix and self.rewrite is not None:
+            raise ValueError('strip_prefix is the same as "rewrite": "/"; set one of the two')
+        return self
 
     @property
     def name(self) -> str:
-        """The name of its HAProxy backend."""
-        return "route:" + self.prefix.strip("/").replace("/", ":")
+        """The name of its HAProxy backend; no prefix has an empty segment, so `::` is only what follows it."""
+        name = "route:" + self.prefix.strip("/").replace("/", ":")
+        if self.methods:
+            return f"{name}::{self.host or ''}::{'.'.join(self.methods)}"
+        return f"{name}::{self.host}" if self.host else name
 
     @property
-    def host(self) -> str:
-        return urlsplit(self.upstream).hostname or ""
+    def title(self) -> str:
+        """What people know it by: its prefix, with the host and the methods where these belong to it."""
+        methods = f"{','.join(self.methods)} " if self.methods else ""
+        return f"{methods}{self.host or ''}{self.prefix}"
 
     @property
-    def port(self) -> int:
-        return urlsplit(self.upstream).port or (443 if self.tls else 80)
+    def upstreams(self) -> tuple[Upstream, ...]:
+        names = ("upstream", *(f"upstream-{number}" for number in range(2, len(self.upstream) + 1)))
+        return tuple(Upstream(name, url) for name, url in zip(names, self.upstream, strict=True))
 
     @property
-    def tls(self) -> bool:
-        return self.upstream.startswith("https:")
+    def replacement(self) -> str | None:
+        """What the upstream's paths start with in the place of the prefix, without a slash at the end."""
+        if self.strip_prefix:
+            return ""
+        return None if self.rewrite is None else self.rewrite.rstrip("/")
+
+
+def _upstream(value: str) -> str:
+    url = urlsplit(value)  # leaves line ends out
+    if value.split() != [value] or url.scheme not in ("http", "https") or not _HOST.fullmatch(url.hostname or ""):
+        raise ValueError("an upstream is http://host:port or https://host:port")
+    if url.username or url.password:
+        raise ValueError("an upstream carries no user or password")
+    if url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("an upstream has no path: the route's rewrite changes the request's")
+    if url.port == 0:  # reading it also refuses what is no port
+        raise ValueError("an upstream's port is 1 to 65535")
+    return value.rstrip("/")
 
 
 def service_url_routes(environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -97,3 +179,17 @@ def service_url_routes(environment: Mapping[str, str]) -> list[dict[str, str]]:
         if match and environment[key]:
             routes.append({"prefix": "/api/" + match[1].lower().replace("_", "-"), "upstream": environment[key]})
     return routes
+
+
+def clashes(routes: tuple[Route, ...]) -> list[str]:
+    """Name what more than one route would take."""
+    seen: set[tuple[str | None, str, str]] = set()
+    problems = []
+    for route in routes:
+        keys = {(route.host, route.prefix, method) for method in route.methods or ("",)}
+        if keys & seen:
+            problems.append(
+                f"ROUTES: the prefix {route.title} is set more than once (ROUTES and <NAME>_SERVICE_URL together)"
+            )
+        seen |= keys
+    return problems
