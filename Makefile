@@ -51,8 +51,8 @@ unit: venv ## Run the unit tests (no network, no docker)
 	@pytest -q fleet/tests
 
 .PHONY: gateway
-gateway: venv ## Test the gateway against a real PostgreSQL and a real HAProxy
-	@tools/setup packages haproxy pgbouncer postgresql
+gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
+	@tools/setup packages haproxy pgbouncer postgresql redis-server
 	@pytest -q gateway/tests
 
 .PHONY: sanity

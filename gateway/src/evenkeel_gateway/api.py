@@ -143,7 +143,13 @@ class Api:
         secrets = {"status": "up" if state.secrets and not state.secrets.missing else "down"}
         if state.stale:
             secrets = {"status": "stale", "error": state.stale}
-        return {"database": database, "secrets": secrets}
+        dependencies = {"database": database, "secrets": secrets}
+        if state.redis:
+            # Never a reason to take no traffic: without it each gateway limits by what it counts itself.
+            dependencies["redis"] = {"status": state.redis.status}
+            if state.redis.error:
+                dependencies["redis"]["error"] = state.redis.error
+        return dependencies
 
     async def aggregate(self, _: Request) -> Response:
         routes = self._settings.routes
@@ -167,6 +173,7 @@ class Api:
             backends=backends,
             current=not (state.configuration or self._haproxy.refused),
             processes=self._haproxy.processes,
+            redis=state.redis,
         )
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

@@ -27,6 +27,7 @@ from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.health import State
 from evenkeel_gateway.jobs import Jobs
 from evenkeel_gateway.lease import LeaseStore, Timing
+from evenkeel_gateway.limits import Limits
 from evenkeel_gateway.migrations import migrate
 from evenkeel_gateway.rotation import Rotation
 from evenkeel_gateway.supervisor import SUPERVISED
@@ -92,12 +93,13 @@ class Gateway:
                 "configuration": self._configuration.run(),
                 "secrets": self._rotation.run(),
                 "election": self._lead(),
+                "limits": Limits(haproxy, self._state).run(),
                 "stop": self._stop.wait(),
             }
             running = {name: asyncio.create_task(work, name=name) for name, work in tasks.items()}
             done, _ = await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
             code = 0 if running["stop"] in done else _report(done)
-            for name in ("configuration", "secrets", "stop"):
+            for name in ("configuration", "secrets", "limits", "stop"):
                 running[name].cancel()
             await self._drain(running["election"])
             for server in servers:

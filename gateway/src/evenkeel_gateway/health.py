@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.identity import Identity
+    from evenkeel_gateway.limits.settlement import RedisStatus
     from evenkeel_gateway.secrets import Secrets
 
 
@@ -20,6 +21,7 @@ class State:
     identity: Identity | None = None
     secrets: Secrets | None = None
     election: Election | None = None
+    redis: RedisStatus | None = None
     registered: bool = False
     draining: bool = False
     problems: dict[str, str] = field(default_factory=dict)

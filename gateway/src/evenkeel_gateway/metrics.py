@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 if TYPE_CHECKING:
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.haproxy.runtime_api import Backend
+    from evenkeel_gateway.limits.settlement import RedisStatus
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -37,6 +46,23 @@ JWKS_READ_TIME = Gauge(
     "gateway_jwks_read_timestamp_seconds", "When the JWK set was last read, as Unix time", registry=REGISTRY
 )
 TOKEN_KEYS = Gauge("gateway_token_keys", "Keys that tokens are checked with", registry=REGISTRY)
+LIMITED_REQUESTS = Counter(
+    "gateway_limited_requests_total",
+    "Requests that a limit admitted or refused, by whose limit it is",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+LIMIT_QUESTIONS = Counter(
+    "gateway_limit_questions_total", "What HAProxy asked Redis itself, by outcome", ["outcome"], registry=REGISTRY
+)
+LIMIT_SETTLEMENTS = Histogram(
+    "gateway_limit_settlement_seconds", "How long it takes to settle the counts through Redis", registry=REGISTRY
+)
+REDIS_ERRORS = Counter("gateway_redis_errors_total", "Settlements that Redis did not do", registry=REGISTRY)
+_REDIS_UP = Gauge("gateway_redis_up", "1 where the limits are shared through Redis", registry=REGISTRY)
+_LIMITS_AGE = Gauge(
+    "gateway_limit_settlement_age_seconds", "Seconds since the counts were last settled", registry=REGISTRY
+)
 _INFO = Gauge("gateway_info", "The version that runs", ["version"], registry=REGISTRY)
 _LEADS = Gauge("gateway_election_leader", "1 where this instance leads", registry=REGISTRY)
 _TERM = Gauge("gateway_election_term", "The highest term seen", registry=REGISTRY)
@@ -64,6 +90,7 @@ def render(
     backends: list[Backend],
     current: bool,
     processes: int,
+    redis: RedisStatus | None,
 ) -> bytes:
     _INFO.labels(version).set(1)
     _READY.set(ready)
@@ -72,6 +99,9 @@ def render(
     _LEADS.set(bool(election and election.leads))
     _TERM.set(election.term if election else 0)
     _LEASE_LEFT.set(election.lease_left if election else 0)
+    if redis:
+        _REDIS_UP.set(redis.status == "up")
+        _LIMITS_AGE.set(redis.age)
     for backend in backends:
         _BACKEND_UP.labels(backend.prefix).set(backend.up)
         for code, count in backend.responses.items():

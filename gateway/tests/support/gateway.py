@@ -44,6 +44,7 @@ class GatewayProcess:
             "PORT": str(self.port),
             "AWS_EC2_METADATA_DISABLED": "true",
             "SHUTDOWN_DELAY_SECONDS": "0",
+            "RATE_LIMIT_ENABLED": "false",
             "LEASE_TTL_SECONDS": "3",
             "LEASE_MARGIN_SECONDS": "1",
             "ELECTION_TICK_SECONDS": "0.5",

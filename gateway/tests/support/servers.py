@@ -7,6 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,6 +68,11 @@ class _BackendHandler(_Handler):
             owner.slow += 1
             time.sleep(float(query))
             self.answer(200, '{"slow":true}')
+        elif "login" in unquote(path).lower():
+            self.server.owner.logins.append(body.decode())  # type: ignore[attr-defined]
+            time.sleep(float(query or 0))
+            status = {"right": 200, "broken": 500}.get(body.decode(), 401)
+            self.answer(status, "{}")
         elif path.endswith("/hang-up"):
             self.close_connection = True
         else:
@@ -88,6 +94,7 @@ class Backend(_Server):
         super().__init__()
         self.slow = 0
         """How many slow requests have come."""
+        self.logins: list[str] = []
 
 
 class _MetadataHandler(_Handler):

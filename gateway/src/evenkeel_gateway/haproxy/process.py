@@ -18,6 +18,7 @@ from evenkeel_gateway import metrics
 from evenkeel_gateway.haproxy.render import Inputs, render
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashError, HaproxyError, Worker
+from evenkeel_gateway.limits.rendering import Files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +134,7 @@ class Haproxy:
         for host in self._unresolved(inputs.settings.routes):
             log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": host}})
         try:
+            Files(inputs.runtime).prepare(inputs.settings)
             folder = _new_folder(inputs.runtime)
             inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
             for name, text in (render(inputs) | {"servers.state": await self._server_states(inputs)}).items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evenkeel_gateway.haproxy import routing
+from evenkeel_gateway.limits.rendering import LimitsView
 from evenkeel_gateway.tokens import Keys
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def configuration(inputs: Inputs) -> str:
         grace_ms=_ms(max(settings.reload_grace_seconds, settings.shutdown_grace_seconds)) + 1000,
         hops=MAX_HOPS,
         hosts=any(route.host for route in settings.routes),
+        limits=LimitsView(settings, inputs.runtime),
         maxconn=_maxconn(settings),
         ms=_ms,
         port=settings.port,

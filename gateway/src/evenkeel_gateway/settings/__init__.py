@@ -21,6 +21,7 @@ from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, read
 from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.proxy import ProxySettings
+from evenkeel_gateway.settings.redis import RedisSettings
 from evenkeel_gateway.settings.routes import Route
 
 __all__ = ["ConfigurationError", "Route", "Settings", "describe", "load"]
@@ -60,6 +61,7 @@ _PARTS: tuple[type[Part], ...] = (
     JobSettings,
     ProxySettings,
     AuthSettings,
+    RedisSettings,
     LimitSettings,
     CorsSettings,
     CacheSettings,

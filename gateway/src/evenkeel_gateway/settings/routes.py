@@ -73,6 +73,9 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     """False: the request's body is awaited, as far as it fits a buffer, before a connection is taken for it."""
     cache: bool | None = None
     """None: what says itself how long it is good; true: what says nothing too; false: nothing."""
+    login: bool = False
+    """Every request is a try to log in, whose failures are limited."""
+    rate_limit: bool = True
 
     @field_validator("prefix")
     @classmethod
