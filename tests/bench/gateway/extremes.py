@@ -17,10 +17,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from statistics import median
 
-from tests.bench.gateway.load import Outcome, offer
-from tests.bench.gateway.machine import BenchError, free_port, resident_megabytes, tree, until
+from tests.bench.gateway.machine import BenchError, free_port, resident_megabytes, until
 from tests.bench.gateway.targets import HERE, Bench, Target, gateway_argv, healthy
 
 STREAM_BYTES = 10_000_000_000
@@ -186,72 +185,63 @@ def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> f
 
 
 @dataclass
-class Reloads:
-    kept: Outcome  # requests on connections that are kept
-    fresh: int  # requests with a connection of their own
-    failed: list[str]  # what happened to those of them that failed
+class Clients:
+    """Clients that ask one after the other until they are told to stop, and what came of it."""
 
+    gateway: Target
+    over: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+    failed: list[str] = field(default_factory=list)
 
-def reloads(gateway: Target, count: int = RELOADS, rate: float = 500, pause: float = 0.3) -> Reloads:
-    """Reload HAProxy that many times while requests come, on kept connections and on new ones."""
-    over, fresh, failed = threading.Event(), 0, []
+    def ask(self, *, keep: bool) -> None:
+        """On a connection that is kept for as long as the gateway wants to, or on a new one for each request.
 
-    def one_by_one() -> None:
-        nonlocal fresh
-        while not over.wait(0.005):
-            fresh += 1
+        http.client connects again where the last answer said that the connection is closed; where it is closed
+        without a word the request fails, and counts.
+        """
+        token = self.gateway.tokens[0]
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        while not self.over.wait(0.01):
+            self.asked += 1
             try:
-                if (status := _fresh_request(gateway)) != 200:
-                    failed.append(f"status {status}")
+                connection.request("GET", self.gateway.path, headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failed.append(f"status {answer.status}")
             except (OSError, http.client.HTTPException) as error:
-                failed.append(repr(error))
+                self.failed.append(f"{error!r} on a {'kept' if keep else 'new'} connection")
+                connection.close()
+            if not keep:
+                connection.close()
+        connection.close()
 
-    kept: list[Outcome] = []
-    seconds = count * (pause + 0.5)
-    threads = [
-        threading.Thread(target=one_by_one),
-        threading.Thread(target=lambda: kept.append(offer([gateway.url], rate, seconds, gateway.tokens))),
-    ]
+
+def reloads(gateway: Target, count: int = RELOADS, pause: float = 0.3) -> tuple[Clients, float]:
+    """Reload HAProxy that many times while requests come; also the seconds that a reload took."""
+    clients, took = Clients(gateway), []
+    threads = [threading.Thread(target=clients.ask, kwargs={"keep": number % 4 != 0}) for number in range(8)]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(count):
+        for number in range(count):
             time.sleep(pause)
-            reload(gateway)
-        if not threads[1].is_alive():
-            raise BenchError(f"{count} reloads took longer than the load beside them")
+            took.append(reload(gateway, number + 1))
+        time.sleep(pause)
     finally:
-        threads[1].join()
-        over.set()
-        threads[0].join()
-    if not kept:
-        raise BenchError("the load beside the reloads failed")
-    return Reloads(kept[0], fresh, failed)
+        clients.over.set()
+        for thread in threads:
+            thread.join()
+    return clients, median(took)
 
 
-def _fresh_request(gateway: Target) -> int:
-    with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:
-        headers = {"Authorization": f"Bearer {gateway.tokens[0]}"} if gateway.tokens[0] else {}
-        connection.request("GET", gateway.path, headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-
-
-def newest_haproxy(gateway: Target) -> int | None:
-    found = [(began, pid) for pid, began in tree(gateway.processes[0]).items() if _name(pid) == "haproxy"]
-    return max(found)[1] if found else None
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-def reload(gateway: Target) -> None:
-    """Returns when another HAProxy has taken over."""
-    before = newest_haproxy(gateway)
+def reload(gateway: Target, number: int) -> float:
+    """Change the configuration, and return when another HAProxy serves, with the seconds that it took."""
+    if gateway.folder is None:
+        raise BenchError(f"{gateway.name} has no configuration that could be changed")
+    current = gateway.folder / "current"
+    before = current.readlink()
+    (gateway.folder / ".env").write_text(f"PROXY_TIMEOUT_READ_SECONDS={60 + number}\n")
     os.kill(gateway.processes[0], signal.SIGHUP)
-    until(lambda: newest_haproxy(gateway) not in (before, None), 10, "a reload brings a new HAProxy")
+    return until(lambda: current.readlink() != before, 10, "a reload brings a new HAProxy")

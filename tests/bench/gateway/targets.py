@@ -45,6 +45,7 @@ class Target:
     features: tuple[str, ...] = ()
     path: str = "/api/bench/item"
     tokens: tuple[str | None, ...] = field(default=(None,) * USERS, repr=False)
+    folder: Path | None = None  # a gateway's configuration and sockets
 
     @property
     def url(self) -> str:
@@ -157,11 +158,12 @@ class Bench:
     def gateway(self, name: str, features: tuple[str, ...], **settings: str) -> Target:
         port = free_port()
         label = name.replace(" ", "-").replace(",", "")
-        running = self.processes.serve(
-            label, port, gateway_argv(), self.gateway_env(port, features, **settings), answers=healthy
-        )
+        folder = self.folder / label
+        folder.mkdir()
+        env = self.gateway_env(port, features, CONFIG_DIR=str(folder), RUNTIME_DIR=str(folder), **settings)
+        running = self.processes.serve(label, port, gateway_argv(), env, answers=healthy)
         tokens = self.tokens if "jwt" in features else (None,) * USERS
-        return Target(name, port, [running.pid], running, features, tokens=tokens)
+        return Target(name, port, [running.pid], running, features, tokens=tokens, folder=folder)
 
     def switches(self, feature: str) -> dict[str, str]:
         """The gateway's settings that switch a feature on; the breaker, the log and the metrics always are."""
