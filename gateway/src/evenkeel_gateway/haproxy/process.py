@@ -176,6 +176,9 @@ class Haproxy:
 
     def _serves(self, worker: Worker) -> None:
         self._worker = worker
+        self._link(worker)
+
+    def _link(self, worker: Worker) -> None:
         link = worker.inputs.runtime / f"{CURRENT}.new"
         link.unlink(missing_ok=True)
         link.symlink_to(worker.inputs.folder.name)
@@ -224,6 +227,8 @@ class Haproxy:
                 await worker.api.ask("show info")
                 predecessor = worker
         first = self._new_worker(self.inputs)
+        if not predecessor:
+            self._link(first)  # its first client may ask what it says
         with contextlib.suppress(HaproxyCrashError):  # it is started again
             await first.start(predecessor)
         self._serves(first)
