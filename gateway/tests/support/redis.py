@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import socket
@@ -56,6 +57,19 @@ class RedisServer:
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, password=self._password, decode_responses=True, protocol=2)
 
+    def become_replica(self) -> None:
+        """Of nobody: it can be read, not written."""
+        self.client.replicaof("127.0.0.1", "1")
+
+    def become_primary(self) -> None:
+        self.client.replicaof("NO", "ONE")
+
+    def change_password(self, password: str) -> None:
+        client = self.client
+        client.config_set("requirepass", password)
+        self._password = password
+        client.client_kill_filter(_type="normal", skipme=True)
+
     def signal(self, number: signal.Signals) -> None:
         assert self._process
         self._process.send_signal(number)
@@ -69,7 +83,7 @@ class RedisServer:
 
 
 class SlowLink:
-    """A TCP proxy that holds back what the server answers."""
+    """A TCP proxy that can hold back what the server answers."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -79,33 +93,44 @@ class SlowLink:
         self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
+    def hold_back(self, seconds: float) -> None:
+        self.delay = seconds
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        for one in self._sockets:
-            one.close()
+        for one in (self._listener, *self._sockets):
+            _close(one)
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                _close(client)
+                continue
             self._sockets += [client, server]
             threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, slow: bool) -> None:  # noqa: FBT001
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if slow and self.delay:
                     time.sleep(self.delay)
                 target.sendall(data)
-        except OSError:
-            pass
         for one in (source, target):
-            one.close()
+            _close(one)
+
+
+def _close(one: socket.socket) -> None:
+    """Closing alone does not wake who waits for it."""
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()

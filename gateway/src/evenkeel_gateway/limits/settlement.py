@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.2
-INTERVAL_ALONE = 1.0
+INTERVAL_ALONE = 0.5
+# HAProxy tells which keys were active in the last second, at least.
+ACTIVE_SECONDS = 1.0
 RESOLVE_SECONDS = 5.0
 FORGET_SECONDS = 60.0
 
@@ -86,6 +88,7 @@ class Limits:
         self._map: dict[str, int] = {}
         self._address: str | None = None
         self._resolved = 0.0
+        self._read = 0.0
         self._forgot = time.monotonic()
 
     @property
@@ -126,7 +129,9 @@ class Limits:
         self._everything = True
 
     async def tick(self) -> None:
-        everything, self._everything = self._everything, False
+        late = time.monotonic() - self._read > ACTIVE_SECONDS
+        everything, self._everything = self._everything or late, False
+        self._read = time.monotonic()
         snapshot = parse(await self._api.ask(reading(self._limits.values(), everything=everything)))
         if snapshot.process != self._process:
             await self._take_up(snapshot)
@@ -197,6 +202,7 @@ class Limits:
         metrics.LIMIT_SETTLEMENTS.observe(time.monotonic() - started)
         if self.redis.status != "up":
             log.info("the limits are shared through Redis", extra={"fields": {"live": self._live}})
+            self._everything = True  # what was counted while it took its time
         self.redis.status, self.redis.error, self.redis.settled = "up", None, time.monotonic()
         await self._set_map({"shared": 1})
 
@@ -231,11 +237,9 @@ class Limits:
         if self._address not in addresses:
             self._address = addresses[0]
             files.write(self._files.address, self._address)
-            await self._tell(
-                [
-                    f"set server limits_redis/redis addr {self._address} port {redis.port}",
-                    "set server limits_redis/redis state ready",
-                ]
+            await self._api.ask(
+                f"set server limits_redis/redis addr {self._address} port {redis.port}; "
+                "set server limits_redis/redis state ready"
             )
 
     async def _settle(self, ledger: Ledger, snapshot: Snapshot, *, everything: bool) -> None:
@@ -277,12 +281,8 @@ class Limits:
         for limit in self._rates:
             for key, row in snapshot.rows.get(limit.table, {}).items():
                 told = self._known[limit.table][key].told
-                if row.may == CLOSED:
-                    # Redis has refused and knows; unless it has forgotten.
-                    own = 0 if told else row.own
-                else:
-                    # Beyond its share HAProxy has asked: those that were admitted are known.
-                    own = min(row.own, (row.may or self._map[limit.kind]) - 1)
+                # Of a closed key some were refused, and Redis knows; unless it has forgotten.
+                own = row.own if row.may != CLOSED or not told else 0
                 if own > told:
                     yield limit.table, key, own
 

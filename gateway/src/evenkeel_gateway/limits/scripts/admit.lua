@@ -1,6 +1,7 @@
 -- Run by Redis, asked by HAProxy for one request beyond what it may admit by itself.
--- A ticket is the request's number among this process's requests of the key. What is stored of a process only grows,
--- so asking twice counts once, and a ticket at or below what is stored has been counted with a later one.
+-- A ticket is the request's number among this process's requests of the key. What is stored of a process only grows, so
+-- asking twice counts once. It may have been stored with a later ticket, even one that is still to be decided: the
+-- earlier ones go first, so that only the tickets before this one are in its way.
 --   KEYS  epoch, live processes, hot, the counts of the key
 --   ARGV  epoch ('' where it is not known yet), process, ticket, limit, milliseconds to keep, the key's name
 --   gives {1, ceiling, used}: admitted, and so far without asking; {0, 0, used}: refused; {-1}: another epoch
@@ -17,10 +18,10 @@ for i = 1, #counts, 2 do
         others = others + tonumber(counts[i + 1])
     end
 end
+if others + ticket > limit then
+    return {0, 0, others + mine}
+end
 if ticket > mine then
-    if others + ticket > limit then
-        return {0, 0, others + mine}
-    end
     mine = ticket
     redis.call('HSET', KEYS[4], process, mine)
     redis.call('PEXPIRE', KEYS[4], ARGV[5])
