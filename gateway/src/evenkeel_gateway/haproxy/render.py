@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -60,8 +59,6 @@ def render(inputs: Inputs) -> dict[str, str]:
         **routing.maps(settings.routes),
         "trusted.lst": _lines(settings.trusted_proxies),
         "origins.lst": _lines(settings.allowed_origins),
-        "400.http": _raw_error("400 Bad Request", "bad request"),
-        "408.http": _raw_error("408 Request Timeout", "request timeout"),
         "hop_by_hop.lua": (files("evenkeel_gateway.haproxy") / "lua" / "hop_by_hop.lua").read_text(),
     }
 
@@ -96,13 +93,6 @@ def configuration(inputs: Inputs) -> str:
         settings=settings,
         tls=_tls,
     )
-
-
-def _raw_error(status: str, text: str) -> str:
-    """Return what the parser answers, before there is a request that could have an id."""
-    body = json.dumps({"error": text, "requestId": None})
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
-    return f"{head}\r\n\r\n{body}"
 
 
 def _lines(values: Iterable[object]) -> str:
