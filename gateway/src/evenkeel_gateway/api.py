@@ -149,6 +149,9 @@ class Api:
             dependencies["redis"] = {"status": state.redis.status}
             if state.redis.error:
                 dependencies["redis"]["error"] = state.redis.error
+        if state.keys:
+            status = "stale" if self._haproxy.inputs.keys else "down"
+            dependencies["keys"] = {"status": status, "error": state.keys}
         return dependencies
 
     async def aggregate(self, _: Request) -> Response:

@@ -31,6 +31,8 @@ from evenkeel_gateway.limits import Limits
 from evenkeel_gateway.migrations import migrate
 from evenkeel_gateway.rotation import Rotation
 from evenkeel_gateway.supervisor import SUPERVISED
+from evenkeel_gateway.tokens import TokenKeyError
+from evenkeel_gateway.tokens.keeper import KeyKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -50,6 +52,7 @@ T = TypeVar("T")
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 3.0
 RESIGN_SECONDS = 5.0
+_NOT_READY = (identity.IdentityError, secrets.SecretError, TokenKeyError, HaproxyError)
 
 
 class _ControlServer(uvicorn.Server):
@@ -67,6 +70,7 @@ class Gateway:
         self._stop = asyncio.Event()
         self._start_settings = settings
         self._haproxy: Haproxy
+        self._keys: KeyKeeper
         self._configuration: Configuration
         self._rotation = Rotation(lambda: self._settings, self._state, redactor, self._secrets_changed)
 
@@ -79,6 +83,7 @@ class Gateway:
         """Serve until a signal says stop; the result is the exit code."""
         with _runtime_dir(self._start_settings.runtime_dir) as runtime:
             haproxy = self._haproxy = Haproxy(self._start_settings, runtime, supervised=SUPERVISED in os.environ)
+            self._keys = KeyKeeper(haproxy, self._state, self._redactor)
             self._configuration = Configuration(haproxy, self._state, self._settings_changed)
             await haproxy.configure()
             self._listen_to_signals()
@@ -149,11 +154,13 @@ class Gateway:
     async def _settings_changed(self, settings: Settings) -> None:
         logging.getLogger().setLevel(settings.log_level.upper())
         self._redactor.learn(*logs.secrets_of(settings))
+        self._keys.settings_changed()
         if self._state.secrets:
             await self._rotation.refresh()
 
     async def _secrets_changed(self, found: Secrets) -> None:
         """Whoever works with a secret is told of the new one here; the database's next connection asks by itself."""
+        await self._keys.secrets_changed(found.values)
 
     async def _drain(self, leading: asyncio.Task[Any]) -> None:
         log.info("stopping", extra={"fields": {"inFlightGraceSeconds": self._settings.shutdown_grace_seconds}})
@@ -176,10 +183,11 @@ class Gateway:
         state.secrets = await self._try("secret", lambda: asyncio.to_thread(secrets.load, settings, self._redactor))
         for name in state.secrets.missing:
             log.error("secret missing", extra={"fields": {"name": name, "source": state.secrets.source}})
+        await self._try("keys", lambda: self._keys.start(state.secrets.values if state.secrets else {}))
         election = state.election = await self._join(state.identity, state.secrets)
         state.registered = True
         log.info("ready", extra={"fields": {"instanceId": state.identity.instance_id, "election": election.kind}})
-        parts = [election.run()]
+        parts = [election.run(), self._keys.run()]
         if state.secrets.conninfo:
             name = f"{settings.service_name} {state.identity.instance_id} jobs"
             parts.append(Jobs(election, Database(self._conninfo, name), jobs.own(settings)).run())
@@ -217,7 +225,7 @@ class Gateway:
         while True:
             try:
                 result = await attempt()
-            except (identity.IdentityError, secrets.SecretError, *DATABASE_ERRORS) as error:
+            except (*_NOT_READY, *DATABASE_ERRORS) as error:
                 text = self._redactor.text(describe(error))
                 if self._state.problems.get(part) != text:
                     log.warning("not ready", extra={"fields": {"part": part, "error": text}})

@@ -30,6 +30,8 @@ class State:
     """Why what was last read of the configuration is not in force."""
     stale: str | None = None
     """Why the secrets could not be read again."""
+    keys: str | None = None
+    """Why the JWK set could not be read the last time."""
     started: float = field(default_factory=time.monotonic)
 
     @property

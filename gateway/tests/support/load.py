@@ -11,12 +11,21 @@ from typing import Self
 class Load:
     """Half of the clients keep their connections, and every other one of those pauses longer now and then."""
 
-    def __init__(self, port: int, path: str, *, clients: int = 8, pause: float = 0.02) -> None:
+    def __init__(
+        self,
+        port: int,
+        path: str,
+        *,
+        clients: int = 8,
+        pause: float = 0.02,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.failures: list[str] = []
         self.requests = 0
         self._port = port
         self._path = path
         self._pause = pause
+        self._headers = headers or {}
         self._stop = threading.Event()
         self._count = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(clients)]
@@ -37,7 +46,7 @@ class Load:
         sent = 0
         while not self._stop.is_set():
             try:
-                connection.request("GET", self._path)
+                connection.request("GET", self._path, headers=self._headers)
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != http.HTTPStatus.OK:

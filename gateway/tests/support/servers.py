@@ -181,6 +181,12 @@ class _JwksHandler(_Handler):
                 self.wfile.write(b" ")
                 time.sleep(0.05)
             return
+        if owner.location:
+            self.send_response(owner.status)
+            self.send_header("Location", owner.location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.answer(owner.status, owner.body)
 
 
@@ -193,6 +199,7 @@ class JwksServer(_Server):
         self.status = 200
         self.delay = 0.0
         self.drip = False
+        self.location = ""
         self.stopped = False
         self.body: str | bytes = ""
         self.publish(*keys)

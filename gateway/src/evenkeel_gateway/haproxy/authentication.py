@@ -75,6 +75,7 @@ class Authentication:
     kids: str
     checks: tuple[Check, ...]
     leeway: int
+    times: dict[str, str]
     issuers: str
     issuer_pattern: str
     audiences: str
@@ -100,9 +101,10 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         unfit=word(_UNFIT),
         stripped=word(_stripped(settings.auth_claim_headers.values())),
         ready=bool(keys),
-        algorithms=_words(keys.algorithms),
+        algorithms=_words(settings.auth_algorithms),
         kids=_words(keys.kids),
         checks=tuple(_check(key, algorithm, folder) for key in keys.keys for algorithm in key.algorithms),
+        times={claim: word(_present(claim)) for claim in ("exp", "nbf")},
         leeway=settings.auth_leeway_seconds,
         issuers=_words(settings.auth_issuers),
         issuer_pattern=word(_has("iss", settings.auth_issuers)),

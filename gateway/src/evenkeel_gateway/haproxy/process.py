@@ -138,6 +138,7 @@ class Haproxy:
             folder = _new_folder(inputs.runtime)
             inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
             for name, text in (render(inputs) | {"servers.state": await self._server_states(inputs)}).items():
+                (folder / name).touch(mode=0o600)
                 (folder / name).write_text(text)
         except OSError as error:
             raise HaproxyError(f"RUNTIME_DIR={inputs.runtime}: not writable: {error}") from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evenkeel_gateway.haproxy import routing
+from evenkeel_gateway.haproxy.authentication import authentication
 from evenkeel_gateway.limits.rendering import LimitsView
 from evenkeel_gateway.tokens import Keys
 
@@ -60,6 +61,7 @@ def render(inputs: Inputs) -> dict[str, str]:
         "trusted.lst": _lines(settings.trusted_proxies),
         "origins.lst": _lines(settings.allowed_origins),
         "hop_by_hop.lua": (files("evenkeel_gateway.haproxy") / "lua" / "hop_by_hop.lua").read_text(),
+        **inputs.keys.files,
     }
 
 
@@ -76,6 +78,7 @@ def configuration(inputs: Inputs) -> str:
     return environment.get_template("haproxy.cfg.j2").render(
         access_log=settings.access_log,
         addresses=inputs.addresses,
+        auth=authentication(settings, inputs.keys, inputs.folder),
         client_ms=_ms(_longest_read(settings)),
         control_paths=CONTROL_PATHS,
         crossing=routing.CROSSING,

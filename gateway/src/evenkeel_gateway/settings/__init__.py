@@ -95,6 +95,8 @@ class Settings(
                 "AWS_DB_SECRET_ARN: not set, and neither DATABASE_URL nor DB_HOST is. Without a database each instance "
                 "would lead on its own; set IS_LOCAL=true if this is a single instance on a laptop"
             )
+        if self.uses_tokens:
+            problems += self.key_problems()
         problems += [
             f"ROUTES: {route.prefix}: has scopes, which only `auth: required` can ask for"
             for route in self.routes

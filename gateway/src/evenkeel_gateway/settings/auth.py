@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.part import Part, words
-from evenkeel_gateway.tokens.keys import ALGORITHMS, TokenKeyError, known_keys
+from evenkeel_gateway.tokens.keys import ALGORITHMS, KEY_NAMES, TokenKeyError, known_keys
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
 Auth = Literal["required", "optional", "none"]
@@ -104,15 +104,20 @@ class AuthSettings(Part):
         return problems
 
     def _source_problems(self) -> list[str]:
+        url = urlsplit(self.jwks_url or "https://none")
+        if url.scheme not in ("http", "https") or not url.hostname:
+            return ["JWKS_URL: not a URL like https://issuer.example/.well-known/jwks.json"]
+        return []
+
+    def key_problems(self) -> list[str]:
+        """What is wrong with the keys that are known before any secret is asked for."""
         problems = []
-        try:
-            known_keys(self.public_keys)
-        except TokenKeyError as problem:
-            problems.append(str(problem))
-        if self.jwks_url:
-            url = urlsplit(self.jwks_url)
-            if url.scheme not in ("http", "https") or not url.hostname:
-                problems.append("JWKS_URL: not a URL like https://issuer.example/.well-known/jwks.json")
+        for name, value in {**self.layers.values, **self.public_keys}.items():
+            if name in KEY_NAMES:
+                try:
+                    known_keys({name: value})
+                except TokenKeyError as error:
+                    problems.append(str(error))
         return problems
 
     @property

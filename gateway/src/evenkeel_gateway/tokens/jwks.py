@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,44 +23,48 @@ _MAX_BYTES = 256 * 1024
 _CHUNK = 16 * 1024
 
 
+@dataclass(frozen=True)
 class Jwks:
     """Where the set is; `read` blocks for JWKS_TIMEOUT_SECONDS at most, but for a resolver that hangs."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.jwks_url
-        self._file = Path(settings.jwks_file) if settings.jwks_file else None
-        self._timeout = settings.jwks_timeout_seconds
-        self._pool = urllib3.PoolManager(num_pools=1, retries=False)
+    url: str | None = field(repr=False)
+    file: Path | None
+    timeout: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Jwks:
+        file = Path(settings.jwks_file) if settings.jwks_file else None
+        return cls(settings.jwks_url, file, settings.jwks_timeout_seconds)
 
     def __bool__(self) -> bool:
-        return bool(self._url or self._file)
+        return bool(self.url or self.file)
 
     def stamp(self) -> object:
         """Return something else when the file is another one."""
         try:
-            found = self._file.stat() if self._file else None
+            found = self.file.stat() if self.file else None
         except OSError:
             return None
         return found and (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def read(self) -> tuple[Keys, list[str]]:
         """Return the keys, and why others can't be used; raises TokenKeyError."""
-        if self._file:
+        if self.file:
             try:
-                return jwks_keys("JWKS_FILE", self._file.read_bytes(), secrets=True)
+                return jwks_keys("JWKS_FILE", self.file.read_bytes(), secrets=True)
             except OSError as error:
-                raise TokenKeyError(f"JWKS_FILE={self._file}: {error.strerror}") from None
+                raise TokenKeyError(f"JWKS_FILE={self.file}: {error.strerror}") from None
         return jwks_keys("JWKS_URL", self._fetch(), secrets=False)
 
     def _fetch(self) -> bytes:
-        assert self._url is not None  # noqa: S101
-        until = time.monotonic() + self._timeout
+        assert self.url is not None  # noqa: S101
+        until = time.monotonic() + self.timeout
         try:
-            answer = self._pool.request(
+            answer = urllib3.PoolManager(retries=False).request(
                 "GET",
-                self._url,
+                self.url,
                 headers={"Accept": "application/json", "Connection": "close"},
-                timeout=urllib3.Timeout(total=self._timeout),
+                timeout=urllib3.Timeout(total=self.timeout),
                 redirect=False,
                 preload_content=False,
             )
@@ -88,8 +93,6 @@ def _body(answer: urllib3.BaseHTTPResponse, until: float) -> bytes:
 
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ or error.__context__
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        return "no answer in time"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return type(error).__name__
+    return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else type(error).__name__

@@ -1,139 +1,169 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys kept current: read at the start, on a schedule, when a token names a key that is not known, and when the
-secrets change. What can't be read leaves the keys as they are."""
+"""The keys kept current: read at the start, when secrets or settings change, on a schedule, and when a token was made
+with a key that is not known. What can't be read leaves the keys as they are."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import re
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from evenkeel_gateway import metrics
 from evenkeel_gateway.haproxy.process import HaproxyError
+from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.tokens.jwks import Jwks
 from evenkeel_gateway.tokens.keys import MIN_SECRET, Keys, TokenKeyError, bounded, known_keys, secret_values
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
+    from evenkeel_gateway.haproxy.process import Haproxy
+    from evenkeel_gateway.health import State
     from evenkeel_gateway.logs import Redactor
     from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""How often it looks whether an unknown key was named, or the file is another one."""
+LOOK_SECONDS = 0.5
+"""How often it looks whether there is a reason to read the JWK set now."""
 RETRY_SECONDS = 5.0
-
-
-class Install(Protocol):
-    """Have HAProxy check tokens with these; raises HaproxyError where it can't."""
-
-    def __call__(self, keys: Keys) -> Awaitable[None]: ...
+_TIME = re.compile(r"value=<(\d+)>")
 
 
 class KeyKeeper:
-    def __init__(
-        self, settings: Settings, redactor: Redactor, install: Install, unknown: Callable[[], Awaitable[str]]
-    ) -> None:
-        """`unknown` returns a text that changes when a token has named a key that HAProxy does not know."""
-        self._settings = settings
+    def __init__(self, haproxy: Haproxy, state: State, redactor: Redactor) -> None:
+        self._haproxy = haproxy
+        self._state = state
         self._redactor = redactor
-        self._install = install
-        self._unknown = unknown
-        self._jwks = Jwks(settings)
+        self._jwks = Jwks.of(self._settings)
         self._listed = Keys()
         self._fetched = Keys()
         self._skipped: list[str] = []
-        self._installed = Keys()
         self._turn = asyncio.Lock()
-        self.problem: str | None = None
-        """Why the JWK set could not be read the last time."""
+        self._changed = asyncio.Event()
+        self._read = 0.0
+        self._unknown: str | None = None
+        self._stamp: object = None
+
+    @property
+    def _settings(self) -> Settings:
+        return self._haproxy.inputs.settings
 
     async def start(self, secrets: Mapping[str, str]) -> None:
-        """Raise TokenKeyError where routes ask for tokens and there is no key to check one with."""
-        if not self._settings.uses_tokens:
-            return
-        await self.use(secrets, install=False)
-        if self._jwks:
-            await self._fetch()
-        await self._put()
-        if not self._installed:
+        """Raise TokenKeyError where a route looks at tokens and there is no key to check one with."""
+        self._take(secrets)
+        await self._refresh()
+        if self._settings.uses_tokens and not self._haproxy.inputs.keys:
             raise TokenKeyError(
-                self.problem or "no key to check tokens with: set JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
+                self._state.keys or "no key for tokens: set JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
             )
 
-    async def use(self, secrets: Mapping[str, str], *, install: bool = True) -> None:
-        """Take what the secrets say now; raises TokenKeyError, and keeps the keys before, where that can't be used."""
-        self._redactor.learn(*secret_values(secrets))
-        self._listed = known_keys(self._settings.public_keys) + known_keys(secrets)
-        for key in self._listed.keys:
-            if key.secret and len(key.material) < MIN_SECRET:
-                log.warning(
-                    "a secret for tokens is short, it could be guessed",
-                    extra={"fields": {"bytes": len(key.material), "better": MIN_SECRET, "kid": key.kid}},
-                )
-        if install:
+    async def secrets_changed(self, secrets: Mapping[str, str]) -> None:
+        """Use what the secrets say now; what can't be used leaves the keys as they are."""
+        try:
+            self._take(secrets)
             await self._put()
+        except (TokenKeyError, HaproxyError) as error:
+            self._keeps(error)
+
+    def settings_changed(self) -> None:
+        self._changed.set()
 
     async def run(self) -> None:
-        """Follow the JWK set; returns at once where there is none."""
-        if not (self._settings.uses_tokens and self._jwks):
-            return
-        seen, stamp = await self._unknown(), self._jwks.stamp()
+        """Follow the JWK set until cancelled."""
         while True:
-            read = time.monotonic()
-            pause = self._pause()
-            while (waited := time.monotonic() - read) < pause:
-                await asyncio.sleep(LOOK_SECONDS)
-                asked, now = await self._unknown(), self._jwks.stamp()
-                if now != stamp:
-                    stamp = now
-                    break
-                # Whoever makes up key ids must not make us ask more often than this.
-                if asked and asked != seen and waited >= self._settings.jwks_cooldown_seconds:
-                    seen = asked
-                    log.info("a token names a key that is not known, reading the keys again")
-                    break
-            await self._fetch()
+            await self._due()
             try:
-                await self._put()
+                await self._refresh()
             except (TokenKeyError, HaproxyError) as error:
-                log.error("the keys before stay in use", extra={"fields": {"error": str(error)}})  # noqa: TRY400
+                self._keeps(error)
 
-    def _pause(self) -> float:
-        """Not all of a fleet at the same time."""
-        usual = self._settings.jwks_refresh_seconds
-        return random.uniform(0.9, 1.1) * (min(RETRY_SECONDS, usual) if self.problem else usual)  # noqa: S311
+    def _take(self, secrets: Mapping[str, str]) -> None:
+        self._redactor.learn(*secret_values(secrets))
+        listed = known_keys(self._settings.public_keys) + known_keys(secrets)
+        for key in listed.keys:
+            if key.secret and len(key.material) < MIN_SECRET and key not in self._listed.keys:
+                fields = {"bytes": len(key.material), "atLeast": MIN_SECRET, "kid": key.kid}
+                log.warning("a secret for tokens is so short that it could be guessed", extra={"fields": fields})
+        self._listed = listed
 
-    async def _fetch(self) -> None:
+    async def _due(self) -> None:
+        """Return when there is a reason to read the JWK set."""
+        settings = self._settings
+        usual = settings.jwks_refresh_seconds
+        # Not all of a fleet at the same time.
+        pause = random.uniform(0.9, 1.1) * (min(RETRY_SECONDS, usual) if self._state.keys else usual)  # noqa: S311
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            else:
+                self._changed.clear()
+                return
+            if not (settings.uses_tokens and self._jwks):
+                continue
+            waited = time.monotonic() - self._read
+            if waited >= pause or self._jwks.stamp() != self._stamp:
+                return
+            # Whoever makes up key ids must not make us ask more often than this.
+            if waited >= settings.jwks_cooldown_seconds and await self._named_unknown():
+                log.info("a token's key is not known, reading the keys again")
+                return
+
+    async def _named_unknown(self) -> bool:
+        """Ask HAProxy whether since the last time a token could not be checked with the keys that it has."""
         try:
-            self._fetched, skipped = await asyncio.to_thread(self._jwks.read)
-        except TokenKeyError as problem:
+            found = _TIME.search(await self._haproxy.api.ask("get var proc.unknown_key"))
+        except RuntimeApiError:
+            return False
+        if found is None or found[1] == self._unknown:
+            return False
+        self._unknown = found[1]
+        return True
+
+    async def _refresh(self) -> None:
+        settings = self._settings
+        jwks = Jwks.of(settings)
+        if jwks != self._jwks:
+            self._jwks, self._fetched, self._state.keys = jwks, Keys(), None
+        if settings.uses_tokens and jwks:
+            await self._fetch(jwks)
+        await self._put()
+
+    async def _fetch(self, jwks: Jwks) -> None:
+        self._stamp = jwks.stamp()
+        try:
+            self._fetched, skipped = await asyncio.to_thread(jwks.read)
+        except TokenKeyError as error:
             metrics.JWKS_READS.labels("failed").inc()
-            if self.problem != str(problem):
-                log.warning("the keys before stay in use", extra={"fields": {"error": str(problem)}})
-            self.problem = str(problem)
-            return
-        metrics.JWKS_READS.labels("done").inc()
-        metrics.JWKS_READ_TIME.set_to_current_time()
-        self.problem = None
-        if skipped != self._skipped:
+            if self._state.keys != str(error):
+                self._keeps(error)
+            self._state.keys = str(error)
+        else:
+            metrics.JWKS_READS.labels("done").inc()
+            metrics.JWKS_READ_TIME.set_to_current_time()
+            self._state.keys = None
+            if skipped != self._skipped:
+                log.warning("keys that can't be used are left out", extra={"fields": {"keys": skipped[:5]}})
             self._skipped = skipped
-            log.warning("keys that can't be used are left out", extra={"fields": {"keys": skipped[:5]}})
+        finally:
+            self._read = time.monotonic()
 
     async def _put(self) -> None:
         async with self._turn:
-            keys = bounded(
-                "all keys together", (self._listed + self._fetched).only(self._settings.auth_algorithms).keys
-            )
-            if keys == self._installed:
-                return
-            await self._install(keys)
-            self._installed = keys
+            keys = bounded("all keys together", (self._listed + self._fetched).keys)
             metrics.TOKEN_KEYS.set(len(keys.keys))
+            if keys == self._haproxy.inputs.keys or not self._settings.uses_tokens:
+                return
+            await self._haproxy.reload(keys=keys)
             log.info("keys for tokens", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
+
+    def _keeps(self, error: Exception) -> None:
+        log.warning("the keys before stay in use", extra={"fields": {"error": str(error)}})

@@ -31,6 +31,7 @@ _CURVES: dict[str, tuple[str, str, type[ec.EllipticCurve]]] = {
 }
 ALGORITHMS = (*HMAC, *RSA, *(algorithm for algorithm, _, _ in _CURVES.values()))
 
+KEY_NAMES = ("JWT_SECRET", "JWT_SECRETS", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS")
 MAX_KEYS = 64
 MIN_SECRET = 32
 MAX_SECRET = 1024
@@ -85,11 +86,6 @@ class Keys:
     @property
     def kids(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key.kid for key in self.keys if key.kid is not None))
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        used = {name for key in self.keys for name in key.algorithms}
-        return tuple(name for name in ALGORITHMS if name in used)
 
 
 def known_keys(values: Mapping[str, str]) -> Keys:
