@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from evenkeel_gateway.haproxy.process import Haproxy
-    from evenkeel_gateway.haproxy.runtime_api import Backend
+    from evenkeel_gateway.haproxy.runtime_api import Backend, CacheCounts
     from evenkeel_gateway.health import State
     from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
@@ -164,8 +164,11 @@ class Api:
 
     async def metrics(self, _: Request) -> Response:
         backends: list[Backend] = []
+        caches: dict[str, CacheCounts] = {}
         try:
             backends = await self._haproxy.api.backends(self._settings.routes)
+            if self._settings.cache_enabled:
+                caches = await self._haproxy.api.cache_counts(self._settings.routes)
         except RuntimeApiError:
             metrics.HAPROXY_ERRORS.inc()
         state = self._state
@@ -177,6 +180,7 @@ class Api:
             current=not (state.configuration or self._haproxy.refused),
             processes=self._haproxy.processes,
             redis=state.redis,
+            caches=caches,
         )
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

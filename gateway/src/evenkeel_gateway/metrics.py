@@ -18,8 +18,10 @@ from prometheus_client import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from evenkeel_gateway.election import Election
-    from evenkeel_gateway.haproxy.runtime_api import Backend
+    from evenkeel_gateway.haproxy.runtime_api import Backend, CacheCounts
     from evenkeel_gateway.limits.settlement import RedisStatus
 
 REGISTRY = CollectorRegistry()
@@ -82,6 +84,12 @@ _BACKEND_RESPONSES = Gauge(
 )
 
 
+_CACHE_LOOKUPS = Gauge(
+    "gateway_cache_lookups", "Requests that the cache was asked for since HAProxy started", ["route"], registry=REGISTRY
+)
+_CACHE_HITS = Gauge("gateway_cache_hits", "Those that it answered", ["route"], registry=REGISTRY)
+
+
 def render(
     *,
     version: str,
@@ -91,6 +99,7 @@ def render(
     current: bool,
     processes: int,
     redis: RedisStatus | None,
+    caches: Mapping[str, CacheCounts],
 ) -> bytes:
     _INFO.labels(version).set(1)
     _READY.set(ready)
@@ -102,6 +111,9 @@ def render(
     if redis:
         _REDIS_UP.set(redis.status == "up")
         _LIMITS_AGE.set(redis.age)
+    for route, counts in caches.items():
+        _CACHE_LOOKUPS.labels(route).set(counts.lookups)
+        _CACHE_HITS.labels(route).set(counts.hits)
     for backend in backends:
         _BACKEND_UP.labels(backend.prefix).set(backend.up)
         for code, count in backend.responses.items():

@@ -9,7 +9,7 @@ import asyncio
 import csv
 import io
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,11 @@ class Backend:
         return "HALF_OPEN" if self.status.startswith("DOWN ") else "OPEN"
 
 
+class CacheCounts(NamedTuple):
+    lookups: int
+    hits: int
+
+
 class RuntimeApi:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -84,6 +89,15 @@ class RuntimeApi:
         for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
             servers.setdefault(row["pxname"], []).append(_backend(row))
         return [_together(route.title, servers.get(route.name, [])) for route in routes]
+
+    async def cache_counts(self, routes: tuple[Route, ...]) -> dict[str, CacheCounts]:
+        text = await self.ask("show stat -1 2 -1")
+        rows = {row["pxname"]: row for row in csv.DictReader(io.StringIO(text.removeprefix("# ")))}
+        counts = {route.title: rows[route.name] for route in routes if route.name in rows}
+        return {
+            title: CacheCounts(int(row["cache_lookups"] or 0), int(row["cache_hits"] or 0))
+            for title, row in counts.items()
+        }
 
     async def set_address(self, route: Route, upstream: Upstream, address: str) -> None:
         answer = await self.ask(
