@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import random
 import socket
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_chance = random.SystemRandom()
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> float:
@@ -36,7 +40,9 @@ async def until_async(condition: Callable[[], object], seconds: float, what: str
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return one that no connection takes before it is used: outside of what the kernel gives to clients."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", _chance.randrange(10_000, 32_000)))
+            port: int = probe.getsockname()[1]
+            return port

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.settings.redis import RedisAddress
 
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 LIVE_SECONDS = 5
 HOT_MOST = 1000
 BATCH = 500

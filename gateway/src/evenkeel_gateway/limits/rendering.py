@@ -114,7 +114,8 @@ class LimitsView:
         self.hello = files.hello
         self.prefix = settings.redis_prefix
         self.timeout = settings.redis_timeout_seconds
-        self.timeout_ms = max(1, round(settings.redis_timeout_seconds * 1000))
+        self.login_timeout = settings.redis_login_timeout_seconds
+        self.timeout_ms = max(1, round(settings.redis_login_timeout_seconds * 1000))
         self.scripts = _PACKAGE / "limits" / "scripts"
         self.lua = _PACKAGE / "haproxy" / "lua" / "limits.lua"
         self.redis = _server(redis, files) if redis else ""

@@ -40,6 +40,7 @@ class RedisSettings(Part):
     redis_db: int = Field(default=0, ge=0)
     redis_prefix: str = "gateway:"
     redis_timeout_seconds: float = Field(default=0.05, gt=0, le=1)
+    redis_login_timeout_seconds: float = Field(default=1.0, gt=0, le=5)
 
     @field_validator("redis_url")
     @classmethod

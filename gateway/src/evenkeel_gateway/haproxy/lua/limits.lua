@@ -10,7 +10,12 @@
 local SOCKET = os.getenv('LIMITS_SOCKET')
 local HELLO = os.getenv('LIMITS_HELLO')
 local PREFIX = os.getenv('LIMITS_PREFIX')
-local TIMEOUT = tonumber(os.getenv('LIMITS_TIMEOUT'))
+-- Requests that are many do not wait long, logins are few and their limit is strict.
+local TIMEOUT = {
+    admit = tonumber(os.getenv('LIMITS_TIMEOUT')),
+    reserve = tonumber(os.getenv('LIMITS_LOGIN_TIMEOUT')),
+    conclude = tonumber(os.getenv('LIMITS_LOGIN_TIMEOUT')),
+}
 local SCRIPTS = os.getenv('LIMITS_SCRIPTS')
 local PAUSE = 1
 local TELL_TIMES = 60
@@ -31,7 +36,7 @@ for _, name in ipairs({'admit', 'reserve', 'conclude'}) do
 end
 
 local counts = {asked = 0, unanswered = 0, stale = 0}
-local silent_until = 0
+local silent_until = {admit = 0, reserve = 0, conclude = 0}
 local waiting = 0
 
 local function now()
@@ -70,8 +75,8 @@ local function integers(socket)
     return found
 end
 
-local function exchange(socket, command)
-    socket:settimeout(TIMEOUT)
+local function exchange(socket, timeout, command)
+    socket:settimeout(timeout)
     if not socket:connect(SOCKET) then
         error('no connection')
     end
@@ -90,7 +95,7 @@ end
 
 -- Returns nothing where there was no answer.
 local function ask(script, keys, ...)
-    if now() < silent_until then
+    if now() < silent_until[script] then
         return nil
     end
     local words = {'EVAL', scripts[script], #keys}
@@ -102,15 +107,21 @@ local function ask(script, keys, ...)
     end
     counts.asked = counts.asked + 1
     local socket = core.tcp()
-    local fine, answer = pcall(exchange, socket, encode(table.unpack(words)))
+    local fine, answer = pcall(exchange, socket, TIMEOUT[script], encode(table.unpack(words)))
     pcall(socket.close, socket)
     if fine then
         return answer
     end
     counts.unanswered = counts.unanswered + 1
-    silent_until = now() + PAUSE
+    silent_until[script] = now() + PAUSE
     core.Debug('limits: Redis did not answer: ' .. tostring(answer))
     return nil
+end
+
+-- Zero in the map: the control plane has not learned it yet.
+local function epoch(txn)
+    local known = txn:get_var('txn.limit_epoch')
+    return known and tostring(known) ~= '0' and known or ''
 end
 
 -- txn.limit_answer: 1 admitted, 2 refused, 0 not known.
@@ -118,7 +129,7 @@ core.register_action('limits_admit', {'http-req'}, function(txn, kind, most, sec
     local key = kind .. ':' .. txn:get_var('txn.limit_key')
     local answer = ask(
         'admit', {'epoch', 'live', 'hot', key},
-        txn:get_var('txn.limit_epoch') or '', txn:get_var('proc.limits_process'), txn:get_var('txn.limit_ticket'), most,
+        epoch(txn), txn:get_var('proc.limits_process'), txn:get_var('txn.limit_ticket'), most,
         seconds .. '000', key
     )
     if not answer or answer[1] == -1 then
@@ -141,7 +152,7 @@ core.register_action('limits_reserve', {'http-req'}, function(txn, most, seconds
     for try = 1, PATIENCE do
         answer = ask(
             'reserve', {'epoch', key},
-            txn:get_var('txn.limit_epoch') or '', txn:get_var('txn.login_id'), most, seconds .. '000', 'p:' .. process
+            epoch(txn), txn:get_var('txn.login_id'), most, seconds .. '000', 'p:' .. process
         )
         -- No place, but not for certain failures alone: those that are being tried may give theirs back.
         if not answer or answer[1] ~= 0 or answer[3] >= tonumber(most) or try == PATIENCE or waiting >= WAITING_MOST then
