@@ -250,6 +250,29 @@ async def test_a_leap_of_the_databases_clock_ends_no_lease_early_and_none_late(
     assert_never_two(*(tmp_path / str(number) for number in (1, 2, 3)))
 
 
+@pytest.mark.parametrize("listen", [True, False])
+async def test_one_that_has_just_come_is_not_deceived_by_a_clock_that_was_put_forward(
+    migrated: str, tmp_path: Path, *, listen: bool
+) -> None:
+    database = ShiftedClock(migrated)
+    leading = build(migrated, identity(2), tmp_path / "2", listen=listen)
+    coming = build(migrated, identity(1), tmp_path / "1", listen=listen)
+    async with running(leading):
+        database.shift(3600)
+        async with running(coming):
+            await asyncio.sleep(lease.WATCH_SECONDS + 1)
+            assert leaders(leading, coming) == ["i-2"]
+    assert_never_two(tmp_path / "1", tmp_path / "2")
+
+
+async def test_a_lease_left_by_a_fleet_that_is_gone_is_taken_soon(migrated: str, tmp_path: Path) -> None:
+    query(migrated, "UPDATE leader_lease SET holder = 'gone', term = 7, expires_at = now() - interval '1 day'")
+    election = build(migrated, identity(1), tmp_path / "1")
+    async with running(election):
+        await until_async(lambda: election.leads, lease.WATCH_SECONDS + 0.5, "it leads")
+        assert election.term == 8
+
+
 @contextmanager
 def lease_locked(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(conninfo) as connection:
@@ -350,7 +373,7 @@ async def test_a_live_instance_that_was_removed_registers_again(migrated: str, t
         assert leaders(one, two) == ["i-1"]
 
 
-async def test_stale_instances_are_removed(migrated: str, tmp_path: Path) -> None:
+async def test_stale_instances_are_removed(migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     election = build(migrated, identity(5), tmp_path / "5")
     insert = (
         "INSERT INTO ec2_launch (instance_id, launched_at, version, incarnation)"
@@ -359,6 +382,9 @@ async def test_stale_instances_are_removed(migrated: str, tmp_path: Path) -> Non
     )
     query(migrated, insert.format("stale", FAST.stale + 0.1, "true"))
     query(migrated, insert.format("fresh", FAST.stale - 1, "false"))
+    await election.evaluate()
+    assert query(migrated, "SELECT count(*) FROM ec2_launch") == [(3,)], "by one that has just come"
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)
     await election.evaluate()
     assert query(migrated, "SELECT instance_id FROM ec2_launch ORDER BY 1") == [("fresh",), ("i-5",)]
 

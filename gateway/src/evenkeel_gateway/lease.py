@@ -37,6 +37,9 @@ REQUEST_SECONDS = 30.0
 GRACE_SECONDS = 0.5
 # How often the target of a handover asks whether it is its turn, where no notification tells it.
 TARGET_POLL_SECONDS = 0.2
+# How long a process watches before it takes a lease that has expired, or removes an instance: what looks expired may be
+# a leap of the database's clock, which those see who read that clock before. They are asked to look, too.
+WATCH_SECONDS = 1.5
 # No lease and no heartbeat is further ahead of the database's clock than this, unless that was put back.
 AHEAD = timedelta(minutes=2)
 _GRACE = timedelta(seconds=GRACE_SECONDS)
@@ -197,6 +200,7 @@ class LeaseStore:
         self._incarnation = uuid.uuid4()
         self._registered = False
         self._tried_term: int | None = None
+        self._first_reading: _Reading | None = None
         self._last_reading: _Reading | None = None
 
     async def evaluate(self, step_down: Callable[[], None]) -> Verdict:
@@ -207,10 +211,16 @@ class LeaseStore:
             reading = await _read_clock(connection)
             now = reading.now
             lease = await self._mend_clock(connection, lease, reading)
-            await self._remove_stale(connection, now)
+            watch = self._watch_left(reading)
+            if not watch:
+                await self._remove_stale(connection, now)
             await self._beat(connection, now)
             candidates = await _candidates(connection)
-            decision = decide(lease, me, self._held_term(lease), candidates, now)
+            unsure = watch > 0 and lease.expires_at is not None and lease.expires_at <= now
+            if unsure:
+                decision = Decision(Step.FOLLOW, None, watch)
+            else:
+                decision = decide(lease, me, self._held_term(lease), candidates, now)
             holder, term = lease.holder, lease.term
             if decision.drop_request:
                 await _drop_request(connection, lease, decision.drop_request)
@@ -234,9 +244,10 @@ class LeaseStore:
             elif lease.expires_at is None or lease.expires_at <= now:
                 holder = None
             await _picture(connection, holder)
-            if decision.step in (Step.TAKE, Step.HAND_OVER):
+            if decision.step in (Step.TAKE, Step.HAND_OVER) or (unsure and self._first_reading is None):
                 await _notify(connection)
         self._registered = True
+        self._first_reading = self._first_reading or reading
         self._last_reading = reading
         left = timing.ttl
         if decision.step is Step.FOLLOW:
@@ -277,6 +288,10 @@ class LeaseStore:
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return self._database.transaction(seconds=TRANSACTION_SECONDS, lock_seconds=LOCK_SECONDS)
+
+    def _watch_left(self, reading: _Reading) -> float:
+        first = self._first_reading
+        return max(0.0, first.started + WATCH_SECONDS - reading.started) if first else WATCH_SECONDS
 
     def _held_term(self, lease: Lease) -> int | None:
         """Return the term that this very process took, if it is the last one."""

@@ -26,6 +26,10 @@ class PgBouncer:
         )
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
         binary = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
         if binary is None:
             raise RuntimeError("pgbouncer is not installed: the gateway's tests need it (apt install pgbouncer)")
@@ -36,12 +40,18 @@ class PgBouncer:
         with (self._folder / "log").open("w") as output:
             self._process = subprocess.Popen(command, cwd="/", stdout=output, stderr=subprocess.STDOUT)
         until(self._answers, 10, "PgBouncer answers")
-        return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder)
+
+    def stop(self) -> None:
         self._process.terminate()
         self._process.wait(10)
-        shutil.rmtree(self._folder)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,208 @@
+"""One seed: a fleet, its faults, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from chaos import history
+from chaos.checker import (
+    Limits,
+    Span,
+    Violation,
+    check,
+    check_leaderless,
+    check_quiet,
+    leaderless,
+    offset,
+)
+from chaos.faults import Hands, plan
+from chaos.fleet import Fleet, Way
+from chaos.history import Lease
+from evenkeel_gateway import clock, lease
+from support.postgres import Cluster
+
+if TYPE_CHECKING:
+    from chaos.faults import Fault
+    from chaos.trace import Belief, Trace
+
+WAYS = [Way(), Way(), Way(), Way(pooled=True), Way(pooled=True, listens=False)]
+SCALE = 5.0
+LENGTH = 16.0
+_AROUND_SECONDS = 6.0
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Result:
+    seed: int
+    faults: list[str]
+    violations: list[Violation]
+    timeline: list[tuple[float, str]]
+    terms: int = 0
+    writes: int = 0
+    gaps: list[float] = field(default_factory=list)
+    """How long nobody led, each time."""
+    kinds: list[str] = field(default_factory=list)
+
+    def report(self) -> str:
+        """For whoever has to find out why."""
+        lines = [f"seed {self.seed}: {len(self.violations)} violations", *(f"  fault {fault}" for fault in self.faults)]
+        lines += [f"VIOLATION of '{one.rule}' at {one.at:.3f}: {one.what}" for one in self.violations[:5]]
+        if self.violations:
+            at = self.violations[0].at
+            lines.append("what happened around the first:")
+            lines += [
+                f"  {moment:.3f} {what}" for moment, what in sorted(self.timeline) if abs(moment - at) < _AROUND_SECONDS
+            ]
+        lines.append(f"again: make chaos SEED={self.seed}")
+        return "\n".join(lines)
+
+
+def limits(fleet: Fleet) -> Limits:
+    timing = fleet.timing
+    return Limits(
+        margin=timing.margin / 2,
+        # The lease's time, the grace, and what a busy machine takes for an evaluation.
+        leaderless=timing.ttl + lease.GRACE_SECONDS + 1.0,
+        settle=6.0,
+    )
+
+
+async def run(
+    seed: int,
+    *,
+    scale: float = SCALE,
+    length: float = LENGTH,
+    kinds: tuple[str, ...] = (),
+    mutant: str = "",
+    ways: list[Way] | None = None,
+    clocks: bool = True,
+    cluster: Cluster | None = None,
+) -> Result:
+    """With a `mutant` it ends at the first violation. A `cluster` that is given must not be broken."""
+    lease.REQUEST_SECONDS = 30.0 / scale
+    with ExitStack() as stack:
+        path = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-chaos-"))
+        database = "chaos"
+        if cluster:
+            database = f"chaos_{next(_numbers)}"
+        else:
+            cluster = await asyncio.to_thread(stack.enter_context, Cluster(**history.SETTINGS))
+        with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database}".encode())
+        names = [f"i-{number}" for number in range(1, len(ways or WAYS) + 1)]
+        async with Fleet(
+            cluster, Path(path), database, scale=scale, ways=ways or WAYS, mutant=mutant, clocks=clocks
+        ) as fleet:
+            return await _run(fleet, plan(seed, length, names, scale, kinds), seed)
+
+
+async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
+    hands = Hands(fleet)
+    wall = offset()
+    for instance in fleet.instances:
+        instance.start()
+    await fleet.until_led(30)
+    for instance in fleet.instances:
+        await hands._joined(instance)
+    start = clock.now()
+    carrying = asyncio.create_task(hands.carry_out(faults))
+    while not carrying.done():
+        await asyncio.wait({carrying}, timeout=1)
+        if fleet.mutant and _safety(fleet, hands, wall):
+            carrying.cancel()
+    if not carrying.cancelled():
+        carrying.result()
+    violations: list[Violation] = []
+    if not fleet.mutant:
+        violations += await _quiet(fleet)
+    end = clock.now()
+    whole = Span(start, end)
+    names = [instance.name for instance in fleet.instances]
+    violations += await asyncio.to_thread(_safety, fleet, hands, wall)
+    if not fleet.mutant:
+        violations += check_leaderless(fleet.beliefs(), hands.harm, names, whole, limits(fleet))
+    changes = await asyncio.to_thread(history.read, fleet.conninfo)
+    for trace in fleet.traces():
+        _crashed(fleet, trace, violations)
+    return Result(
+        seed=seed,
+        faults=[str(fault) for fault in faults],
+        violations=violations,
+        timeline=_timeline(hands, fleet.beliefs(), changes),
+        terms=max((change.term for change in changes), default=0),
+        writes=sum(not isinstance(change, Lease) for change in changes),
+        gaps=[gap.length for gap in leaderless(fleet.beliefs(), *whole)],
+        kinds=hands.kinds,
+    )
+
+
+def _crashed(fleet: Fleet, trace: Trace, violations: list[Violation]) -> None:
+    log = (fleet.folder / trace.who / "log").read_text()
+    for word in ("Traceback", "a part ended by itself"):
+        if word in log:
+            at = log.index(word)
+            violations.append(Violation("crash", clock.now(), f"{trace.who}: {log[max(0, at - 200) : at + 3000]}"))
+            return
+
+
+def _safety(fleet: Fleet, hands: Hands, wall: float) -> list[Violation]:
+    try:
+        changes = history.read(fleet.conninfo)
+    except psycopg.Error:
+        return []  # away just now; there is a last look at the end
+    steady = not hands.leaped and abs(offset() - wall) < 0.05
+    return check(fleet.traces(), changes, limits(fleet), wall=wall if steady else None)
+
+
+async def _quiet(fleet: Fleet) -> list[Violation]:
+    """When all is whole again: one leads, and goes on to, though the oldest goes and comes."""
+    timing = fleet.timing
+    asked = clock.now()
+    while not await asyncio.to_thread(_settled, fleet):
+        await asyncio.sleep(0.2)
+        if clock.now() - asked > timing.ttl * 2 + 10:
+            return [Violation("flapping", asked, "it does not settle")]
+    start = clock.now()
+    leader = await fleet.until_led(1)
+    oldest = next(one for one in fleet.instances if one is not leader)
+    await asyncio.to_thread(oldest.kill)
+    await asyncio.sleep(timing.tick)
+    oldest.start()
+    await asyncio.sleep(timing.ttl)
+    return check_quiet(fleet.beliefs(), Span(start, clock.now() - 0.1))
+
+
+def _settled(fleet: Fleet) -> bool:
+    """One leads, everybody is registered, and no handover is pending."""
+    query = (
+        "SELECT requested_holder IS NULL AND expires_at > clock_timestamp() + interval '1 s' * %s"
+        " AND (SELECT count(*) FROM ec2_heartbeat WHERE last_heartbeat > clock_timestamp() - interval '1 s' * %s) = %s"
+        " FROM leader_lease"
+    )
+    with psycopg.connect(fleet.conninfo, autocommit=True) as connection:
+        values = (fleet.timing.ttl / 2, fleet.timing.tick * 1.5, len(fleet.instances))
+        row = connection.execute(query, values).fetchone()
+    return row == (True,) and fleet.leader() is not None
+
+
+def _timeline(hands: Hands, beliefs: list[Belief], changes: list[history.Change]) -> list[tuple[float, str]]:
+    found = [(at, f"fault: {what}") for at, what in hands.done]
+    for belief in beliefs:
+        found += [(belief.start, f"{belief.who} believes: term {belief.term}"), (belief.end, f"{belief.who} no longer")]
+    last: Lease | None = None
+    for change in changes:
+        if isinstance(change, Lease):
+            if last is None or (change.holder, change.term) != (last.holder, last.term):
+                at = change.committed.timestamp() - offset()
+                found.append((at, f"lease: {change.holder}, term {change.term}, until {change.expires_at}"))
+            last = change
+    return found
