@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 HOSTS ?= 3
+SEEDS ?= 20
 PROFILE ?= full
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
@@ -52,8 +53,13 @@ unit: venv ## Run the unit tests (no network, no docker)
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
-	@tools/setup packages haproxy pgbouncer postgresql redis-server
+	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server
 	@pytest -q gateway/tests
+
+.PHONY: chaos
+chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
+	@tools/setup packages haproxy libfaketime pgbouncer postgresql
+	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity
