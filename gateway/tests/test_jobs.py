@@ -112,17 +112,16 @@ async def test_a_job_ends_at_the_moment_trust_does(migrated: str, tmp_path: Path
 
 async def test_a_jobs_query_is_cut_short_when_its_leader_resigns(migrated: str, tmp_path: Path) -> None:
     election = build(migrated, identity(1), tmp_path / "1")
-    began = asyncio.Event()
+    sleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
     async def slow(leadership: Leadership) -> None:
         async with leadership.transaction() as connection:
-            began.set()
-            await connection.execute("SELECT pg_sleep(0.9)")
+            await connection.execute("SELECT pg_sleep(0.95)")
 
     before = counted("slow", "cancelled")
     async with started(election, migrated, Job("slow", 1, slow)):
         await election.evaluate()
-        await asyncio.wait_for(began.wait(), 2)
+        await until_async(lambda: query(migrated, sleeping), 2, "its query runs")
         at = time.monotonic()
         await election.resign()  # waits for the lock that the job's fence holds
         assert time.monotonic() - at < 0.6
