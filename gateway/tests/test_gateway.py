@@ -117,7 +117,9 @@ def test_errors_are_json(gateway: Start, backend: Backend) -> None:
 
 def test_the_state_of_the_backends(gateway: Start, backend: Backend) -> None:
     late = free_port()
-    process = gateway(ROUTES=routes(**{"/up": backend.url, "/late": f"http://127.0.0.1:{late}"})).ready()
+    process = gateway(
+        ROUTES=routes(**{"/up": backend.url, "/late": f"http://127.0.0.1:{late}"}), CIRCUIT_OPEN_SECONDS="3"
+    ).ready()
 
     def state(prefix: str) -> str:
         found: str = process.request("/health/detailed").body["circuitBreakers"][prefix]["state"]

@@ -180,7 +180,7 @@ def test_a_server_that_is_gone_fails_nobody(gateway: Start, upstream: Upstream) 
 
 def test_the_budget_of_retries(gateway: Start, upstream: Upstream) -> None:
     upstream.respond = lambda request, _: HANG_UP
-    process = gateway(API_SERVICE_URL=upstream.url).ready()
+    process = gateway(API_SERVICE_URL=upstream.url, CIRCUIT_ERRORS="0").ready()
     assert {ask(process.port, "/api/api/x").status for _ in range(50)} == {502}
     # The first ten are tried three times; from then on it is clear that this helps nobody.
     assert 55 <= len(upstream.requests) <= 50 + 2 * 12
@@ -209,7 +209,7 @@ def test_the_idler_server_is_taken(gateway: Start) -> None:
         return answer()
 
     with Upstream(busy) as slow, Upstream(answer(200, "quick")) as quick:
-        routes = [{"prefix": "/x", "upstream": [slow.url, quick.url], "balance": "leastconn", "health": "/h"}]
+        routes = [{"prefix": "/x", "upstream": [slow.url, quick.url], "balance": "leastconn"}]
         process = gateway(ROUTES=json.dumps(routes)).ready()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             try:

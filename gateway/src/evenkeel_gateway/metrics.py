@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.haproxy.runtime_api import Backend, CacheCounts
     from evenkeel_gateway.limits.settlement import RedisStatus
 
+CIRCUIT_STATES = ("CLOSED", "HALF_OPEN", "OPEN")
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
@@ -78,6 +79,9 @@ _CURRENT = Gauge(
 _PROCESSES = Gauge(
     "gateway_haproxy_processes", "HAProxy's processes, with those that finish what they have", registry=REGISTRY
 )
+_CIRCUIT = Gauge(
+    "gateway_circuit_state", "1 for the state that the route's circuit is in", ["route", "state"], registry=REGISTRY
+)
 _BACKEND_UP = Gauge("gateway_backend_up", "1 where HAProxy sends requests to it", ["prefix"], registry=REGISTRY)
 _BACKEND_RESPONSES = Gauge(
     "gateway_backend_responses", "HAProxy's count since it started", ["prefix", "code"], registry=REGISTRY
@@ -114,7 +118,12 @@ def render(
     for route, counts in caches.items():
         _CACHE_LOOKUPS.labels(route).set(counts.lookups)
         _CACHE_HITS.labels(route).set(counts.hits)
+    # A route that is gone is none.
+    for gauge in (_CIRCUIT, _BACKEND_UP, _BACKEND_RESPONSES):
+        gauge.clear()
     for backend in backends:
+        for state in CIRCUIT_STATES:
+            _CIRCUIT.labels(backend.prefix, state).set(backend.circuit == state)
         _BACKEND_UP.labels(backend.prefix).set(backend.up)
         for code, count in backend.responses.items():
             _BACKEND_RESPONSES.labels(backend.prefix, code).set(count)

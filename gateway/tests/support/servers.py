@@ -61,10 +61,14 @@ class _BackendHandler(_Handler):
     def _serve(self) -> None:
         body = self.body()
         path, _, query = self.path.partition("?")
+        owner: Backend = self.server.owner  # type: ignore[attr-defined]
         if path.endswith("/health"):
             self.answer(200, '{"status":"fine"}')
+            return
+        owner.requests += 1
+        if path.endswith("/status"):
+            self.answer(int(query or 500), '{"status":"as asked for"}')
         elif path.endswith("/slow"):
-            owner: Backend = self.server.owner  # type: ignore[attr-defined]
             owner.slow += 1
             time.sleep(float(query))
             self.answer(200, '{"slow":true}')
@@ -92,6 +96,8 @@ class Backend(_Server):
 
     def __init__(self) -> None:
         super().__init__()
+        self.requests = 0
+        """How many have come, apart from those for its health."""
         self.slow = 0
         """How many slow requests have come."""
         self.logins: list[str] = []

@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from evenkeel_gateway.metrics import CIRCUIT_STATES
+from evenkeel_gateway.settings.circuit import half_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings.routes import Upstream
 
 TIMEOUT = 2.0
-_BEST_FIRST = ("CLOSED", "HALF_OPEN", "OPEN")
+_CHECKS = re.compile(r"DOWN (\d+)/(\d+)")
 _PROMPT = b"\n> "
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
@@ -44,8 +48,9 @@ class Backend:
     def circuit(self) -> str:
         if self.up:
             return "CLOSED"
-        # "DOWN 1/2": the first good checks have come, more are needed.
-        return "HALF_OPEN" if self.status.startswith("DOWN ") else "OPEN"
+        # "DOWN 28/30": almost all of the good checks that are needed have come.
+        checks = _CHECKS.fullmatch(self.status)
+        return "HALF_OPEN" if checks and half_open(int(checks[1]), int(checks[2])) else "OPEN"
 
 
 class CacheCounts(NamedTuple):
@@ -143,6 +148,6 @@ def _together(prefix: str, servers: list[Backend]) -> Backend:
     """A route is as well as the best of its servers, and has answered what all of them have."""
     if not servers:
         return Backend(prefix, "unknown", "", {})
-    best = min(servers, key=lambda server: _BEST_FIRST.index(server.circuit))
+    best = min(servers, key=lambda server: CIRCUIT_STATES.index(server.circuit))
     responses = {code: sum(server.responses[code] for server in servers) for code in best.responses}
     return replace(best, prefix=prefix, responses=responses)

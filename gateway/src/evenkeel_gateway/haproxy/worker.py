@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 15.0
 LEAVE_SECONDS = 0.25
 END_SECONDS = 2.0
+DEAF_SECONDS = 2.0
 CONFIGURATION = "haproxy.cfg"
 SOCKET = "haproxy.sock"
 _PID = "pid"
@@ -129,7 +130,16 @@ class Worker:
         with contextlib.suppress(RuntimeApiError):
             self._session = await self.api.hold()
         self._signal(signal.SIGUSR1)
+        await self._deaf()
         self._leaving = asyncio.create_task(self._leave(), name=f"haproxy {self.pid} ends")
+
+    async def _deaf(self) -> None:
+        """Wait until it takes no new connections: its own socket is closed with the others."""
+        with contextlib.suppress(RuntimeApiError, TimeoutError):
+            async with asyncio.timeout(DEAF_SECONDS):
+                while not self.ended.done():
+                    await self.api.ask("show version")
+                    await asyncio.sleep(0.01)
 
     async def _leave(self) -> None:
         while self._session and not self.ended.done():

@@ -5,8 +5,36 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from evenkeel_gateway.settings.part import Part
+
+# The last part of the time that a circuit is open is when it may close at any moment.
+_HALF_OPEN_CHECKS = 2
+_CHECK_SECONDS = 1.0
+_LEAST_CHECKS = 5
 
 
 class CircuitSettings(Part):
-    pass
+    circuit_errors: int = Field(default=10, ge=0, le=10000)
+    """So many failed answers in a row; 0: only checks of the connection count."""
+    circuit_open_seconds: float = Field(default=30.0, ge=0.5, le=3600)
+    circuit_slow_seconds: float | None = Field(default=None, gt=0)
+    """Answers that take longer are slow; none is where this is not set."""
+    circuit_slow_percent: float = Field(default=50.0, gt=0, le=100)
+    circuit_slow_window_seconds: float = Field(default=10.0, ge=1, le=600)
+    circuit_slow_requests: int = Field(default=20, ge=1)
+    """Fewer in the window say nothing."""
+
+    @property
+    def circuit_check_seconds(self) -> float:
+        """An open circuit is a row of good checks away from being closed: HAProxy waits by counting."""
+        return min(_CHECK_SECONDS, self.circuit_open_seconds / _LEAST_CHECKS)
+
+    @property
+    def circuit_checks(self) -> int:
+        return round(self.circuit_open_seconds / self.circuit_check_seconds)
+
+
+def half_open(good: int, wanted: int) -> bool:
+    return good >= wanted - _HALF_OPEN_CHECKS
