@@ -112,7 +112,7 @@ async def test_a_job_ends_at_the_moment_trust_does(migrated: str, tmp_path: Path
 
 async def test_a_jobs_query_is_cut_short_when_its_leader_resigns(migrated: str, tmp_path: Path) -> None:
     election = build(migrated, identity(1), tmp_path / "1")
-    sleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
     async def slow(leadership: Leadership) -> None:
         async with leadership.transaction() as connection:
