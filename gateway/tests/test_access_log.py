@@ -1,0 +1,265 @@
+"""One line of JSON for each request, whatever it is made of, and nothing in it that is nobody's business."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support import tokens
+from support.client import LOCAL, STRANGER, Client, ask, exchange
+from support.gateway import GatewayProcess
+from support.upstream import HANG_UP, Upstream, answer
+from support.wait import free_port, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.upstream import Request
+
+    Start = Callable[..., GatewayProcess]
+
+SECRET = "planted-value"
+KEY = "a secret of the tests, which has more than 32 bytes"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, Upstream]]:
+    with ExitStack() as running:
+        upstream = running.enter_context(Upstream())
+        routes = [
+            {"prefix": "/", "upstream": upstream.url, "timeout_read_seconds": 1, "auth": "optional"},
+            {"prefix": "/dead", "upstream": f"http://{LOCAL}:{free_port()}", "auth": "none"},
+        ]
+        environment = {
+            "ROUTES": json.dumps(routes),
+            "TRUSTED_PROXIES": LOCAL,
+            "JWT_SECRET": KEY,
+            "RATE_LIMIT_USER": "1",
+        }
+        process = GatewayProcess(tmp_path_factory.mktemp("log") / "log", environment)
+        running.callback(process.destroy)
+        yield process.ready(), upstream
+
+
+Served = tuple[GatewayProcess, Upstream]
+
+
+def lines(process: GatewayProcess) -> list[dict[str, Any]]:
+    """Return the access log; that every line of the output is JSON is part of it."""
+    found = [json.loads(line) for line in process.log.splitlines()]
+    return [line for line in found if line["logger"] == "access"]
+
+
+def line(process: GatewayProcess, path: str) -> dict[str, Any]:
+    """Return the one line of a path that is asked for only once."""
+
+    def found() -> list[dict[str, Any]]:
+        return [line for line in lines(process) if line["path"] == path]
+
+    until(found, 5, f"{path} is logged")
+    [result] = found()
+    return result
+
+
+def test_everything_that_matters(served: Served) -> None:
+    process, upstream = served
+
+    def slow(request: Request, _: socket.socket) -> bytes:
+        time.sleep(0.05)
+        return answer(201, "created")
+
+    upstream.respond = slow
+    headers = {"X-Forwarded-For": "203.0.113.9", "X-Request-Id": "my-id"}
+    assert ask(process.port, "/all/of/it?x=1", "POST", headers=headers, body=b"x" * 1000).status == 201
+    found = line(process, "/all/of/it")
+    assert found.pop("time")[:4].isdigit()
+    timings = {name: found.pop(name) for name in ("queueMs", "connectMs", "responseMs", "totalMs")}
+    assert 50 <= timings["responseMs"] <= timings["totalMs"] < 5000
+    assert timings["queueMs"] >= 0
+    assert timings["connectMs"] >= 0
+    assert found.pop("bytesIn") > 1000
+    assert found.pop("bytesOut") > len("created")
+    assert found == {
+        "level": "info",
+        "logger": "access",
+        "requestId": "my-id",
+        "client": "203.0.113.9",
+        "peer": LOCAL,
+        "protocol": "HTTP/1",
+        "method": "POST",
+        "path": "/all/of/it",
+        "status": 201,
+        "route": "route:",
+        "server": "upstream",
+        "upstream": upstream.url.removeprefix("http://"),
+        "user": "-",
+        "cache": "-",
+        "limit": "-",
+        "end": "--",
+        "retries": "0",
+    }
+
+
+def test_what_is_nobodys_business(served: Served) -> None:
+    process, upstream = served
+    upstream.respond = answer(200, SECRET, Set_Cookie=SECRET)
+    headers = {"Authorization": f"Basic {SECRET}", "Cookie": f"a={SECRET}", "X-Api-Key": SECRET, "Referer": SECRET}
+    assert ask(process.port, f"/private?token={SECRET}", "POST", headers=headers, body=SECRET.encode()).status == 200
+    bad = f"GET /private?{SECRET}\x01 HTTP/1.1\r\nHost: x\r\nAuthorization: {SECRET}\r\n\r\n"
+    exchange(process.port, bad.encode())
+    exchange(process.port, f"{SECRET} {SECRET} {SECRET}\r\n\r\n".encode())
+    line(process, "/private")
+    assert SECRET not in process.log
+
+
+def test_the_user_and_the_limit(served: Served) -> None:
+    process, upstream = served
+    upstream.respond = answer()
+    name = "user <7> (x)"
+    token = tokens.sign(tokens.secret(KEY), "HS256", tokens.claims(sub=name))
+    headers = {"Authorization": f"Bearer {token}"}
+    replies = [ask(process.port, f"/mine/{number}", headers=headers) for number in range(2)]
+    assert [reply.status for reply in replies] == [200, 429]
+    first, second = line(process, "/mine/0"), line(process, "/mine/1")
+    assert first["user"] == name
+    assert (first["limit"], second["limit"]) == ("-", "user")
+    assert second["status"] == 429
+    assert token not in process.log
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "end", "retries"),
+    [("/hang-up", 502, "SH", "2"), ("/slow", 504, "sH", "0"), ("/dead", 503, "SC", "2"), ("/500", 500, "--", "0")],
+)
+def test_what_went_wrong(served: Served, path: str, status: int, end: str, retries: str) -> None:
+    process, upstream = served
+
+    def respond(request: Request, _: socket.socket) -> bytes:
+        if request.path == "/slow":
+            time.sleep(1.2)
+        return HANG_UP if request.path == "/hang-up" else answer(500)
+
+    upstream.respond = respond
+    reply = ask(process.port, path)
+    assert reply.status == status
+    found = line(process, path)
+    assert (found["level"], found["status"], found["requestId"]) == ("error", status, reply.header("x-request-id"))
+    # A server that HAProxy's checks have found dead meanwhile is not even tried.
+    assert (found["end"], found["retries"].lstrip("+")) in ((end, retries), *([("SC", "0")] if path == "/dead" else []))
+
+
+def test_a_client_that_goes_away(served: Served) -> None:
+    process, upstream = served
+
+    def slow(request: Request, _: socket.socket) -> bytes:
+        time.sleep(0.5)
+        return answer()
+
+    upstream.respond = slow
+    with socket.create_connection((LOCAL, process.port), 5) as connection:
+        connection.sendall(b"POST /gone HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
+    found = line(process, "/gone")
+    assert found["end"].startswith("C")
+    assert found["status"] in (-1, 400)
+
+
+def test_long_paths_are_cut(served: Served) -> None:
+    process, upstream = served
+    upstream.respond = answer()
+    path = '/long"' + '\\"<>' * 1500
+    raw = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    exchange(process.port, raw)
+    found = line(process, path[:1024])
+    assert found["method"] == "GET"
+    # As long as a pipe takes it at once, so that no other line gets in between.
+    assert max(len(text) for text in process.log.splitlines() if '"access"' in text) < 4096
+
+
+def test_whatever_bytes_a_stranger_sends(served: Served) -> None:
+    """Each of them is answered or refused, and no line is anything but JSON."""
+    process, upstream = served
+    upstream.respond = answer()
+    dice = random.Random(7)
+    awkward = [
+        b'"',
+        b"\\",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\x7f",
+        b"\xff",
+        "ü€😀".encode(),
+        b"%22",
+        b"\\u0000",
+        b"{}",
+        b"%%",
+        b"%s",
+    ]
+
+    def junk(length: int) -> bytes:
+        return b"".join(dice.choice(awkward) if dice.random() < 0.3 else dice.randbytes(1) for _ in range(length))
+
+    shapes: list[Callable[[], bytes]] = [
+        lambda: b"GET /" + junk(12) + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        lambda: junk(5) + b" /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        lambda: b"GET /x HTTP/" + junk(3) + b"\r\nHost: x\r\nConnection: close\r\n\r\n",
+        lambda: b"GET /x HTTP/1.1\r\nHost: " + junk(8) + b"\r\nConnection: close\r\n\r\n",
+        lambda: b"GET /x HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + junk(8) + b"\r\nConnection: close\r\n\r\n",
+        lambda: b"GET /x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + junk(8) + b"\r\nConnection: close\r\n\r\n",
+        lambda: junk(40) + b"\r\n\r\n",
+    ]
+    before = len(lines(process))
+    for number in range(210):
+        with socket.create_connection((LOCAL, process.port), 5) as connection:
+            connection.sendall(shapes[number % len(shapes)]())
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+    until(lambda: len(lines(process)) >= before + 150, 10, "they are logged")
+    assert process.status("/api/health") == 200
+
+
+def test_refused_before_it_had_a_route(served: Served) -> None:
+    process, _ = served
+    assert ask(process.port, "/x?" + "a" * 9000, source=STRANGER).status == 414
+    until(lambda: any(found["status"] == 414 for found in lines(process)), 5, "it is logged")
+    [found] = [found for found in lines(process) if found["status"] == 414]
+    assert (found["client"], found["path"], found["end"], found["route"]) == (STRANGER, "/x", "LR", "-")
+
+
+def test_the_gateways_own_lines_have_another_name(served: Served) -> None:
+    process, _ = served
+    everything = [json.loads(text) for text in process.log.splitlines()]
+    others = {entry["logger"] for entry in everything} - {"access"}
+    assert "app" in others
+    assert all("message" in entry for entry in everything if entry["logger"] != "access")
+
+
+def test_health_is_not_worth_a_line(gateway: Start) -> None:
+    with Upstream() as upstream:
+        process = gateway(API_SERVICE_URL=upstream.url).ready()
+        with closing(Client(process.port)) as client:
+            for path in ("/api/health", "/metrics", "/health", "/api/api/x"):
+                client.ask(path)
+        line(process, "/api/api/x")
+        assert {found["path"] for found in lines(process)} == {"/health", "/api/api/x"}
+        # From the first line to the last, and HAProxy's last words.
+        process.signal(signal.SIGTERM)
+        process.wait()
+        lines(process)
+
+
+def test_switched_off(gateway: Start) -> None:
+    with Upstream() as upstream:
+        process = gateway(API_SERVICE_URL=upstream.url, ACCESS_LOG="false").ready()
+        ask(process.port, "/api/api")
+        process.signal(signal.SIGTERM)
+        process.wait()
+        assert lines(process) == []
