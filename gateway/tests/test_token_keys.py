@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import time
@@ -283,7 +284,9 @@ def test_whatever_is_quoted_is_what_haproxy_reads(tmp_path: Path) -> None:
     socket, config = tmp_path / "socket", tmp_path / "haproxy.cfg"
     listener = f"listen x\n  bind unix@{tmp_path}/x\n"
     config.write_text(f"global\n  stats socket {socket} level admin\n{''.join(lines)}{listener}")
-    process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [os.environ.get("HAPROXY_BINARY", "haproxy"), "-db", "-f", str(config)], stderr=subprocess.DEVNULL
+    )
     try:
         api = RuntimeApi(socket)
         until(socket.exists, 10, "HAProxy answers")

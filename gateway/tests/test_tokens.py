@@ -173,7 +173,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"typ": "JWT"}, "malformed"),
     "empty": ({"alg": ""}, "wrong_algorithm"),
     "null": ({"alg": None}, "malformed"),
-    "a list": ({"alg": ["HS256"]}, "malformed"),
+    "an object": ({"alg": {"HS256": 1}}, "malformed"),
     "a number": ({"alg": 256}, "wrong_algorithm"),
     "lower case": ({"alg": "hs256"}, "wrong_algorithm"),
     "more than that": ({"alg": "HS256x"}, "wrong_algorithm"),
@@ -217,6 +217,13 @@ GARBAGE = [
 def test_what_is_no_token(process: GatewayProcess, token: str) -> None:
     for path in ("/required", "/optional"):
         assert reason(process, token, path) == "malformed"
+
+
+def test_an_algorithm_in_a_list(process: GatewayProcess) -> None:
+    """HAProxy 2.6 reads nothing, 3.0 the text of the list."""
+    head = encode(json.dumps({"alg": ["HS256"]}).encode())
+    found = {reason(process, f"{head}.{encode(json.dumps(claims()).encode())}.{text}") for text in ("", "AAAA")}
+    assert found <= {"malformed", "wrong_algorithm"}
 
 
 def test_a_zero_hides_nothing(process: GatewayProcess) -> None:
@@ -353,6 +360,9 @@ def test_claims_as_headers(process: GatewayProcess) -> None:
     }
     assert headers(roles={"a": ["x"]}, realm_access={"roles": {"b": 1}}) == {"user-id": "user-7"}
     assert headers(roles=[])["user-roles"] == "[]"
+    assert headers(roles="[a text]")["user-roles"] == headers(sub="[a text]")["user-id"] == "[a text]"
+    pretty = json.dumps(claims(roles=["one", "two"]), indent=2).encode()
+    assert json.loads(seen(process, sign(secret(), "HS256", pretty))["x-user-roles"]) == ["one", "two"]
 
 
 FORGED = [

@@ -48,6 +48,7 @@ class Check:
 class Claim:
     variable: str
     query: str
+    array_pattern: str
     array: str
     """The expression that is the array's text where the claim is an array."""
     header: str | None
@@ -133,7 +134,13 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
 def _claims(settings: Settings) -> dict[str, Claim]:
     wanted = dict.fromkeys((settings.auth_user_claim, *settings.auth_claim_headers))
     return {
-        claim: Claim(f"txn.claim{number}", _query(claim), word(_array(claim)), settings.auth_claim_headers.get(claim))
+        claim: Claim(
+            f"txn.claim{number}",
+            _query(claim),
+            word(_is_array(claim)),
+            word(_array(claim)),
+            settings.auth_claim_headers.get(claim),
+        )
         for number, claim in enumerate(wanted)
     }
 
@@ -185,6 +192,10 @@ def _has_scope(claim: str, scope: str) -> str:
     """Match it in a list of words (RFC 8693) or in an array."""
     name = _literal(scope)
     return rf'{_at(claim)}(?:{_ELEMENTS}"{name}"|"(?:[^"\\ ]++ ++)*?{name}[ "]){_GRAMMAR}'
+
+
+def _is_array(claim: str) -> str:
+    return rf"{_at(claim)}\[{_GRAMMAR}"
 
 
 def _array(claim: str) -> str:
