@@ -41,6 +41,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayPr
             "ROUTES": json.dumps(routes),
             "TRUSTED_PROXIES": LOCAL,
             "JWT_SECRET": KEY,
+            "RATE_LIMIT_ENABLED": "true",
+            "RATE_LIMIT_CLIENT": "0",
             "RATE_LIMIT_USER": "1",
         }
         process = GatewayProcess(tmp_path_factory.mktemp("log") / "log", environment)
