@@ -61,6 +61,11 @@ chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql
 	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
+.PHONY: fuzz
+fuzz: venv ## Send the gateway 100,000 requests that are nearly right (FUZZ_SEED=1)
+	@tools/setup packages haproxy
+	@FUZZ_REQUESTS=100000 pytest -q -s gateway/tests/strangers/test_fuzz.py
+
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity
 	@tools/sanity

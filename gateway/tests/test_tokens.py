@@ -406,22 +406,22 @@ def test_one_token_in_one_header(process: GatewayProcess) -> None:
     """Whatever the backend reads out of it is what was checked."""
     good = f"Bearer {sign(secret(), 'HS256')}"
     assert ask(process, "/optional", None, ("authorization", good.replace("Bearer ", "bEARER   "))).status == 200
-    for headers in (
-        [good, "Bearer evil.evil.evil"],
-        ["Bearer evil.evil.evil", good],
-        [good, "Basic dXNlcjpwYXNz"],
-        ["Basic dXNlcjpwYXNz", good],
-        [f"{good}, Bearer evil.evil.evil"],
-        [f"{good},"],
-        [good.replace(" ", "\t")],
-        [good.replace(" ", "")],
-        [f"{good} evil"],
-        [f"Basic x, {good}"],
-        ["Bearer"],
-        ["Bearer "],
+    for other in ("Bearer evil.evil.evil", "Basic dXNlcjpwYXNz", good):
+        for pair in ((good, other), (other, good)):
+            answer = ask(process, "/optional", None, *(("Authorization", value) for value in pair))
+            assert answer.status == 400, pair
+    for header in (
+        f"{good}, Bearer evil.evil.evil",
+        f"{good},",
+        good.replace(" ", "\t"),
+        good.replace(" ", ""),
+        f"{good} evil",
+        f"Basic x, {good}",
+        "Bearer",
+        "Bearer ",
     ):
-        answer = ask(process, "/optional", None, *(("Authorization", value) for value in headers))
-        assert (answer.status, answer.body["reason"]) == (401, "malformed"), headers
+        answer = ask(process, "/optional", None, ("Authorization", header))
+        assert (answer.status, answer.body["reason"]) == (401, "malformed"), header
 
 
 def test_the_header_of_another_proxy_is_not_taken(process: GatewayProcess) -> None:

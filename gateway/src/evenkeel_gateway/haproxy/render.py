@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evenkeel_gateway.haproxy import routing
 from evenkeel_gateway.haproxy.authentication import authentication
+from evenkeel_gateway.haproxy.paths import PLAIN_PATH
 from evenkeel_gateway.limits.rendering import LimitsView
 from evenkeel_gateway.tokens import Keys
 
@@ -79,6 +80,7 @@ def configuration(inputs: Inputs) -> str:
         access_log=settings.access_log,
         addresses=inputs.addresses,
         auth=authentication(settings, inputs.keys, inputs.folder),
+        capitals=any(route.prefix != route.prefix.lower() for route in settings.routes),
         client_ms=_ms(_longest_read(settings)),
         control_paths=CONTROL_PATHS,
         crossing=routing.CROSSING,
@@ -92,6 +94,7 @@ def configuration(inputs: Inputs) -> str:
         limits=LimitsView(settings, inputs.runtime),
         maxconn=_maxconn(settings),
         ms=_ms,
+        plain_path=PLAIN_PATH,
         port=settings.port,
         settings=settings,
         tls=_tls,

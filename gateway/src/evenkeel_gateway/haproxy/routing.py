@@ -6,6 +6,8 @@
 `routes.map` knows every place where routes begin, a host and a prefix, and the longest one is found. Where all methods
 go to the same route from there, that is its name. Otherwise it is a crossing, and `methods.map` knows the route by the
 crossing and the method, or by the crossing alone for all others; with neither, `allow.map` says what would be allowed.
+
+`folded.map` is `routes.map` for programs that know no case: where the two do not agree, a path has two readings.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class _Choice:
 
 
 def maps(routes: tuple[Route, ...]) -> dict[str, str]:
-    """Return the texts of the three maps by their file names."""
+    """Return the texts of the maps by their file names."""
     places, methods, allowed = [], [], []
     for number, (host, prefix) in enumerate(sorted(_places(routes))):
         choice = _choose(routes, host, prefix)
@@ -45,7 +47,12 @@ def maps(routes: tuple[Route, ...]) -> dict[str, str]:
             methods.append((crossing, choice.rest))
         else:
             allowed.append((crossing, ", ".join(sorted(choice.methods))))
-    return {"routes.map": _text(places), "methods.map": _text(methods), "allow.map": _text(allowed)}
+    return {
+        "routes.map": _text(places),
+        "folded.map": _text((key.lower(), name) for key, name in places),
+        "methods.map": _text(methods),
+        "allow.map": _text(allowed),
+    }
 
 
 def _places(routes: tuple[Route, ...]) -> set[tuple[str, str]]:

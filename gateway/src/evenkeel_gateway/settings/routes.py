@@ -195,4 +195,9 @@ def clashes(routes: tuple[Route, ...]) -> list[str]:
                 f"ROUTES: the prefix {route.title} is set more than once (ROUTES and <NAME>_SERVICE_URL together)"
             )
         seen |= keys
+    prefixes = {route.prefix for route in routes}
+    for folded in sorted({prefix.lower() for prefix in prefixes}):
+        alike = sorted(prefix for prefix in prefixes if prefix.lower() == folded)
+        if len(alike) > 1:
+            problems.append(f"ROUTES: the prefixes {', '.join(alike)} differ only in case: some backends know none")
     return problems

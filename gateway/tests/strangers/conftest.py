@@ -1,0 +1,40 @@
+"""One gateway for all strangers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from strangers.guarded import Guarded
+from support.gateway import GatewayProcess
+from support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="package")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with Recorder() as users, Recorder() as secret, Recorder() as other:
+        routes = {"/api/users": users, "/api/secret": secret, "/api": other}
+        gateway = GatewayProcess(
+            tmp_path_factory.mktemp("strangers") / "gateway.log",
+            {
+                "ROUTES": json.dumps([{"prefix": prefix, "upstream": to.url} for prefix, to in routes.items()]),
+                "PROXY_TIMEOUT_READ_SECONDS": "2",
+            },
+        )
+        try:
+            yield Guarded(gateway.ready(), users, secret, other)
+        finally:
+            gateway.destroy()
+
+
+@pytest.fixture
+def guarded(shared: Guarded) -> Iterator[Guarded]:
+    shared.forget()
+    pids = shared.gateway.children
+    yield shared
+    shared.assert_unharmed(pids)

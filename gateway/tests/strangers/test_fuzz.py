@@ -1,0 +1,76 @@
+"""Many requests nearly like those of the corpus: nothing but whole, plain requests reach a backend.
+
+`FUZZ_REQUESTS=100000` (`make fuzz`) is the long run, `FUZZ_SEED` another one; the seed is in the message of a failure.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import socket
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING
+
+from strangers.mutator import mutant
+from strangers.readings import readings, route
+
+if TYPE_CHECKING:
+    from strangers.guarded import Guarded
+
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "8000"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+CLIENTS = 4
+PIPELINED = 4
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
+
+
+def attack(port: int, random: Random) -> Counter[str]:
+    """Send some on one connection and return the statuses that came back."""
+    raw = b"".join(mutant(random) for _ in range(random.randint(1, PIPELINED)))
+    cut = random.randrange(len(raw) + 1) if random.random() < 0.3 else len(raw)
+    answer = bytearray()
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        try:
+            connection.sendall(raw[:cut])
+            connection.sendall(raw[cut:])
+            connection.shutdown(socket.SHUT_WR)
+            while data := connection.recv(65536):
+                answer += data
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # it was refused before it was sent
+    return Counter(status.decode() for status in _STATUS.findall(answer))
+
+
+def client(port: int, seed: str, wanted: int) -> Counter[str]:
+    random = Random(seed)
+    answers: Counter[str] = Counter()
+    while answers.total() < wanted:
+        answers += attack(port, random)
+    return answers
+
+
+def test_fuzzed_requests(guarded: Guarded) -> None:
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        futures = [
+            pool.submit(client, guarded.port, f"{SEED}/{number}", REQUESTS // CLIENTS) for number in range(CLIENTS)
+        ]
+        answers = sum((future.result() for future in futures), Counter[str]())
+    print(f"seed {SEED}: {dict(sorted(answers.items()))}")  # noqa: T201
+    assert guarded.gateway.status("/api/users/2") == 200
+    ids: Counter[bytes | None] = Counter()
+    for backend, prefix in ((guarded.users, "/api/users"), (guarded.secret, "/api/secret"), (guarded.other, "/api")):
+        assert not backend.violations, f"seed {SEED}"
+        for request in backend.requests:
+            assert {route(reading) for reading in readings(request.path)} == {prefix}, f"seed {SEED}: {request}"
+            ids[request.get("x-request-id")] += 1
+    # Each was seen by the gateway: it made an id for it, and for it alone.
+    assert None not in ids, f"seed {SEED}"
+    assert b"theirs" not in ids, f"seed {SEED}"
+    assert set(ids.values()) == {1}, f"seed {SEED}"
+    assert answers["200"] > REQUESTS / 20, "hardly any got through: this proves nothing"
+    assert not [status for status in answers if status.startswith("5") and status != "501"], f"seed {SEED}: {answers}"
