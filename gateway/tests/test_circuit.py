@@ -98,3 +98,23 @@ def test_the_health_of_the_backend_counts_where_it_is_given(gateway: Start, back
     ).ready()
     until(lambda: state(process) == "OPEN", 10, "its health is not well")
     assert state(process, "/b") == "CLOSED"
+
+
+def test_slow_answers_open_it(gateway: Start, backend: Backend) -> None:
+    process = gateway(
+        ROUTES=routes(**{"/a": backend.url, "/b": backend.url}),
+        CIRCUIT_SLOW_SECONDS="0.1",
+        CIRCUIT_SLOW_REQUESTS="5",
+        CIRCUIT_SLOW_WINDOW_SECONDS="5",
+        CIRCUIT_OPEN_SECONDS="1",
+    ).ready()
+    for _ in range(20):
+        assert process.status("/b") == 200
+    assert state(process, "/b") == "CLOSED"
+    for _ in range(5):
+        assert process.status("/a/slow?0.15") == 200
+    until(lambda: state(process) == "OPEN", 5, "it opens")
+    assert process.status("/a") == 503
+    assert process.status("/b") == 200
+    until(lambda: state(process) == "CLOSED", 10, "it closes by itself")
+    assert process.status("/a") == 200

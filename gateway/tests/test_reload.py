@@ -68,11 +68,11 @@ def folders(runtime: Path) -> list[str]:
     return sorted(path.name for path in runtime.glob("haproxy.*"))
 
 
-async def in_flight(haproxy: Haproxy) -> None:
-    async def any_request() -> bool:
-        return bool(await haproxy.requests())
+async def in_flight(haproxy: Haproxy, count: int = 1) -> None:
+    async def enough() -> bool:
+        return (await haproxy.requests() or 0) >= count
 
-    await until_async(any_request, 5, "a request is in flight")
+    await until_async(enough, 5, "requests are in flight")
 
 
 def running(haproxy: Haproxy) -> int:
@@ -205,12 +205,15 @@ async def test_the_grace_of_the_old_one_has_an_end(port: int, environment: Envir
         await until_async(lambda: haproxy.processes == 1, 5, "the old one has ended")
 
 
-async def test_not_more_than_some_old_ones_at_a_time(port: int, tmp_path: Path) -> None:
+async def test_not_more_than_some_old_ones_at_a_time(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MAX_RETIRED", 2)
     async with serving(tmp_path) as haproxy:
         clients = []
-        for _ in range(process.MAX_RETIRED + 3):
-            clients.append(asyncio.create_task(asyncio.to_thread(get, port, "/a/slow?4")))
-            await asyncio.sleep(0.1)
+        for number in range(3):
+            clients.append(asyncio.create_task(asyncio.to_thread(get, port, "/a/slow?6")))
+            await in_flight(haproxy, number + 1)
             await haproxy.reload()
         await until_async(lambda: haproxy.processes == process.MAX_RETIRED + 1, 5, "the oldest have ended")
         results = await asyncio.gather(*clients, return_exceptions=True)

@@ -171,6 +171,7 @@ class Api:
                 caches = await self._haproxy.api.cache_counts(self._settings.routes)
         except RuntimeApiError:
             metrics.HAPROXY_ERRORS.inc()
+        figures = await self._haproxy.figures()
         state = self._state
         text = metrics.render(
             version=self._settings.gateway_version,
@@ -179,6 +180,7 @@ class Api:
             backends=backends,
             current=not (state.configuration or self._haproxy.refused),
             processes=self._haproxy.processes,
+            haproxy=figures,
             redis=state.redis,
             caches=caches,
         )

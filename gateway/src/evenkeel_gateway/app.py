@@ -33,6 +33,7 @@ from evenkeel_gateway.rotation import Rotation
 from evenkeel_gateway.supervisor import SUPERVISED
 from evenkeel_gateway.tokens import TokenKeyError
 from evenkeel_gateway.tokens.keeper import KeyKeeper
+from evenkeel_gateway.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -99,6 +100,7 @@ class Gateway:
                 "secrets": self._rotation.run(),
                 "election": self._lead(),
                 "limits": Limits(haproxy, self._state).run(),
+                "traffic": Traffic(haproxy).run(),
                 "stop": self._stop.wait(),
             }
             running = {name: asyncio.create_task(work, name=name) for name, work in tasks.items()}
@@ -107,6 +109,7 @@ class Gateway:
             for name in ("configuration", "secrets", "limits", "stop"):
                 running[name].cancel()
             await self._drain(running["election"])
+            running["traffic"].cancel()
             for server in servers:
                 server.should_exit = True
             await asyncio.gather(*running.values(), return_exceptions=True)  # reported above

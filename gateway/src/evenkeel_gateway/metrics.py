@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -16,13 +19,44 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.haproxy.runtime_api import Backend, CacheCounts
     from evenkeel_gateway.limits.settlement import RedisStatus
+
+# In seconds.
+BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Durations(Collector):
+    """A histogram to which many are added at once, which prometheus_client's own can not do."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def add(self, route: str, seconds: float, count: int) -> None:
+        counts = self._counts.setdefault(route, [0] * (len(BOUNDS) + 1))
+        counts[bisect_left(BOUNDS, seconds)] += count
+        self._sums[route] = self._sums.get(route, 0.0) + seconds * count
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self._name, self._text, labels=["route"])
+        for route, counts in self._counts.items():
+            sums = accumulate(counts)
+            buckets = [
+                ("+Inf" if bound == math.inf else str(bound), float(next(sums))) for bound in (*BOUNDS, math.inf)
+            ]
+            family.add_metric([route], buckets, self._sums[route])
+        yield family
+
 
 CIRCUIT_STATES = ("CLOSED", "HALF_OPEN", "OPEN")
 REGISTRY = CollectorRegistry()
@@ -32,6 +66,19 @@ PlatformCollector(registry=REGISTRY)
 ELECTION_EVALUATIONS = Counter(
     "gateway_election_evaluations_total", "Evaluations of the lease by their outcome", ["outcome"], registry=REGISTRY
 )
+REQUESTS = Counter(
+    "gateway_requests_total", "Requests by route and status (- is no route)", ["route", "status"], registry=REGISTRY
+)
+UPSTREAM_FAILURES = Counter(
+    "gateway_upstream_failures_total",
+    "Requests that the backend's side ended: aborted, timeout, invalid, down, open (its circuit), …",
+    ["route", "reason"],
+    registry=REGISTRY,
+)
+DURATIONS = Durations(
+    "gateway_request_duration_seconds", "From the first byte of a request to the last of its answer, by route"
+)
+REGISTRY.register(DURATIONS)
 HAPROXY_RESTARTS = Counter(
     "gateway_haproxy_restarts_total", "HAProxy ended by itself and was started again", registry=REGISTRY
 )
@@ -41,6 +88,10 @@ RELOADS = Counter(
 SECRET_REFRESHES = Counter(
     "gateway_secret_refreshes_total", "Secrets read again: done, failed", ["outcome"], registry=REGISTRY
 )
+for _outcome in ("done", "refused", "fell_back"):
+    RELOADS.labels(_outcome)  # there from the start, so that a first increase is one
+for _outcome in ("done", "failed"):
+    SECRET_REFRESHES.labels(_outcome)
 HAPROXY_ERRORS = Counter("gateway_haproxy_errors_total", "HAProxy's runtime API did not answer", registry=REGISTRY)
 JWKS_READS = Counter(
     "gateway_jwks_reads_total", "Reads of the JWK set by their outcome", ["outcome"], registry=REGISTRY
@@ -79,6 +130,18 @@ _CURRENT = Gauge(
 _PROCESSES = Gauge(
     "gateway_haproxy_processes", "HAProxy's processes, with those that finish what they have", registry=REGISTRY
 )
+_HAPROXY = {
+    name: Gauge(f"gateway_haproxy_{name}", text, registry=REGISTRY)
+    for name, text in {
+        "up": "1 where the HAProxy that serves answers",
+        "memory_bytes": "Resident memory of all its processes",
+        "cpu_seconds": "Processor time of the one that serves",
+        "connections": "Connections of clients",
+        "connections_max": "How many there may be",
+        "uptime_seconds": "Since the one that serves was started",
+        "idle_percent": "How much of its time it waits",
+    }.items()
+}
 _CIRCUIT = Gauge(
     "gateway_circuit_state", "1 for the state that the route's circuit is in", ["route", "state"], registry=REGISTRY
 )
@@ -102,6 +165,7 @@ def render(
     backends: list[Backend],
     current: bool,
     processes: int,
+    haproxy: Mapping[str, float],
     redis: RedisStatus | None,
     caches: Mapping[str, CacheCounts],
 ) -> bytes:
@@ -109,6 +173,8 @@ def render(
     _READY.set(ready)
     _CURRENT.set(current)
     _PROCESSES.set(processes)
+    for name, gauge in _HAPROXY.items():
+        gauge.set(haproxy.get(name, 0))
     _LEADS.set(bool(election and election.leads))
     _TERM.set(election.term if election else 0)
     _LEASE_LEFT.set(election.lease_left if election else 0)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import socket
 import subprocess
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenkeel_gateway import metrics
@@ -21,8 +23,6 @@ from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashE
 from evenkeel_gateway.limits.rendering import Files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
 
@@ -39,6 +39,12 @@ MAX_RETIRED = 4
 QUIET_SECONDS = 1.0
 CURRENT = "current"
 _FOLDER = "haproxy."
+_INFO = {
+    "connections": "CurrConns",
+    "connections_max": "Maxconn",
+    "uptime_seconds": "Uptime_sec",
+    "idle_percent": "Idle_pct",
+}
 _NO_STATES = "1\n"
 
 
@@ -330,6 +336,17 @@ class Haproxy:
         except RuntimeApiError:
             return None
 
+    async def figures(self) -> dict[str, float]:
+        """Return how HAProxy itself is doing, by the names of the metrics."""
+        workers = [worker for worker in (*self._retired, self._worker) if worker and not worker.ended.done()]
+        figures: dict[str, float] = {"up": 0, "memory_bytes": sum(_memory(worker.pid) for worker in workers)}
+        if self._worker:
+            figures["cpu_seconds"] = _processor_time(self._worker.pid)
+        with contextlib.suppress(RuntimeApiError):
+            info = dict(line.partition(": ")[::2] for line in (await self.api.ask("show info")).splitlines())
+            figures |= {name: float(info[field]) for name, field in _INFO.items()} | {"up": 1}
+        return figures
+
     @property
     def processes(self) -> int:
         """How many there are, with those that finish what they have."""
@@ -348,6 +365,20 @@ class Haproxy:
 
 def _hosts(routes: tuple[Route, ...]) -> set[str]:
     return {upstream.host for route in routes for upstream in route.upstreams}
+
+
+def _memory(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _processor_time(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        # After the name, which may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _new_folder(runtime: Path) -> Path:

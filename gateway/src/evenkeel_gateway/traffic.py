@@ -1,0 +1,175 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the requests were like: HAProxy sends a line for each, read in batches, counted in C.
+
+Nothing waits for this. At rates beyond what is read in time, lines are lost; HAProxy's own counters are then exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from evenkeel_gateway import metrics
+from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from evenkeel_gateway.haproxy.process import Haproxy
+    from evenkeel_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 0.25
+_CHUNK = 1 << 18
+# Its strings are names of the configuration, without quotes; what a stranger wrote comes later, escaped.
+_LINE = re.compile(
+    rb'"status":(-?\d+),"totalMs":(-?\d+),"responseMs":(-?\d+),"end":"([^"]*)","route":"([^"]*)","server":"([^"]*)"'
+)
+# The first letter of how it ended, where that was not the client's doing.
+_FAILURES = {"S": "aborted", "s": "timeout", "D": "down", "R": "exhausted", "I": "internal"}
+_NO_SERVER = "<NOSRV>"
+_NONE = "-"
+
+
+class Request(NamedTuple):
+    status: int
+    total_ms: int
+    response_ms: int
+    end: str
+    route: str
+    server: str
+
+
+class Reader:
+    """The socket that HAProxy's processes send to: the one that serves and those that end."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.setblocking(False)  # noqa: FBT003
+        self._listening.bind(str(path))
+        self._listening.listen(16)
+        self._rests: dict[socket.socket, bytes] = {}
+
+    def read(self) -> Counter[Request]:
+        """Return what has come since the last time: kinds of requests, and how many of each."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, _ = self._listening.accept()
+                connection.setblocking(False)  # noqa: FBT003
+                self._rests[connection] = b""
+        found: Counter[tuple[bytes, ...]] = Counter()
+        for connection in tuple(self._rests):
+            for chunk in self._chunks(connection):
+                end = chunk.rfind(b"\n") + 1
+                found.update(_LINE.findall(chunk, 0, end))
+                self._rests[connection] = chunk[end:]
+        return Counter({_request(line): count for line, count in found.items()})
+
+    def _chunks(self, connection: socket.socket) -> Iterator[bytes]:
+        try:
+            while received := connection.recv(_CHUNK):
+                yield self._rests[connection] + received
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        connection.close()
+        del self._rests[connection]
+
+    def close(self) -> None:
+        for connection in (self._listening, *self._rests):
+            connection.close()
+
+
+def _request(line: tuple[bytes, ...]) -> Request:
+    status, total, response, end, route, server = (part.decode() for part in line)
+    return Request(int(status), int(total), int(response), end, route, server)
+
+
+def _failure(request: Request) -> str | None:
+    if request.end == "SC" and request.server == _NO_SERVER:
+        return "open"  # not even asked
+    return "invalid" if request.end == "PH" else _FAILURES.get(request.end[:1])
+
+
+@dataclass
+class _Window:
+    """How many answers of a server there were lately, and how many of them were slow."""
+
+    ticks: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def add(self, now: float, seconds: float, answers: int, slow: int) -> tuple[int, int]:
+        self.ticks.append((now, answers, slow))
+        while self.ticks[0][0] < now - seconds:
+            self.ticks.popleft()
+        return sum(tick[1] for tick in self.ticks), sum(tick[2] for tick in self.ticks)
+
+
+class Traffic:
+    def __init__(self, haproxy: Haproxy) -> None:
+        self._haproxy = haproxy
+        self._reader = Reader(haproxy.inputs.runtime / "traffic.sock")
+        self._windows: defaultdict[tuple[str, str], _Window] = defaultdict(_Window)
+
+    async def run(self) -> None:
+        """Count until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await asyncio.sleep(READ_SECONDS)
+                requests = self._reader.read()
+                if requests:
+                    self._count(requests)
+                    await self._break(requests, loop.time())
+        finally:
+            self._reader.close()
+
+    def _count(self, requests: Mapping[Request, int]) -> None:
+        titles = {route.name: route.title for route in self._haproxy.inputs.settings.routes}
+        for request, count in requests.items():
+            # A name that is gone is one of a process that ends; without a route it was an endpoint of our own.
+            route = titles.get(request.route, _NONE if request.route == _NONE else "other")
+            metrics.REQUESTS.labels(route, str(request.status)).inc(count)
+            metrics.DURATIONS.add(route, request.total_ms / 1000, count)
+            failure = _failure(request)
+            if failure and request.route != _NONE:
+                metrics.UPSTREAM_FAILURES.labels(route, failure).inc(count)
+
+    async def _break(self, requests: Mapping[Request, int], now: float) -> None:
+        """Open the circuit of a server whose answers take too long too often; HAProxy closes it as any other."""
+        settings = self._haproxy.inputs.settings
+        if settings.circuit_slow_seconds is None:
+            return
+        answers: Counter[tuple[str, str]] = Counter()
+        slow: Counter[tuple[str, str]] = Counter()
+        for request, count in requests.items():
+            if request.response_ms >= 0:
+                key = (request.route, request.server)
+                answers[key] += count
+                slow[key] += count * (request.response_ms > settings.circuit_slow_seconds * 1000)
+        for key, count in answers.items():
+            known, late = self._windows[key].add(now, settings.circuit_slow_window_seconds, count, slow[key])
+            if known >= settings.circuit_slow_requests and late * 100 >= known * settings.circuit_slow_percent:
+                del self._windows[key]
+                await self._open(settings, *key, late, known)
+
+    async def _open(self, settings: Settings, route: str, server: str, late: int, known: int) -> None:
+        if route not in {known_route.name for known_route in settings.routes}:
+            return
+        fields = {"route": route, "server": server, "slow": late, "of": known}
+        log.warning("too many slow answers, the circuit opens", extra={"fields": fields})
+        try:
+            await self._haproxy.api.ask(f"set server {route}/{server} health down")
+        except RuntimeApiError as error:
+            log.warning("the circuit is not opened", extra={"fields": fields | {"error": str(error)}})
