@@ -15,6 +15,7 @@ import pytest
 from support.limits import Fleet, Load, ask, log_in, new_client
 from support.redis import RedisServer
 from support.servers import Backend
+from support.tokens import SECRET, claims, secret, sign
 from support.wait import free_port, until
 
 if TYPE_CHECKING:
@@ -179,6 +180,41 @@ def test_a_route_of_logins(gateway: Start, upstream: Backend) -> None:
     client = new_client()
     found = [ask(process.port, "/enter/login", client=client, method="POST", body="wrong").status for _ in range(2)]
     assert found == [401, 429]
+
+
+def test_a_user_has_a_limit_of_its_own_and_takes_none_from_the_address(gateway: Start, upstream: Backend) -> None:
+    settings = routes(upstream) | {"JWT_SECRET": SECRET, "AUTH_DEFAULT": "optional"}
+    process = gateway(RATE_LIMIT_ENABLED="true", RATE_LIMIT_CLIENT="3", RATE_LIMIT_USER="5", **settings).ready()
+    home, work = new_client(), new_client()
+
+    def get(client: str, token: str) -> tuple[int, str]:
+        answer = ask(process.port, client=client, Authorization=f"Bearer {token}")
+        return answer.status, answer.headers["ratelimit-policy"].partition(";")[0]
+
+    # Two long names that differ at their end alone.
+    one, other = (sign(secret(), "HS256", claims(sub="n" * 200 + name)) for name in "ab")
+    assert [get(home, one) for _ in range(3)] == [(200, '"user"')] * 3
+    assert [get(work, one) for _ in range(3)] == [(200, '"user"')] * 2 + [(429, '"user"')]
+    assert get(work, other) == (200, '"user"')
+    assert statuses(process.port, 4, home) == [200, 200, 200, 429], "what the user sent is not the address's"
+    assert get(home, other) == (200, '"user"'), "nor the other way round"
+    stranger = new_client()
+    assert [get(stranger, one + "x") for _ in range(4)] == [(401, '"client"')] * 3 + [(429, '"client"')]
+
+
+def test_an_ipv6_client_is_its_network(gateway: Start, upstream: Backend) -> None:
+    trusted = {"TRUSTED_PROXIES": "127.0.0.0/8"} | routes(upstream)
+    process = gateway(RATE_LIMIT_ENABLED="true", RATE_LIMIT_CLIENT="2", **trusted).ready()
+
+    def get(address: str) -> int:
+        return ask(process.port, client="127.0.0.1", X_Forwarded_For=address).status
+
+    assert [get(f"2001:db8:1:2:{number}::{number}") for number in range(1, 5)] == [200, 200, 429, 429]
+    assert get("2001:db8:1:3::1") == 200
+    # All of IPv4 would be one network.
+    assert [get("::ffff:192.0.2.7"), get("::ffff:192.0.2.8"), get("::ffff:192.0.2.9")] == [200] * 3
+    assert [get("198.51.100.7") for _ in range(3)] == [200, 200, 429]
+    assert get("198.51.100.8") == 200
 
 
 # A fleet

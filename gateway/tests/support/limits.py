@@ -119,9 +119,11 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        logs = self.logs
         for member in self._members:
             member.destroy()
         shutil.rmtree(self._folder)
+        assert "Traceback" not in logs, logs
 
     def __getitem__(self, number: int) -> GatewayProcess:
         return self._members[number]

@@ -62,9 +62,9 @@ class RuntimeApi:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    async def ask(self, command: str) -> str:
+    async def ask(self, command: str, seconds: float = TIMEOUT) -> str:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(seconds):
                 reader, writer = await asyncio.open_unix_connection(self._socket)
                 try:
                     writer.write(command.encode() + b"\n")

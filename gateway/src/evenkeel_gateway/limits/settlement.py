@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 from evenkeel_gateway import files, metrics
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.limits.ledger import Count, Ledger, LedgerError
-from evenkeel_gateway.limits.rendering import Files, fresh_map, hello, is_address, map_text, read_map
-from evenkeel_gateway.limits.tables import CLOSED, Row, Snapshot, batches, parse, reading, setting
+from evenkeel_gateway.limits.rendering import Files, hello, is_address
+from evenkeel_gateway.limits.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from evenkeel_gateway.haproxy.process import Haproxy
     from evenkeel_gateway.health import State
+    from evenkeel_gateway.limits.ledger import Settlement
+    from evenkeel_gateway.limits.tables import Snapshot
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.settings.limits import Limit
     from evenkeel_gateway.settings.redis import RedisAddress
@@ -36,15 +38,14 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 0.2
 INTERVAL_ALONE = 0.5
-# HAProxy tells which keys were active in the last second, at least.
-ACTIVE_SECONDS = 1.0
+ATTEMPTS_SECONDS = 1.0
 RESOLVE_SECONDS = 5.0
 FORGET_SECONDS = 60.0
 
 
 @dataclass
 class RedisStatus:
-    """What health says of Redis: up, degraded (it answers, but not what we need, or too late) or down."""
+    """What health says of Redis: up, degraded (it is there, but does not do what we need in time) or down."""
 
     status: str = "unknown"
     error: str | None = None
@@ -62,34 +63,38 @@ class _Known:
 
     own: int = 0
     others: int = 0
+    may: int = 0
+    """As HAProxy was told; 0: what the map says."""
     told: int = 0
 
 
 class Limits:
     def __init__(self, haproxy: Haproxy, state: State) -> None:
         self._haproxy = haproxy
-        self._api = haproxy.api
         self._state = state
         self._files = Files(haproxy.inputs.runtime)
+        self._tables = Tables(haproxy.api, self._files.map)
         self._settings: Settings | None = None
-        self._limits: dict[str, Limit] = {}
+        self._rates: dict[str, Limit] = {}
+        self._login: Limit | None = None
         self._ledger: Ledger | None = None
         self._password: str | None = None
 
         self._known: dict[str, dict[str, _Known]] = {}
+        self._untold: set[tuple[str, str]] = set()
         self._attempts: dict[str, int] = {}
+        self._told_attempts: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._process = ""
         self._gone = ""
         self._run_id = ""
         self._cursor = 0
         self._live = 0
-        self._everything = True
-        self._map: dict[str, int] = {}
         self._address: str | None = None
         self._resolved = 0.0
-        self._read = 0.0
+        self._read_attempts = 0.0
         self._forgot = time.monotonic()
+        self._sharing: asyncio.Task[None] | None = None
 
     @property
     def redis(self) -> RedisStatus | None:
@@ -97,122 +102,134 @@ class Limits:
 
     async def run(self) -> None:
         """Never ends by itself: without it, HAProxy limits by what it knows."""
-        while True:
-            started = time.monotonic()
-            try:
-                await self._adopt(self._haproxy.inputs.settings)
-                if self._limits:
-                    await self.tick()
-            except RuntimeApiError as error:
-                log.debug("the limits were not settled: %s", error)
-                self._everything = True
-            except Exception:
-                log.exception("the limits were not settled")
-                self._everything = True
-            interval = INTERVAL if self.redis else INTERVAL_ALONE
-            await asyncio.sleep(max(interval / 4, started + interval - time.monotonic()))
+        try:
+            while True:
+                started = time.monotonic()
+                try:
+                    await self._adopt(self._haproxy.inputs.settings)
+                    if self._rates or self._login:
+                        await self._tick()
+                except RuntimeApiError as error:
+                    log.debug("the limits were not settled: %s", error)
+                except Exception:
+                    log.exception("the limits were not settled")
+                interval = INTERVAL if self.redis else INTERVAL_ALONE
+                await asyncio.sleep(max(interval / 4, started + interval - time.monotonic()))
+        finally:
+            if self._sharing:
+                self._sharing.cancel()
 
     async def _adopt(self, settings: Settings) -> None:
         """Work with other settings than before."""
         if settings is self._settings:
             return
         before, self._settings = self._settings, settings
-        self._limits = {limit.table: limit for limit in settings.limits}
-        self._known = {table: self._known.get(table, {}) for table in self._limits}
-        shared = self._limits and settings.redis
+        self._rates = {limit.kind: limit for limit in settings.limits if limit.kind != "login"}
+        self._login = next((limit for limit in settings.limits if limit.kind == "login"), None)
+        self._known = {kind: self._known.get(kind, {}) for kind in self._rates}
+        self._untold = {(kind, key) for kind, key in self._untold if kind in self._rates}
+        self._tables.load()
+        self._live = 0  # the shares may be others
+        shared = settings.limits and settings.redis
         if not shared or before is None or before.redis != settings.redis:
             self._state.redis = RedisStatus() if shared else None
             if self._ledger:
                 await self._ledger.close()
             self._ledger = None
-        self._map = read_map(self._files.map) or fresh_map()
-        self._everything = True
 
-    async def tick(self) -> None:
-        late = time.monotonic() - self._read > ACTIVE_SECONDS
-        everything, self._everything = self._everything or late, False
-        self._read = time.monotonic()
-        snapshot = parse(await self._api.ask(reading(self._limits.values(), everything=everything)))
+    async def _tick(self) -> None:
+        snapshot = await self._tables.snapshot(self._rates)
+        if not snapshot.process:
+            return  # HAProxy does not limit yet
         if snapshot.process != self._process:
-            await self._take_up(snapshot)
-        self._remember(snapshot)
+            await self._take_up(snapshot.process)
+        for kind, found in snapshot.recent.items():
+            for key, own in found:
+                self._remember(kind, key, own)
         self._count(snapshot)
-        await self._share(snapshot, everything=everything)
+        if self._login and time.monotonic() - self._read_attempts > ATTEMPTS_SECONDS:
+            self._read_attempts = time.monotonic()
+            rows = await self._tables.attempts(self._login)
+            self._attempts = {key: row.own - row.others for key, row in rows.items()}
+        if self.redis:
+            # HAProxy's counts are read on while a slow Redis takes its time.
+            if self._sharing is None or self._sharing.done():
+                self._sharing = asyncio.create_task(self._share(self.redis), name="limits are shared")
+            await asyncio.wait({self._sharing}, timeout=INTERVAL)
         if time.monotonic() - self._forgot > FORGET_SECONDS:
             self._forget()
 
-    async def _take_up(self, snapshot: Snapshot) -> None:
-        """Another HAProxy than before, with empty tables: what the last one counted is to it the count of others."""
+    async def _take_up(self, process: str) -> None:
+        """Another HAProxy than before: what its predecessor counted is to it the count of others."""
         if self._process:
-            commands = []
-            for table, keys in self._known.items():
-                login = self._limits[table].kind == "login"
-                for key, known in keys.items():
-                    known.own, known.others, known.told = 0, known.own + known.others, 0
-                    if known.others > 0:
-                        commands.append(setting(table, key, **{"gpt0" if login else "gpc1": known.others}))
-            await self._tell(commands)
-            log.info("the limits' counts are handed to a new HAProxy", extra={"fields": {"keys": len(commands)}})
+            for kind, keys in self._known.items():
+                # Where Redis is there, it will tell; but those near their limit can't wait for it.
+                least = self._rates[kind].most // 4 if self.redis and self.redis.status == "up" else 1
+                for known in keys.values():
+                    known.own, known.others, known.may, known.told = 0, known.own + known.others, 0, 0
+                news = ((key, {"gpc1": known.others}) for key, known in keys.items() if known.others >= least)
+                await self._tables.put(self._rates[kind], news)
+            if self._login:
+                news = ((key, {"gpt0": count}) for key, count in self._attempts.items() if count > 0)
+                await self._tables.put(self._login, news)
+            log.info("the counts of the limits are handed to a new HAProxy")
             self._gone = self._process
-        self._process = snapshot.process
-        self._counted, self._attempts = {}, {}
+        else:
+            # Nothing is known of what it has counted: this control plane is the newer one.
+            for kind, limit in self._rates.items():
+                for key, row in await self._tables.rows(limit):
+                    self._remember(kind, key, row.own)
+                    known = self._known[kind].setdefault(key, _Known())
+                    known.others, known.may = row.others, row.may
+        self._process = process
+        self._untold = {(kind, key) for kind, key in self._untold if self._known[kind][key].own}
+        self._counted, self._told_attempts = {}, {}
         # The files that it has read may be older than what was set since.
-        await self._set_map(self._map, force=True)
+        await self._tables.set_map(self._tables.map, force=True)
         self._address, self._resolved = None, 0.0
-        self._everything = True
 
-    def _remember(self, snapshot: Snapshot) -> None:
-        for table, limit in self._limits.items():
-            for key, row in snapshot.rows.get(table, {}).items():
-                known = self._known[table].setdefault(key, _Known())
-                if limit.kind == "login":
-                    known.own, known.others = row.own - row.others, row.may
-                else:
-                    if row.own > known.own:
-                        metrics.LIMITED_REQUESTS.labels(limit.kind, "admitted").inc(row.own - known.own)
-                    known.own, known.others = row.own, max(row.others, known.others)
+    def _remember(self, kind: str, key: str, own: int) -> None:
+        known = self._known[kind].get(key)
+        if known is None:
+            if not own:
+                return
+            known = self._known[kind][key] = _Known()
+        if own > known.own:
+            metrics.LIMITED_REQUESTS.labels(kind, "admitted").inc(own - known.own)
+            known.own = own
+            self._untold.add((kind, key))
 
     def _count(self, snapshot: Snapshot) -> None:
-        refused = {f"refused {kind}": row.own for kind, row in snapshot.rows.get("limit_refused", {}).items()}
-        for name, count in (refused | snapshot.questions).items():
-            new = count - self._counted.get(name, 0)
-            if new > 0:
-                kind = name.removeprefix("refused ")
-                if kind != name:
-                    metrics.LIMITED_REQUESTS.labels(kind, "refused").inc(new)
-                else:
-                    metrics.LIMIT_QUESTIONS.labels(name).inc(new)
-            self._counted[name] = count
+        counters = {f"refused {kind}": metrics.LIMITED_REQUESTS.labels(kind, "refused") for kind in snapshot.refused}
+        counters |= {name: metrics.LIMIT_QUESTIONS.labels(name) for name in snapshot.questions}
+        counts = {f"refused {kind}": count for kind, count in snapshot.refused.items()} | snapshot.questions
+        for name, count in counts.items():
+            counters[name].inc(max(0, count - self._counted.get(name, 0)))
+        self._counted |= counts
 
-    async def _share(self, snapshot: Snapshot, *, everything: bool) -> None:
-        settings = self._settings
-        if settings is None or settings.redis is None or self.redis is None:
+    async def _share(self, redis: RedisStatus) -> None:
+        settings, started = self._settings, time.monotonic()
+        if settings is None or settings.redis is None:
             return
-        started = time.monotonic()
         try:
             ledger = await self._connect(settings, settings.redis)
-            await self._settle(ledger, snapshot, everything=everything)
-            await self._tell_attempts(ledger, snapshot)
+            await self._settle(ledger)
+            await self._tell_attempts(ledger)
+            if redis.status != "up":
+                log.info("the limits are shared through Redis", extra={"fields": {"live": self._live}})
+            redis.status, redis.error, redis.settled = "up", None, time.monotonic()
+            metrics.LIMIT_SETTLEMENTS.observe(time.monotonic() - started)
+            await self._tables.set_map({"shared": 1})
         except (LedgerError, OSError, TimeoutError) as error:
-            answers = isinstance(error, LedgerError) and error.answers
-            self._failed("degraded" if answers else "down", str(error))
+            metrics.REDIS_ERRORS.inc()
+            status = "degraded" if isinstance(error, LedgerError) and error.answers else "down"
+            if (redis.status, redis.error) != (status, str(error)):
+                log.warning("the limits are counted by this gateway alone", extra={"fields": {"redis": str(error)}})
+            redis.status, redis.error = status, str(error)
             self._resolved = 0.0
-            await self._set_map({"shared": 0})
-            return
-        metrics.LIMIT_SETTLEMENTS.observe(time.monotonic() - started)
-        if self.redis.status != "up":
-            log.info("the limits are shared through Redis", extra={"fields": {"live": self._live}})
-            self._everything = True  # what was counted while it took its time
-        self.redis.status, self.redis.error, self.redis.settled = "up", None, time.monotonic()
-        await self._set_map({"shared": 1})
-
-    def _failed(self, status: str, error: str) -> None:
-        assert self.redis is not None  # noqa: S101
-        metrics.REDIS_ERRORS.inc()
-        if (self.redis.status, self.redis.error) != (status, error):
-            log.warning("the limits are counted by this gateway alone", extra={"fields": {"redis": error}})
-        self.redis.status, self.redis.error = status, error
-        self._everything = True  # what is counted meanwhile is to be told
+            await self._tables.set_map({"shared": 0})
+        except RuntimeApiError as error:
+            log.debug("the limits were not settled: %s", error)
 
     async def _connect(self, settings: Settings, redis: RedisAddress) -> Ledger:
         stored = self._state.secrets
@@ -237,74 +254,62 @@ class Limits:
         if self._address not in addresses:
             self._address = addresses[0]
             files.write(self._files.address, self._address)
-            await self._api.ask(
-                f"set server limits_redis/redis addr {self._address} port {redis.port}; "
-                "set server limits_redis/redis state ready"
-            )
+            await self._tables.set_redis(self._address, redis.port)
 
-    async def _settle(self, ledger: Ledger, snapshot: Snapshot, *, everything: bool) -> None:
-        epoch = self._map["epoch"]
-        rows = list(self._to_tell(snapshot))
+    async def _settle(self, ledger: Ledger) -> None:
+        process, epoch = self._process, self._tables.map["epoch"]
+        rows = [(kind, key, self._known[kind][key].own) for kind, key in self._untold]
         counts = [
-            Count(f"{limit.kind}:{key}", own, limit.most, limit.seconds)
-            for table, key, own in rows
-            for limit in (self._limits[table],)
+            Count(f"{kind}:{key}", own, limit.most, limit.seconds)
+            for kind, key, own in rows
+            for limit in (self._rates[kind],)
         ]
-        settled = await ledger.settle(self._process, epoch, self._cursor, counts, gone=self._gone)
+        settled = await ledger.settle(process, epoch, self._cursor, counts, gone=self._gone)
+        if process != self._process:
+            return  # it was of a process that is no more
         self._gone = ""
         if settled.epoch != epoch:
             await self._begin(ledger, settled.epoch)
             if epoch:
                 return
+        self._cursor = settled.cursor
+        for kind, key, own in rows:
+            if known := self._known.get(kind, {}).get(key):
+                known.told = max(known.told, own)
+                if known.own <= known.told:
+                    self._untold.discard((kind, key))
+        await self._pass_on(settled, rows)
+
+    async def _pass_on(self, settled: Settlement, rows: Iterable[tuple[str, str, int]]) -> None:
+        """Tell HAProxy what the others have counted."""
+        news: dict[str, dict[str, int]] = {kind: {} for kind in self._rates}
         if settled.live != self._live:
             self._live = settled.live
-            self._everything = True  # every share is another now
-            await self._set_map({limit.kind: 1 + self._share_of(limit.most) for limit in self._rates})
-        self._cursor = settled.cursor
-        news: dict[tuple[str, str], int] = {}
-        if everything:
-            news = {
-                (limit.table, key): self._known[limit.table][key].others
-                for limit in self._rates
-                for key in snapshot.rows.get(limit.table, {})
-            }
+            await self._tables.set_map({kind: 1 + self._share_of(limit.most) for kind, limit in self._rates.items()})
+            # Who was told a share of its own has another one now.
+            for kind, keys in self._known.items():
+                news[kind] |= {key: known.others for key, known in keys.items() if known.may}
         for name, others in settled.hot:
             kind, _, key = name.partition(":")
-            news |= {(limit.table, key): others for limit in self._rates if limit.kind == kind}
-        for (table, key, own), others in zip(rows, settled.others, strict=True):
-            news[table, key] = others
-            self._known[table][key].told = own
-        await self._tell(self._news(snapshot, news))
+            if kind in news:
+                news[kind][key] = others
+        for (kind, key, _), others in zip(rows, settled.others, strict=True):
+            news[kind][key] = others
+        for kind, found in news.items():
+            await self._tables.put(self._rates[kind], self._changes(kind, found))
 
-    def _to_tell(self, snapshot: Snapshot) -> Iterator[tuple[str, str, int]]:
-        """Yield what was admitted here and Redis does not know yet."""
-        for limit in self._rates:
-            for key, row in snapshot.rows.get(limit.table, {}).items():
-                told = self._known[limit.table][key].told
-                # Of a closed key some were refused, and Redis knows; unless it has forgotten.
-                own = row.own if row.may != CLOSED or not told else 0
-                if own > told:
-                    yield limit.table, key, own
-
-    def _news(self, snapshot: Snapshot, others: dict[tuple[str, str], int]) -> Iterator[str]:
-        """Yield what HAProxy is to know: how much the others counted, and how far it may go by itself."""
-        for (table, key), count in others.items():
-            limit = self._limits[table]
-            row = snapshot.rows.get(table, {}).get(key) or Row()
-            known = self._known[table].setdefault(key, _Known())
-            known.others = count
-            may = 1 + known.told + self._share_of(limit.most - known.told - count)
-            news = {}
-            if row.others != count:
-                news["gpc1"] = count
-            if row.may != CLOSED and (row.may or self._map[limit.kind]) != may:
-                news["gpt0"] = may
-            if news:
-                yield setting(table, key, **news)
-
-    @property
-    def _rates(self) -> list[Limit]:
-        return [limit for limit in self._limits.values() if limit.kind != "login"]
+    def _changes(self, kind: str, found: dict[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
+        most = self._rates[kind].most
+        for key, others in found.items():
+            known = self._known[kind].setdefault(key, _Known())
+            may = 1 + known.told + self._share_of(most - known.told - others)
+            values = {}
+            if known.others != others:
+                values["gpc1"] = known.others = others
+            if (known.may or self._tables.map[kind]) != may:
+                values["gpt0"] = known.may = may
+            if values:
+                yield key, values
 
     def _share_of(self, left: int) -> int:
         """What one gateway may admit without asking, so that all together stay within half of what is left."""
@@ -312,62 +317,47 @@ class Limits:
             return max(0, left)
         return max(0, left) // (2 * self._live)
 
-    async def _tell_attempts(self, ledger: Ledger, snapshot: Snapshot) -> None:
-        for table, limit in self._limits.items():
-            if limit.kind != "login":
-                continue
-            attempts = {key: row.own - row.others for key, row in snapshot.rows.get(table, {}).items()}
-            new = {key: count for key, count in attempts.items() if count != self._attempts.get(key, 0)}
-            if new:
-                await ledger.tell_attempts(self._process, new, limit.seconds)
-                self._attempts |= new
+    async def _tell_attempts(self, ledger: Ledger) -> None:
+        new = {key: count for key, count in self._attempts.items() if count != self._told_attempts.get(key, 0)}
+        if new and self._login:
+            await ledger.tell_attempts(self._process, new, self._login.seconds)
+            self._told_attempts |= new
 
     async def _begin(self, ledger: Ledger, epoch: int) -> None:
         """Redis counts anew."""
         run_id = await ledger.run_id()
-        if self._map["epoch"]:
-            self._attempts = {}
+        if self._tables.map["epoch"]:
             self._cursor = 0
-            self._everything = True
+            self._told_attempts = {}
             if run_id == self._run_id or not self._run_id:
                 log.warning("the counts in Redis were deleted: everybody starts anew")
-                await self._reset()
+                limits = [*self._rates.values(), *([self._login] if self._login else [])]
+                await self._tables.clear(limits)
+                self._known = {kind: {} for kind in self._rates}
+                self._untold, self._attempts = set(), {}
             else:
-                # It was restarted and has lost them: they are told again.
-                log.warning("Redis has lost its counts")
-                for keys in self._known.values():
-                    for known in keys.values():
+                log.warning("Redis has lost its counts, they are told again")
+                for kind, keys in self._known.items():
+                    for key, known in keys.items():
                         known.told = 0
+                        if known.own:
+                            self._untold.add((kind, key))
         self._run_id = run_id
-        await self._set_map({"epoch": epoch})
-
-    async def _reset(self) -> None:
-        for table in self._limits:
-            await self._api.ask(f"clear table {table}")
-            # What a request holds right now is not removed.
-            left = parse(await self._api.ask(f"show table {table}")).rows.get(table, {})
-            await self._tell(setting(table, key, gpt0=0, gpc0=0, gpc1=0) for key in left)
-            self._known[table] = {}
-
-    async def _set_map(self, values: dict[str, int], *, force: bool = False) -> None:
-        new = {key: value for key, value in values.items() if force or self._map.get(key) != value}
-        if not new or self.redis is None:
-            return
-        await self._tell(f"set map {self._files.map} {key} {value}" for key, value in new.items())
-        self._map |= new
-        files.write(self._files.map, map_text(self._map))
-
-    async def _tell(self, commands: Iterable[str]) -> None:
-        for line in batches(commands):
-            answer = await self._api.ask(line)
-            if answer:
-                log.warning("HAProxy did not take a count: %s", answer.splitlines()[0])
+        await self._tables.set_map({"epoch": epoch})
 
     def _forget(self) -> None:
         """Windows that are over are of no interest any more."""
-        self._forgot = time.monotonic()
-        for table, keys in self._known.items():
-            oldest = int(time.time()) // self._limits[table].seconds - 1
-            for key in [key for key in keys if int(key.partition("/")[0]) < oldest]:
-                del keys[key]
-                self._attempts.pop(key, None)
+        self._forgot = now = time.monotonic()
+        for kind, keys in self._known.items():
+            _forget(keys, self._rates[kind])
+            self._untold = {(one, key) for one, key in self._untold if one != kind or key in keys}
+        if self._login:
+            _forget(self._attempts, self._login)
+            _forget(self._told_attempts, self._login)
+        log.debug("forgotten in %.3f s", time.monotonic() - now)
+
+
+def _forget(keys: dict[str, _Known] | dict[str, int], limit: Limit) -> None:
+    oldest = int(time.time()) // limit.seconds - 1
+    for key in [key for key in keys if int(key.partition("/")[0]) < oldest]:
+        del keys[key]
