@@ -58,6 +58,11 @@ class Cluster:
             return
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "-t", "30", "stop")
 
+    def require_password(self, user: str) -> None:
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        self._run("pg_ctl", "-D", str(self._data), "reload")
+
     def conninfo(self, database: str = "postgres") -> str:
         return f"postgresql://gateway@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
