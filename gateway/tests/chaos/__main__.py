@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import pickle
+import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 from chaos.run import LENGTH, SCALE, Result, run
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from --first on")
+    parser.add_argument("--seeds", type=int, default=20, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int, help="this one alone, with its timeline")
     parser.add_argument("--jobs", type=int, default=2, help="how many fleets at once")
@@ -23,36 +28,63 @@ def main() -> int:
     )
     parser.add_argument("--length", type=float, default=LENGTH, help="seconds in which faults begin")
     parser.add_argument("--mutant", default="", help="break the election on purpose")
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.seed is not None:
-        options.first, options.seeds, options.jobs = options.seed, 1, 1
-    return asyncio.run(_all(options))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        return asyncio.run(_all(options) if options.seed is None else _one(options))
+    return 130
+
+
+async def _one(options: argparse.Namespace) -> int:
+    result = await run(options.seed, scale=options.scale, length=options.length, mutant=options.mutant)
+    if options.result:
+        options.result.write_bytes(pickle.dumps(result))
+        return 0
+    timeline = [f"  {at:.3f} {what}" for at, what in sorted(result.timeline)]
+    _say("\n".join([*timeline, result.report(), table([result])]))
+    return int(bool(result.violations))
 
 
 async def _all(options: argparse.Namespace) -> int:
-    started, results = time.monotonic(), []
-    turn = asyncio.Semaphore(options.jobs)
-
-    async def one(seed: int) -> Result:
-        async with turn:
-            return await run(seed, scale=options.scale, length=options.length, mutant=options.mutant)
-
+    """Each seed in a process of its own: the ways to the database are in it, and must not wait for each other."""
+    started, turn = time.monotonic(), asyncio.Semaphore(options.jobs)
+    results: list[Result] = []
     seeds = range(options.first, options.first + options.seeds)
-    for count, waited in enumerate(asyncio.as_completed([one(seed) for seed in seeds]), start=1):
-        result = await waited
-        results.append(result)
-        bad = sum(bool(result.violations) for result in results)
-        _say(
-            f"{count}/{len(seeds)} seed {result.seed}: {len(result.kinds)} faults, {result.terms} terms,"
-            f" {result.writes} writes, {len(result.violations)} violations ({bad} bad seeds so far,"
-            f" {time.monotonic() - started:.0f} s)"
-        )
-        if result.violations:
-            _say(result.report())
-    if options.seed is not None and not results[0].violations:
-        _say("\n".join(f"  {at:.3f} {what}" for at, what in sorted(results[0].timeline)))
+    with tempfile.TemporaryDirectory(prefix="gateway-chaos-results-") as folder:
+
+        async def one(seed: int) -> None:
+            path = Path(folder) / str(seed)
+            command = [sys.executable, "-m", "chaos", "--seed", str(seed), "--result", str(path)]
+            command += ["--scale", str(options.scale), "--length", str(options.length), "--mutant", options.mutant]
+            async with turn:
+                child = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+                try:
+                    code = await child.wait()
+                except asyncio.CancelledError:
+                    child.terminate()
+                    await child.wait()
+                    raise
+            if code:
+                raise RuntimeError(f"seed {seed} ended with {code}")
+            results.append(pickle.loads(path.read_bytes()))
+            _progress(results, len(seeds), time.monotonic() - started)
+
+        async with asyncio.TaskGroup() as group:
+            for seed in seeds:
+                group.create_task(one(seed))
     _say(table(results))
     return int(any(result.violations for result in results))
+
+
+def _progress(results: list[Result], total: int, seconds: float) -> None:
+    result, bad = results[-1], sum(bool(result.violations) for result in results)
+    _say(
+        f"{len(results)}/{total} seed {result.seed}: {len(result.kinds)} faults, {result.terms} terms,"
+        f" {result.writes} writes, {len(result.violations)} violations ({bad} bad seeds so far, {seconds:.0f} s)"
+    )
+    if result.violations:
+        _say(result.report())
 
 
 def table(results: list[Result]) -> str:
@@ -67,13 +99,9 @@ def table(results: list[Result]) -> str:
         ("accepted writes", str(sum(result.writes for result in results))),
     ]
     if gaps:
-        p99 = gaps[min(len(gaps) - 1, round(0.99 * len(gaps)))]
-        rows.append(
-            (
-                "without a leader",
-                f"{len(gaps)} times, median {statistics.median(gaps):.2f} s, p99 {p99:.2f} s, max {gaps[-1]:.2f} s",
-            )
-        )
+        p99 = gaps[min(len(gaps) - 1, int(0.99 * len(gaps)))]
+        text = f"{len(gaps)} times, median {statistics.median(gaps):.2f} s, p99 {p99:.2f} s, max {gaps[-1]:.2f} s"
+        rows.append(("without a leader", text))
     return "\n".join(f"{name:18} {value}" for name, value in rows)
 
 

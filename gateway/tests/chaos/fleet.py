@@ -149,7 +149,8 @@ class Instance:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with (folder / "log").open("w") as output:
             pid = subprocess.Popen(
-                [sys.executable, "-m", "chaos.instance"],
+                # It must not outlive this process.
+                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "chaos.instance"],
                 cwd=_ROOT,
                 env=kept | environment | more,
                 stdout=output,

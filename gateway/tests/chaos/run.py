@@ -14,6 +14,7 @@ import psycopg
 
 from chaos import history
 from chaos.checker import (
+    DATABASE,
     Limits,
     Span,
     Violation,
@@ -30,6 +31,7 @@ from evenkeel_gateway import clock, lease
 from support.postgres import Cluster
 
 if TYPE_CHECKING:
+    from chaos.checker import Harm
     from chaos.faults import Fault
     from chaos.trace import Belief, Trace
 
@@ -37,6 +39,8 @@ WAYS = [Way(), Way(), Way(), Way(pooled=True), Way(pooled=True, listens=False)]
 SCALE = 5.0
 LENGTH = 16.0
 _AROUND_SECONDS = 6.0
+_PULSE_SECONDS = 0.05
+_STALLED_SECONDS = 0.25
 _numbers = itertools.count(1)
 
 
@@ -114,20 +118,23 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
     for instance in fleet.instances:
         await hands._joined(instance)
     start = clock.now()
+    pulse = asyncio.create_task(_pulse(hands.harm))
     carrying = asyncio.create_task(hands.carry_out(faults))
     while not carrying.done():
         await asyncio.wait({carrying}, timeout=1)
-        if fleet.mutant and _safety(fleet, hands, wall):
+        if fleet.mutant and await asyncio.to_thread(_safety, fleet, hands, wall):
             carrying.cancel()
     if not carrying.cancelled():
         carrying.result()
     violations: list[Violation] = []
     if not fleet.mutant:
         violations += await _quiet(fleet)
+    pulse.cancel()
     end = clock.now()
     whole = Span(start, end)
     names = [instance.name for instance in fleet.instances]
-    violations += await asyncio.to_thread(_safety, fleet, hands, wall)
+    unsafe = await asyncio.to_thread(_safety, fleet, hands, wall)
+    violations += unsafe
     if not fleet.mutant:
         violations += check_leaderless(fleet.beliefs(), hands.harm, names, whole, limits(fleet))
     changes = await asyncio.to_thread(history.read, fleet.conninfo)
@@ -143,6 +150,15 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
         gaps=[gap.length for gap in leaderless(fleet.beliefs(), *whole)],
         kinds=hands.kinds,
     )
+
+
+async def _pulse(harm: Harm) -> None:
+    """While this process did not come to its turn, no way to the database was open."""
+    while True:
+        before = clock.now()
+        await asyncio.sleep(_PULSE_SECONDS)
+        if clock.now() - before > _PULSE_SECONDS + _STALLED_SECONDS:
+            harm.add(DATABASE, before, clock.now())
 
 
 def _crashed(fleet: Fleet, trace: Trace, violations: list[Violation]) -> None:
@@ -170,7 +186,7 @@ async def _quiet(fleet: Fleet) -> list[Violation]:
     while not await asyncio.to_thread(_settled, fleet):
         await asyncio.sleep(0.2)
         if clock.now() - asked > timing.ttl * 2 + 10:
-            return [Violation("flapping", asked, "it does not settle")]
+            return [Violation("flapping", asked, f"it does not settle: {await asyncio.to_thread(_rows, fleet)}")]
     start = clock.now()
     leader = await fleet.until_led(1)
     oldest = next(one for one in fleet.instances if one is not leader)
@@ -192,6 +208,13 @@ def _settled(fleet: Fleet) -> bool:
         values = (fleet.timing.ttl / 2, fleet.timing.tick * 1.5, len(fleet.instances))
         row = connection.execute(query, values).fetchone()
     return row == (True,) and fleet.leader() is not None
+
+
+def _rows(fleet: Fleet) -> str:
+    with psycopg.connect(fleet.conninfo, autocommit=True) as connection:
+        rows = connection.execute("SELECT clock_timestamp(), leader_lease FROM leader_lease").fetchall()
+        rows += connection.execute("SELECT * FROM ec2_heartbeat").fetchall()
+    return "\n".join(map(str, rows))
 
 
 def _timeline(hands: Hands, beliefs: list[Belief], changes: list[history.Change]) -> list[tuple[float, str]]:
