@@ -122,7 +122,10 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
     carrying = asyncio.create_task(hands.carry_out(faults))
     while not carrying.done():
         await asyncio.wait({carrying}, timeout=1)
-        if fleet.mutant and await asyncio.to_thread(_safety, fleet, hands, wall):
+        if not fleet.mutant:
+            continue
+        unsafe = await asyncio.to_thread(_safety, fleet, hands, wall)
+        if unsafe:
             carrying.cancel()
     if not carrying.cancelled():
         carrying.result()
