@@ -53,7 +53,7 @@ unit: venv ## Run the unit tests (no network, no docker)
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
-	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server
+	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server varnish
 	@pytest -q gateway/tests
 
 .PHONY: chaos

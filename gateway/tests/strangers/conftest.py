@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with Recorder() as users, Recorder() as secret, Recorder() as other:
-        routes = {"/api/users": users, "/api/secret": secret, "/api": other}
+        routes = [
+            {"prefix": "/api/users", "upstream": users.url},
+            {"prefix": "/api/secret", "upstream": secret.url, "auth": "required"},
+            {"prefix": "/api", "upstream": other.url},
+        ]
         gateway = GatewayProcess(
             tmp_path_factory.mktemp("strangers") / "gateway.log",
-            {
-                "ROUTES": json.dumps([{"prefix": prefix, "upstream": to.url} for prefix, to in routes.items()]),
-                "PROXY_TIMEOUT_READ_SECONDS": "2",
-            },
+            {"ROUTES": json.dumps(routes), "PROXY_TIMEOUT_READ_SECONDS": "2", "JWT_SECRET": secrets.token_hex(32)},
         )
         try:
             yield Guarded(gateway.ready(), users, secret, other)

@@ -63,6 +63,7 @@ SAID_CHUNKED = Reaches("POST", body=b"hello", headers={"content-length": None, "
 PLAIN = Reaches()
 SAID_LAST = replace(SAID_CHUNKED, closes=True, or_refused=True)
 MENDED = replace(SAID, or_refused=True)
+OCTAL = replace(MENDED, body=b"hello67890", headers={"content-length": b"10"})
 PLAIN_MENDED = Reaches(or_refused=True)
 
 LENGTHS = [
@@ -85,7 +86,12 @@ LENGTHS = [
     _post("length: -", b"Content-Length: -5\r\n", b"hello"),
     _post("length: -0", b"Content-Length: -0\r\n"),
     _post("length: hexadecimal", b"Content-Length: 0x5\r\n", b"hello"),
-    _post("length: octal", b"Content-Length: 010\r\n", b"hello67890", replace(MENDED, body=b"hello67890", headers={"content-length": b"10"})),
+    _post(
+        "length: octal",
+        b"Content-Length: 010\r\n",
+        b"hello67890",
+        OCTAL,
+    ),
     _post("length: zeros in front", b"Content-Length: 0005\r\n", b"hello", replace(SAID_LENGTH, or_refused=True)),
     _post("length: a fraction", b"Content-Length: 5.0\r\n", b"hello"),
     _post("length: an exponent", b"Content-Length: 5e0\r\n", b"hello"),

@@ -17,7 +17,7 @@ class Guarded:
     users: Recorder
     """/api/users"""
     secret: Recorder
-    """/api/secret: nothing that a stranger sends may reach it."""
+    """/api/secret, for those who have a token: no stranger has."""
     other: Recorder
     """/api"""
 
@@ -46,5 +46,6 @@ class Guarded:
         """Every backend could read all that it got, in one way only; nothing of the gateway has died."""
         for backend in self.backends:
             assert not backend.violations
+        assert not self.secret.targets
         assert not self.gateway.exited()
         assert self.gateway.children == pids

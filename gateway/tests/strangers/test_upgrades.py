@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strangers.corpus import HOST
+from strangers.test_http2 import request
+from support.h2wire import H2Wire
 from support.wire import Wire
 
 if TYPE_CHECKING:
@@ -94,3 +96,18 @@ def test_an_upgrade_with_a_body_is_no_upgrade(guarded: Guarded) -> None:
         assert [answer.status for answer in wire.responses()] == [502, 200]
     assert not guarded.users.tunnelled
     assert guarded.users.requests[0].body == body
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"connect-udp", b"websocket\r\nX: y", b""])
+def test_a_websocket_in_http2(guarded: Guarded, protocol: bytes) -> None:
+    """An extended CONNECT is one for a websocket, or none."""
+    headers = request((b"sec-websocket-version", b"13"), method=b"CONNECT", path=b"/api/users/switch")
+    with H2Wire(guarded.port) as wire:
+        status = wire.ask([*headers[:1], (b":protocol", protocol), *headers[1:]], until_headers=True).status
+    if protocol == b"websocket":
+        assert status == 200
+        assert guarded.users.requests[0].all("upgrade") == [b"websocket"]
+    else:
+        assert status != 200
+        assert not guarded.users.tunnelled
+        assert not any(seen.get("upgrade") for seen in guarded.users.requests)

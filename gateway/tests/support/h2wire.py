@@ -47,20 +47,27 @@ class H2Wire:
     def flush(self) -> None:
         self.socket.sendall(self.connection.data_to_send())
 
-    def ask(self, headers: Headers, body: bytes | None = None, trailers: Headers | None = None) -> Outcome:
+    def ask(
+        self,
+        headers: Headers,
+        body: bytes | None = None,
+        trailers: Headers | None = None,
+        *,
+        until_headers: bool = False,
+    ) -> Outcome:
         stream = self.connection.get_next_available_stream_id()
-        self.connection.send_headers(stream, headers, end_stream=body is None and not trailers)
+        self.connection.send_headers(stream, headers, end_stream=body is None and not trailers and not until_headers)
         if body is not None:
             self.connection.send_data(stream, body, end_stream=not trailers)
         if trailers:
             self.connection.send_headers(stream, trailers, end_stream=True)
         try:
             self.flush()
-            return self._outcome(stream)
+            return self._outcome(stream, until_headers=until_headers)
         except (ConnectionResetError, BrokenPipeError, ProtocolError):
             return Outcome()  # also for what comes behind a GOAWAY
 
-    def _outcome(self, stream: int) -> Outcome:
+    def _outcome(self, stream: int, *, until_headers: bool) -> Outcome:
         outcome = Outcome()
         while data := self.socket.recv(65536):
             for event in self.connection.receive_data(data):
@@ -71,6 +78,8 @@ class H2Wire:
                 if isinstance(event, ResponseReceived):
                     outcome.headers = {name.decode(): value.decode("latin-1") for name, value in event.headers or ()}
                     outcome.status = int(outcome.headers[":status"])
+                    if until_headers:
+                        return outcome
                 elif isinstance(event, DataReceived):
                     outcome.body += event.data or b""
                 elif isinstance(event, StreamEnded):
