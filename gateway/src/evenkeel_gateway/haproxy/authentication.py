@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.tokens import Key, Keys
 
-_BEARER = r"^bearer +[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$"
+_BEARER = r"^(?i:bearer) +[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$"
 # Would be lost, or end a header, on the way to the backend: two users could become one.
 _UNFIT = r"^\s|\s$|[[:cntrl:]]"
 _STRING = r'"(?>[^"\\]++|\\.)*+"'
@@ -45,8 +45,17 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Required:
+    name: str
+    acl: str
+    query: str
+    pattern: str
+
+
+@dataclass(frozen=True)
 class Claim:
     variable: str
+    acl: str
     query: str
     array_pattern: str
     array: str
@@ -67,7 +76,7 @@ class Authentication:
     """`routes` is empty where no route looks at a token: then there are no rules at all."""
 
     routes: str
-    required: str
+    optional: str
     token: str
     unfit: str
     stripped: str
@@ -81,7 +90,8 @@ class Authentication:
     issuer_pattern: str
     audiences: str
     audience_pattern: str
-    required_claims: tuple[tuple[str, str], ...]
+    required_claims: tuple[Required, ...]
+    expires: bool
     claims: tuple[Claim, ...]
     user: str
     user_pattern: str
@@ -97,7 +107,7 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
     names = {scope: f"jwt_scope{number}" for number, scope in enumerate(scopes)}
     return Authentication(
         routes=_words(route.name for route in settings.routes if settings.auth_of(route) != "none"),
-        required=_words(route.name for route in settings.routes if settings.auth_of(route) == "required"),
+        optional=_words(route.name for route in settings.routes if settings.auth_of(route) == "optional"),
         token=word(_BEARER),
         unfit=word(_UNFIT),
         stripped=word(_stripped(settings.auth_claim_headers.values())),
@@ -111,7 +121,11 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         issuer_pattern=word(_has("iss", settings.auth_issuers)),
         audiences=_words(settings.auth_audiences),
         audience_pattern=word(_has("aud", settings.auth_audiences)),
-        required_claims=tuple((_query(claim), word(_present(claim))) for claim in settings.auth_required_claims),
+        required_claims=tuple(
+            Required(claim, f"jwt_has{number}", _query(claim), word(_present(claim)))
+            for number, claim in enumerate(settings.auth_required_claims)
+        ),
+        expires="exp" in settings.auth_required_claims,
         claims=tuple(claims.values()),
         user=claims[settings.auth_user_claim].variable,
         user_pattern=word(_present(settings.auth_user_claim)),
@@ -136,6 +150,7 @@ def _claims(settings: Settings) -> dict[str, Claim]:
     return {
         claim: Claim(
             f"txn.claim{number}",
+            f"jwt_claim{number}",
             _query(claim),
             word(_is_array(claim)),
             word(_array(claim)),
