@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route as Endpoint
 
-from evenkeel_gateway import metrics
+from evenkeel_gateway import metrics, openapi
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Api:
                 Endpoint("/health", self.health),
                 Endpoint("/health/detailed", self.detailed),
                 Endpoint("/metrics", self.metrics),
+                Endpoint("/api-docs", self.docs),
+                Endpoint("/api-docs.json", self.openapi),
             ],
             exception_handlers={404: _error, 405: _error, 500: _error},
         )
@@ -161,6 +163,14 @@ class Api:
         services = {route.title: answer for route, answer in zip(routes, answers, strict=True)}
         status = {"status": "healthy" if good else "degraded", "timestamp": _timestamp(datetime.now(UTC))}
         return JSONResponse(status | {"services": services}, 200 if good else 503)
+
+    async def docs(self, _: Request) -> Response:
+        # Nothing of it may come from elsewhere, nor be put into the pages of others.
+        policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+        return HTMLResponse(openapi.page(self._settings), headers=policy)
+
+    async def openapi(self, _: Request) -> Response:
+        return JSONResponse(openapi.document(self._settings))
 
     async def metrics(self, _: Request) -> Response:
         backends: list[Backend] = []

@@ -34,6 +34,8 @@ CONTROL_PATHS = (
     "/health",
     "/health/detailed",
     "/metrics",
+    "/api-docs",
+    "/api-docs.json",
 )
 # Of trusted proxies, one behind the other.
 MAX_HOPS = 4
