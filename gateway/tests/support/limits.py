@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from evenkeel_gateway.limits.settlement import share
 from support.gateway import GatewayProcess
 from support.wait import until
 
@@ -157,7 +158,7 @@ class Fleet:
 
     def _share(self, live: int) -> int:
         most = int(self._environment.get("RATE_LIMIT_CLIENT", "100"))
-        return 1 + (most if live == 1 else most // (2 * live))
+        return 1 + share(most, most, live)
 
     def map(self, number: int) -> dict[str, int]:
         with contextlib.suppress(OSError):

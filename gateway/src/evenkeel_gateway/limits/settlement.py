@@ -68,6 +68,18 @@ class _Known:
     told: int = 0
 
 
+def share(limit: int, left: int, gateways: int) -> int:
+    """Return how many requests a gateway may admit that Redis does not know of.
+
+    A part of what is left, so that who is slow is not asked about; and so few that all other gateways together, which
+    may not have heard yet that the limit is reached, exceed it by a tenth at most, or by one each.
+    """
+    left = max(0, left)
+    if gateways <= 1:
+        return left
+    return min(left // (2 * gateways), max(1, limit // (10 * (gateways - 1))))
+
+
 class Limits:
     def __init__(self, haproxy: Haproxy, state: State) -> None:
         self._haproxy = haproxy
@@ -285,7 +297,9 @@ class Limits:
         news: dict[str, dict[str, int]] = {kind: {} for kind in self._rates}
         if settled.live != self._live:
             self._live = settled.live
-            await self._tables.set_map({kind: 1 + self._share_of(limit.most) for kind, limit in self._rates.items()})
+            await self._tables.set_map(
+                {kind: 1 + share(limit.most, limit.most, self._live) for kind, limit in self._rates.items()}
+            )
             # Who was told a share of its own has another one now.
             for kind, keys in self._known.items():
                 news[kind] |= {key: known.others for key, known in keys.items() if known.may}
@@ -302,7 +316,7 @@ class Limits:
         most = self._rates[kind].most
         for key, others in found.items():
             known = self._known[kind].setdefault(key, _Known())
-            may = 1 + known.told + self._share_of(most - known.told - others)
+            may = 1 + known.told + share(most, most - known.told - others, self._live)
             values = {}
             if known.others != others:
                 values["gpc1"] = known.others = others
@@ -310,12 +324,6 @@ class Limits:
                 values["gpt0"] = known.may = may
             if values:
                 yield key, values
-
-    def _share_of(self, left: int) -> int:
-        """What one gateway may admit without asking, so that all together stay within half of what is left."""
-        if self._live <= 1:
-            return max(0, left)
-        return max(0, left) // (2 * self._live)
 
     async def _tell_attempts(self, ledger: Ledger) -> None:
         new = {key: count for key, count in self._attempts.items() if count != self._told_attempts.get(key, 0)}

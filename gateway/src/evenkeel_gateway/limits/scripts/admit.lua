@@ -36,6 +36,7 @@ end
 local gateways = redis.call('ZCARD', KEYS[2])
 local left = math.max(0, limit - used)
 if gateways > 1 then
-    left = math.floor(left / (2 * gateways))
+    -- As settlement.py has it.
+    left = math.min(math.floor(left / (2 * gateways)), math.max(1, math.floor(limit / (10 * (gateways - 1)))))
 end
 return {1, mine + left, used}
