@@ -71,7 +71,6 @@ class Ledger:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
-            client_name="evenkeel-gateway",
             protocol=2,
             **tls,
         )
