@@ -62,7 +62,7 @@ def test_a_malformed_daemon_json_is_left_alone(fleet: Fleet) -> None:
         run = fleet.site()
         assert fleet.on("host-3", "cat /etc/docker/daemon.json") == broken
     assert run.code == 2, run.output
-    assert run.says("host-3: /etc/docker/daemon.json is not valid JSON", "line 2 column 11", "Mend it", STOPPED)
+    assert run.says("host-3: /etc/docker/daemon.json is not valid JSON", "line 2 column 11", "mend it", STOPPED)
 
 
 def test_a_full_disk_on_one_host_stops_all(fleet: Fleet) -> None:
