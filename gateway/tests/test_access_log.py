@@ -102,6 +102,7 @@ def test_everything_that_matters(served: Served) -> None:
         "server": "upstream",
         "upstream": upstream.url.removeprefix("http://"),
         "user": "-",
+        "token": "-",
         "cache": "-",
         "limit": "-",
         "end": "--",

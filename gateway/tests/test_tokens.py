@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -108,6 +110,11 @@ def reason(process: GatewayProcess, token: str, path: str = "/required") -> str:
     why: str = answer.body["reason"]
     assert answer.headers["WWW-Authenticate"] == f'Bearer error="invalid_token", error_description="{why}"'
     return why
+
+
+def haproxy_version() -> str:
+    command = [os.environ.get("HAPROXY_BINARY", "haproxy"), "-v"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def key_for(algorithm: str) -> tokens.Key:
@@ -463,6 +470,19 @@ def test_scopes(process: GatewayProcess) -> None:
     assert ask(process, "/read").status == 401
 
 
+def test_the_access_log_tells_the_user_and_what_is_wrong(process: GatewayProcess) -> None:
+    def line(path: str) -> dict[str, Any]:
+        found = [json.loads(text) for text in process.log.splitlines() if '"access"' in text]
+        return next((line for line in found if line["path"] == path), {})
+
+    seen(process, sign(secret(), "HS256"), "/required/good")
+    until(lambda: line("/required/good"), 5, "the line")
+    assert (line("/required/good")["user"], line("/required/good")["token"]) == ("user-7", "-")
+    reason(process, sign(secret(), "HS256", claims(exp=1)), "/required/late")
+    until(lambda: line("/required/late"), 5, "the line")
+    assert (line("/required/late")["user"], line("/required/late")["token"]) == ("-", "expired")
+
+
 def test_no_secret_is_to_be_seen(process: GatewayProcess) -> None:
     """Last in this file's first part: by now much has been logged."""
     files = folder(process)
@@ -608,6 +628,24 @@ def test_a_jwk_set_in_a_file(gateway: Start, backend: Backend, tmp_path: Path) -
     path.write_text("{")
     until(lambda: "JWKS_FILE: not a JWK set" in process.log, 10, "it says why")
     assert served(process, rsa(), "RS256")()
+
+
+def test_bad_tokens_are_limited_like_everything_else(gateway: Start, backend: Backend) -> None:
+    process = gateway(
+        ROUTES=routes(backend.url), JWT_SECRET=material(OLD), RATE_LIMIT_ENABLED="true", RATE_LIMIT_CLIENT="5"
+    ).ready()
+    found = [ask(process, "/required", sign(NEW, "HS256")).status for _ in range(8)]
+    assert found == [401] * 5 + [429] * 3
+    # A user has a limit of his own.
+    assert served(process, OLD, "HS256")()
+
+
+def test_an_old_haproxy_with_https_upstreams_is_told_of(gateway: Start, backend: Backend) -> None:
+    https = [{"prefix": "/tls", "upstream": "https://127.0.0.1:9", "auth": "required"}]
+    process = gateway(ROUTES=json.dumps(https), JWT_PUBLIC_KEY=tokens.public(rsa())).ready()
+    version = re.search(r"version (\d+)\.(\d+)\.(\d+)", haproxy_version())
+    assert version
+    assert ("bad tokens break good answers" in process.log) == (tuple(map(int, version.groups())) < (3, 0, 4))
 
 
 def test_without_routes_that_look_at_tokens_there_are_no_rules(gateway: Start, backend: Backend) -> None:

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 """How often it looks whether there is a reason to read the JWK set now."""
 RETRY_SECONDS = 5.0
+# "BUG/MEDIUM: jwt: Clear SSL error queue on error when checking the signature"; some later 2.x have it too.
+_MENDED = (3, 0, 4)
+_VERSION = re.compile(r"^Version: (\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _TIME = re.compile(r"value=<(\d+)>")
 
 
@@ -164,6 +167,21 @@ class KeyKeeper:
                 return
             await self._haproxy.reload(keys=keys)
             log.info("keys for tokens", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
+            if keys.files and any(upstream.tls for route in self._settings.routes for upstream in route.upstreams):
+                await self._warn_of_old_haproxy()
+
+    async def _warn_of_old_haproxy(self) -> None:
+        try:
+            found = _VERSION.search(await self._haproxy.api.ask("show info"))
+        except RuntimeApiError:
+            return
+        if found and tuple(map(int, found.groups())) < _MENDED:
+            fields = {"version": ".".join(found.groups()), "mended": ".".join(map(str, _MENDED))}
+            log.warning(
+                "this HAProxy takes the failed check of a public key for an error of another request's https upstream: "
+                "bad tokens break good answers; use a newer one, or http upstreams, or a secret",
+                extra={"fields": fields},
+            )
 
     def _keeps(self, error: Exception) -> None:
         log.warning("the keys before stay in use", extra={"fields": {"error": str(error)}})
