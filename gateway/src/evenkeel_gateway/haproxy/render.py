@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,7 +22,6 @@ from evenkeel_gateway.tokens import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.settings.routes import Upstream
@@ -39,6 +40,13 @@ CONTROL_PATHS = (
 )
 # Of trusted proxies, one behind the other.
 MAX_HOPS = 4
+_MIB = 1024 * 1024
+# The control plane, HAProxy twice while one takes over from another, its tables.
+_RESERVED = 160 * _MIB
+# Without its buffers.
+_CONNECTION = 12 * 1024
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_NO_MEMORY_LIMIT = 1 << 60
 _CA_FILE = "ca-certificates.crt"
 
 
@@ -124,8 +132,28 @@ def _tls(upstream: Upstream) -> str:
 
 
 def _maxconn(settings: Settings) -> int:
-    """A connection takes two descriptors; HAProxy refuses to start when it could not have them."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if limit == resource.RLIM_INFINITY:
-        return settings.max_connections
-    return max(10, min(settings.max_connections, (limit - 200) // 2))
+    """A connection takes two descriptors, and HAProxy refuses to start when it could not have them; and memory."""
+    wanted = settings.max_connections
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if descriptors != resource.RLIM_INFINITY:
+        wanted = min(wanted, (descriptors - 200) // 2)
+    memory = memory_limit()
+    if memory is not None:
+        cache = settings.cache_size_mb * _MIB if settings.cache_enabled else 0
+        wanted = min(wanted, (memory - _RESERVED - cache) // connection_bytes(settings))
+    return max(10, wanted)
+
+
+def connection_bytes(settings: Settings) -> int:
+    """Return what one takes at most: a buffer for each side and one between, for a client that does not read."""
+    return 3 * settings.proxy_stream_chunk_size + _CONNECTION
+
+
+def memory_limit() -> int | None:
+    """Return that of the container, in bytes."""
+    for path in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):
+            limit = int(path.read_text())
+            # The first version says "none" as a number that no machine has.
+            return limit if limit < _NO_MEMORY_LIMIT else None
+    return None
