@@ -66,6 +66,12 @@ fuzz: venv ## Send the gateway 100,000 requests that are nearly right (FUZZ_SEED
 	@tools/setup packages haproxy
 	@FUZZ_REQUESTS=100000 pytest -q -s gateway/tests/strangers/test_fuzz.py
 
+.PHONY: suites
+suites: venv ## Run suites of others: H2SPEC=checkout of h2spec, CACHE_TESTS=checkout of cache-tests
+	@tools/setup packages haproxy $(if $(H2SPEC),golang-go golang-github-fatih-color-dev golang-github-spf13-cobra-dev golang-golang-x-net-dev)
+	@$(if $(CACHE_TESTS),command -v node >/dev/null || tools/setup packages nodejs)
+	@cd gateway/tests && python -m strangers.suites $(if $(H2SPEC),--h2spec $(abspath $(H2SPEC))) $(if $(CACHE_TESTS),--cache-tests $(abspath $(CACHE_TESTS)))
+
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity
 	@tools/sanity
