@@ -160,7 +160,7 @@ def test_the_snapshot_shows_no_secret(files: Callable[..., None]) -> None:
     assert "planted" not in text
     shown = json.loads(text)
     assert shown["database_url"] == "postgresql://me:[redacted]@db/x"
-    assert shown["routes"][0]["upstream"] == "http://users:8080"
+    assert shown["routes"][0]["upstream"] == ["http://users:8080"]
     assert shown["files"]
 
 
