@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
 import subprocess
 import time
@@ -244,6 +245,25 @@ def test_every_truncation(process: GatewayProcess) -> None:
     token = sign(secret(), "HS256")
     for length in range(0, len(token), 7):
         assert reason(process, token[:length]) in {"malformed", "bad_signature"}
+
+
+def test_what_chance_makes_of_a_token(process: GatewayProcess) -> None:
+    """Whatever gets in says what the issuer has signed."""
+    dice = random.Random(20)
+    good = {algorithm: sign(key_for(algorithm), algorithm) for algorithm in ("HS256", "RS256", "ES256")}
+    letters = "".join(map(chr, range(33, 127)))
+    with closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+        for _ in range(600):
+            token = good[dice.choice(sorted(good))]
+            changed = list(token)
+            for _ in range(dice.choice((1, 1, 2, 5))):
+                place = dice.randrange(len(changed))
+                changed[place : place + dice.randrange(2)] = dice.choice(letters + "....AAAA") * dice.randrange(2)
+            text = "".join(changed)
+            connection.request("GET", "/required", headers={"Authorization": f"Bearer {text}"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 401 or text.rpartition(".")[0] == token.rpartition(".")[0], text
 
 
 @pytest.mark.parametrize(
@@ -659,3 +679,23 @@ def test_a_default_for_all_routes(gateway: Start, backend: Backend) -> None:
     process = gateway(USERS_SERVICE_URL=backend.url, JWT_SECRET=material(OLD), AUTH_DEFAULT="required").ready()
     assert ask(process, "/api/users").status == 401
     assert served(process, OLD, "HS256", "/api/users")()
+
+
+def test_a_route_that_comes_to_ask_for_tokens(gateway: Start, backend: Backend, tmp_path: Path) -> None:
+    """The settings change while it runs; the keys are there when they do."""
+    (tmp_path / ".env").write_text("AUTH_DEFAULT=none")
+    process = gateway(
+        USERS_SERVICE_URL=backend.url,
+        JWT_SECRET=material(OLD),
+        CONFIG_DIR=str(tmp_path),
+        CONFIG_WATCH_SECONDS="0.2",
+    ).ready()
+    assert ask(process, "/api/users").status == 200
+    (tmp_path / ".env").write_text("AUTH_DEFAULT=required")
+    until(lambda: ask(process, "/api/users").status == 401, 10, "the token is missed")
+    until(served(process, OLD, "HS256", "/api/users"), 10, "the keys are known")
+    with JwksServer(tokens.jwk(rsa())) as jwks:
+        (tmp_path / ".env").write_text(f"AUTH_DEFAULT=required\nJWKS_URL={jwks.url}")
+        until(served(process, rsa(), "RS256", "/api/users"), 10, "the new source counts")
+        (tmp_path / ".env").write_text("AUTH_DEFAULT=required\nAUTH_ALGORITHMS=RS256")
+        until(lambda: not served(process, OLD, "HS256", "/api/users")(), 10, "fewer algorithms")

@@ -85,6 +85,7 @@ class Gateway:
         with _runtime_dir(self._start_settings.runtime_dir) as runtime:
             haproxy = self._haproxy = Haproxy(self._start_settings, runtime, supervised=SUPERVISED in os.environ)
             self._keys = KeyKeeper(haproxy, self._state, self._redactor)
+            self._keys.prepare()
             self._configuration = Configuration(haproxy, self._state, self._settings_changed)
             await haproxy.configure()
             self._listen_to_signals()

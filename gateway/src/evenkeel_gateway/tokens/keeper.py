@@ -10,7 +10,9 @@ import asyncio
 import logging
 import random
 import re
+import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from evenkeel_gateway import metrics
@@ -34,7 +36,7 @@ LOOK_SECONDS = 0.5
 RETRY_SECONDS = 5.0
 # "BUG/MEDIUM: jwt: Clear SSL error queue on error when checking the signature"; some later 2.x have it too.
 _MENDED = (3, 0, 4)
-_VERSION = re.compile(r"^Version: (\d+)\.(\d+)\.(\d+)", re.MULTILINE)
+_VERSION = re.compile(r"version (\d+)\.(\d+)\.(\d+)")
 _TIME = re.compile(r"value=<(\d+)>")
 
 
@@ -52,10 +54,18 @@ class KeyKeeper:
         self._read = 0.0
         self._unknown: str | None = None
         self._stamp: object = None
+        self._warned = False
 
     @property
     def _settings(self) -> Settings:
         return self._haproxy.inputs.settings
+
+    def prepare(self) -> None:
+        """What can be known without asking anybody is there from the first request on."""
+        settings = self._settings
+        if settings.uses_tokens and not (settings.aws_secret_arn or settings.aws_ssm_prefix):
+            self._take(settings.layers.values)
+            self._haproxy.inputs = replace(self._haproxy.inputs, keys=self._listed)
 
     async def start(self, secrets: Mapping[str, str]) -> None:
         """Raise TokenKeyError where a route looks at tokens and there is no key to check one with."""
@@ -139,6 +149,7 @@ class KeyKeeper:
         if settings.uses_tokens and jwks:
             await self._fetch(jwks)
         await self._put()
+        await self._warn_of_old_haproxy()
 
     async def _fetch(self, jwks: Jwks) -> None:
         self._stamp = jwks.stamp()
@@ -167,14 +178,17 @@ class KeyKeeper:
                 return
             await self._haproxy.reload(keys=keys)
             log.info("keys for tokens", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
-            if keys.files and any(upstream.tls for route in self._settings.routes for upstream in route.upstreams):
-                await self._warn_of_old_haproxy()
 
     async def _warn_of_old_haproxy(self) -> None:
-        try:
-            found = _VERSION.search(await self._haproxy.api.ask("show info"))
-        except RuntimeApiError:
+        """Say it once, when both are there."""
+        settings, keys = self._settings, self._haproxy.inputs.keys
+        https = any(upstream.tls for route in settings.routes for upstream in route.upstreams)
+        if self._warned or not (keys.files and https and settings.uses_tokens):
             return
+        self._warned = True
+        command = [settings.haproxy_binary, "-v"]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        found = _VERSION.search(done.stdout)
         if found and tuple(map(int, found.groups())) < _MENDED:
             fields = {"version": ".".join(found.groups()), "mended": ".".join(map(str, _MENDED))}
             log.warning(

@@ -221,7 +221,8 @@ def jwks_keys(name: str, text: bytes, *, secrets: bool) -> tuple[Keys, list[str]
             skipped.append(str(problem))
     if not keys:
         raise TokenKeyError("; ".join([f"{name}: no key that can be used", *skipped[:3]]))
-    return bounded(name, keys), skipped
+    # Their order means nothing, and is not always the same.
+    return bounded(name, sorted(keys, key=lambda key: (key.kid or "", key.algorithms, key.material))), skipped
 
 
 def _jwk_key(name: str, jwk: dict[str, Any], *, secrets: bool) -> Key:
