@@ -155,7 +155,7 @@ def decide(lease: Lease, me: str, held_term: int | None, candidates: list[Candid
             return Decision(Step.RENEW, drop)
         if target.instance_id == me:
             return Decision(Step.RENEW, "it already leads")
-        return Decision(Step.HAND_OVER)
+        return Decision(Step.HAND_OVER, due_in=GRACE_SECONDS)
     due_in = (lease.expires_at - now).total_seconds()
     if target and target.instance_id == me:
         due_in = min(due_in, TARGET_POLL_SECONDS)

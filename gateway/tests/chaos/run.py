@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import tempfile
 from contextlib import ExitStack
@@ -40,6 +41,7 @@ SCALE = 5.0
 LENGTH = 16.0
 _AROUND_SECONDS = 6.0
 _PULSE_SECONDS = 0.05
+_CLOCK_SET_SECONDS = 0.02
 _STALLED_SECONDS = 0.25
 _numbers = itertools.count(1)
 
@@ -124,8 +126,7 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
         await asyncio.wait({carrying}, timeout=1)
         if not fleet.mutant:
             continue
-        unsafe = await asyncio.to_thread(_safety, fleet, hands, wall)
-        if unsafe:
+        if await _safety(fleet, hands, wall):
             carrying.cancel()
     if not carrying.cancelled():
         carrying.result()
@@ -136,8 +137,7 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
     end = clock.now()
     whole = Span(start, end)
     names = [instance.name for instance in fleet.instances]
-    unsafe = await asyncio.to_thread(_safety, fleet, hands, wall)
-    violations += unsafe
+    violations += await _safety(fleet, hands, wall)
     if not fleet.mutant:
         violations += check_leaderless(fleet.beliefs(), hands.harm, names, whole, limits(fleet))
     changes = await asyncio.to_thread(history.read, fleet.conninfo)
@@ -173,13 +173,15 @@ def _crashed(fleet: Fleet, trace: Trace, violations: list[Violation]) -> None:
             return
 
 
-def _safety(fleet: Fleet, hands: Hands, wall: float) -> list[Violation]:
+async def _safety(fleet: Fleet, hands: Hands, wall: float) -> list[Violation]:
+    # Before the history: each grant is to be found in it.
+    traces = copy.deepcopy(fleet.traces())
     try:
-        changes = history.read(fleet.conninfo)
+        changes = await asyncio.to_thread(history.read, fleet.conninfo)
     except psycopg.Error:
         return []  # away just now; there is a last look at the end
-    steady = not hands.leaped and abs(offset() - wall) < 0.05
-    return check(fleet.traces(), changes, limits(fleet), wall=wall if steady else None)
+    steady = not hands.leaped and abs(offset() - wall) < _CLOCK_SET_SECONDS
+    return check(traces, changes, limits(fleet), wall=wall if steady else None)
 
 
 async def _quiet(fleet: Fleet) -> list[Violation]:
