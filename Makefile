@@ -61,6 +61,11 @@ chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql
 	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
+.PHONY: chaos-figures
+chaos-figures: venv ## How long nobody leads, with the settings of production (a quarter of an hour)
+	@tools/setup packages haproxy pgbouncer postgresql
+	@cd gateway/tests && python -m chaos.figures
+
 .PHONY: fuzz
 fuzz: venv ## Send the gateway 100,000 requests that are nearly right (FUZZ_SEED=1)
 	@tools/setup packages haproxy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import pickle
 import signal
 import statistics
@@ -30,10 +31,17 @@ def main() -> int:
     parser.add_argument("--mutant", default="", help="break the election on purpose")
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        return asyncio.run(_all(options) if options.seed is None else _one(options))
+    logging.getLogger("evenkeel_gateway").setLevel(logging.ERROR)
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        return asyncio.run(_main(options))
     return 130
+
+
+async def _main(options: argparse.Namespace) -> int:
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await (_all(options) if options.seed is None else _one(options))
 
 
 async def _one(options: argparse.Namespace) -> int:
@@ -70,10 +78,12 @@ async def _all(options: argparse.Namespace) -> int:
             results.append(pickle.loads(path.read_bytes()))
             _progress(results, len(seeds), time.monotonic() - started)
 
-        async with asyncio.TaskGroup() as group:
-            for seed in seeds:
-                group.create_task(one(seed))
-    _say(table(results))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for seed in seeds:
+                    group.create_task(one(seed))
+        finally:
+            _say(table(results))
     return int(any(result.violations for result in results))
 
 

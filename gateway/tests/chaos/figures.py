@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import logging
 import random
 import signal
 import statistics
@@ -188,6 +189,7 @@ def main() -> int:
     parser.add_argument("--fleets", type=int, default=4)
     parser.add_argument("--count", type=int, default=10, help="crashes of each fleet; more of what is quicker")
     options = parser.parse_args()
+    logging.getLogger("evenkeel_gateway").setLevel(logging.ERROR)
     figures = asyncio.run(measure(options.fleets, options.count))
     print(*figures, sep="\n")  # noqa: T201
     return int(not all(figure.good for figure in figures))

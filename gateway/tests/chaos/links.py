@@ -103,7 +103,7 @@ class Link:
             asyncio.create_task(self._pump(pair, reader, pair.server, UP)),
             asyncio.create_task(self._pump(pair, server_reader, writer, DOWN)),
         ]
-        await asyncio.gather(*pair.tasks, return_exceptions=True)
+        await asyncio.wait(pair.tasks)
         self._drop(pair)
 
     async def _pump(self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:

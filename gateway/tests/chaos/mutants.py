@@ -87,7 +87,7 @@ MUTANTS = {
         "the database's clock is read before the lock", ("margin", "two leaders"), ("lock",), _clock_before_lock
     ),
     "age-preempts": Mutant(
-        "the oldest takes the lease from its holder", ("preempted", "two leaders"), ("rolling", "kill"), _age_preempts
+        "the oldest takes the lease from its holder", ("preempted", "two leaders"), ("restart", "kill"), _age_preempts
     ),
     "trust-from-the-answer": Mutant(
         "trust is counted from the database's answer",
@@ -95,10 +95,8 @@ MUTANTS = {
         ("slow",),
         _trust_from_the_answer,
     ),
-    "believes-on": Mutant(
-        "a leader that resigns goes on to believe", ("two leaders",), ("rolling", "handover"), _believes_on
-    ),
-    "no-fence": Mutant("the fence lets everything pass", ("old term",), ("handover", "kill"), sql=_FENCE.format("")),
+    "believes-on": Mutant("a leader that resigns goes on to believe", ("two leaders",), ("restart",), _believes_on),
+    "no-fence": Mutant("the fence lets everything pass", ("old term",), ("handover",), sql=_FENCE.format("")),
     "fence-without-lock": Mutant(
         "the fence looks and does not hold off the next election",
         ("old term",),

@@ -8,6 +8,7 @@ import itertools
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import psycopg
 from chaos import history
 from chaos.checker import (
     DATABASE,
+    Harm,
     Limits,
     Span,
     Violation,
@@ -32,7 +34,6 @@ from evenkeel_gateway import clock, lease
 from support.postgres import Cluster
 
 if TYPE_CHECKING:
-    from chaos.checker import Harm
     from chaos.faults import Fault
     from chaos.trace import Belief, Trace
 
@@ -43,6 +44,7 @@ _AROUND_SECONDS = 6.0
 _PULSE_SECONDS = 0.05
 _CLOCK_SET_SECONDS = 0.02
 _STALLED_SECONDS = 0.25
+_STARVED_SECONDS = 0.5
 _numbers = itertools.count(1)
 
 
@@ -132,13 +134,14 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
         carrying.result()
     violations: list[Violation] = []
     if not fleet.mutant:
-        violations += await _quiet(fleet)
+        violations += await _quiet(fleet, hands.harm)
     pulse.cancel()
     end = clock.now()
     whole = Span(start, end)
     names = [instance.name for instance in fleet.instances]
     violations += await _safety(fleet, hands, wall)
     if not fleet.mutant:
+        _add_starved(fleet, hands.harm)
         violations += check_leaderless(fleet.beliefs(), hands.harm, names, whole, limits(fleet))
     changes = await asyncio.to_thread(history.read, fleet.conninfo)
     for trace in fleet.traces():
@@ -164,6 +167,15 @@ async def _pulse(harm: Harm) -> None:
             harm.add(DATABASE, before, clock.now())
 
 
+def _add_starved(fleet: Fleet, harm: Harm) -> None:
+    """A process that wrote no sample was stopped, or the machine had no time for it."""
+    for instance in fleet.instances:
+        for process in instance.processes:
+            for one, other in pairwise(process.reader.read().samples):
+                if other.before - one.after > _STARVED_SECONDS:
+                    harm.add(instance.name, one.after, other.before)
+
+
 def _crashed(fleet: Fleet, trace: Trace, violations: list[Violation]) -> None:
     log = (fleet.folder / trace.who / "log").read_text()
     for word in ("Traceback", "a part ended by itself"):
@@ -184,8 +196,19 @@ async def _safety(fleet: Fleet, hands: Hands, wall: float) -> list[Violation]:
     return check(traces, changes, limits(fleet), wall=wall if steady else None)
 
 
-async def _quiet(fleet: Fleet) -> list[Violation]:
+async def _quiet(fleet: Fleet, harm: Harm) -> list[Violation]:
     """When all is whole again: one leads, and goes on to, though the oldest goes and comes."""
+    for _ in range(3):
+        start = clock.now()
+        violations = await _quiet_once(fleet)
+        starved = Harm({DATABASE: list(harm.spans.get(DATABASE, ()))})
+        _add_starved(fleet, starved)
+        if not violations or not any(span.end > start for spans in starved.spans.values() for span in spans):
+            break
+    return violations
+
+
+async def _quiet_once(fleet: Fleet) -> list[Violation]:
     timing = fleet.timing
     asked = clock.now()
     while not await asyncio.to_thread(_settled, fleet):
