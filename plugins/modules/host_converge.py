@@ -815,7 +815,7 @@ def main() -> None:
     try:
         containers = converge(host, module.params["declarations"])
     except HostError as error:
-        message = f"{error.declaration}: {error.resource}: {error.message}"
+        message = ": ".join(part for part in (error.declaration, error.resource, error.message) if part)
         failure = {"msg": message, "declaration": error.declaration, "resource": error.resource}
     for warning in host.warnings:
         module.warn(warning)

@@ -28,7 +28,8 @@ from .registry import ensure_login
 from .units import Units, ensure_unit
 
 LOCK = Path("/run/evenkeel.lock")
-LOCK_WAIT = 120
+# A first run on a slow host, left behind by a controller that was killed, takes minutes.
+LOCK_WAIT = 300
 
 
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
