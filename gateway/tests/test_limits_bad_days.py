@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from support.redis import RedisServer, SlowLink
 from support.servers import Backend
 from support.wait import until
 from test_limits import routes, statuses
+from test_supervisor import control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,6 +187,63 @@ def test_a_reload_keeps_the_counts(
     assert found.count(200) <= 20
     assert found[-1] == 429
     assert [log_in(process.port, client=guesser).status for _ in range(3)] == [401, 429, 429]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_another_control_plane_keeps_the_counts(
+    gateway: Start,
+    upstream: Backend,
+    server: RedisServer,
+    together: bool,  # noqa: FBT001
+) -> None:
+    """It replaces HAProxy too."""
+    redis = {"REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{server.port}"} if together else {}
+    process = gateway("supervisor", RATE_LIMIT_ENABLED="true", **routes(upstream), **redis).ready()
+    client, guesser = new_client(), new_client()
+    assert statuses(process.port, 60, client) == [200] * 60
+    assert [log_in(process.port, client=guesser).status for _ in range(4)] == [401] * 4
+    time.sleep(0.7)  # a settlement
+    os.kill(control_of(process), signal.SIGKILL)
+    until(lambda: "handed to a new HAProxy" in process.log, 20, "another HAProxy has the counts")
+    process.ready()
+    assert 38 <= statuses(process.port, 60, client).count(200) <= 42
+    assert [log_in(process.port, client=guesser).status for _ in range(3)] == [401, 429, 429]
+
+
+def test_logins_while_haproxy_is_replaced(
+    gateway: Start, upstream: Backend, server: RedisServer, tmp_path: Path
+) -> None:
+    """Those in flight are told to Redis by the old one, new ones asked by either: exactly five fail."""
+    configuration = tmp_path / ".env"
+    configuration.write_text("RATE_LIMIT_CLIENT=1000\n")
+    process = gateway(
+        RATE_LIMIT_ENABLED="true",
+        CONFIG_DIR=str(tmp_path),
+        CONFIG_WATCH_SECONDS="0.1",
+        REDIS_URL=f"redis://:{PASSWORD}@127.0.0.1:{server.port}",
+        **routes(upstream),
+    ).ready()
+    until(lambda: process.request("/health").body["dependencies"]["redis"]["status"] == "up", 5, "shared")
+    upstream.logins.clear()
+    good, bad = new_client(), new_client()
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        fine = [pool.submit(log_in, process.port, "right", client=good, seconds=3) for _ in range(4)]
+        until(lambda: len(upstream.logins) == 4, 5, "they are in flight")
+        tries = []
+        for number in range(60):
+            if number == 10:
+                configuration.write_text("RATE_LIMIT_CLIENT=2000\n")
+            tries.append(pool.submit(log_in, process.port, client=bad, seconds=0.2))
+            time.sleep(0.03)
+        found = [future.result().status for future in tries]
+        assert {future.result().status for future in fine} == {200}
+    assert found.count(401) == 5
+    assert found.count(429) == 55
+    assert upstream.logins.count("wrong") == 5
+    assert ask(process.port, client=new_client()).headers["ratelimit-limit"] == "2000"
+    until(
+        lambda: not any(server.client.hgetall(key) for key in server.client.keys(f"*login:*/{good}")), 3, "none failed"
+    )
 
 
 def test_the_password_is_seen_nowhere(fleet: Fleet, server: RedisServer) -> None:

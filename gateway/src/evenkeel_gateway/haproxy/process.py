@@ -79,6 +79,8 @@ class Haproxy:
         self.api = RuntimeApi(runtime / CURRENT / SOCKET)
         self.refused: str | None = None
         """Why the last reload was refused, as long as it is the last one."""
+        self.replaced = asyncio.Event()
+        """Another process serves than before; cleared by who waits for it."""
         self._supervised = supervised
         self._stopping = False
         self._worker: Worker | None = None
@@ -184,6 +186,7 @@ class Haproxy:
     def _serves(self, worker: Worker) -> None:
         self._worker = worker
         self._link(worker)
+        self.replaced.set()
 
     def _link(self, worker: Worker) -> None:
         link = worker.inputs.runtime / f"{CURRENT}.new"

@@ -11,6 +11,7 @@ HAProxy: it goes on with what it has, and without Redis with what it counted its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -126,10 +127,17 @@ class Limits:
                 except Exception:
                     log.exception("the limits were not settled")
                 interval = INTERVAL if self.redis else INTERVAL_ALONE
-                await asyncio.sleep(max(interval / 4, started + interval - time.monotonic()))
+                await self._pause(max(interval / 4, started + interval - time.monotonic()))
         finally:
             if self._sharing:
                 self._sharing.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not where a new HAProxy lacks its counts."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._haproxy.replaced.wait()
+        self._haproxy.replaced.clear()
 
     async def _adopt(self, settings: Settings) -> None:
         """Work with other settings than before."""
