@@ -51,8 +51,9 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def fleet(upstream: Backend, server: RedisServer) -> Iterator[Fleet]:
-    """Three gateways; each test is a client of its own to them."""
-    with Fleet(3, **routes(upstream), **shared(server)) as running:
+    """Three gateways; each test is a client of its own to them. A busy machine is no Redis that hangs."""
+    patience = {"REDIS_TIMEOUT_SECONDS": "1", "REDIS_LOGIN_TIMEOUT_SECONDS": "5"}
+    with Fleet(3, **routes(upstream), **shared(server), **patience) as running:
         yield running.shared()
 
 
