@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import http.client
 import itertools
 import json
 import threading
@@ -159,6 +160,20 @@ def test_only_what_changes_nothing_is_sent_again(gateway: Start, upstream: Upstr
     assert ask(process.port, "/once").status == 502
 
 
+def test_a_kept_connection_ends_with_the_backends(gateway: Start, upstream: Upstream) -> None:
+    """HAProxy leaves it to the client whether to ask again; it has not done so itself where that could do harm."""
+    upstream.respond = lambda request, _: HANG_UP if request.path == "/api/api/gone" else answer()
+    process = gateway(API_SERVICE_URL=upstream.url).ready()
+    for method, times in (("POST", 1), ("GET", 3)):
+        with closing(Client(process.port)) as client:
+            assert client.ask("/api/api").status == 200
+            with pytest.raises(http.client.RemoteDisconnected):
+                client.ask("/api/api/gone", method)
+        asked = [request.method for request in upstream.requests if request.path == "/api/api/gone"]
+        assert asked.count(method) == times
+    assert ask(process.port, "/api/api/gone", "POST").status == 502
+
+
 def test_answers_that_are_asked_for_again(gateway: Start, upstream: Upstream) -> None:
     upstream.respond = fails_first(1, answer(503, "busy"))
     environment = {"ROUTES": json.dumps([{"prefix": "/x", "upstream": upstream.url}])}
@@ -176,6 +191,14 @@ def test_a_server_that_is_gone_fails_nobody(gateway: Start, upstream: Upstream) 
     replies = [ask(process.port, "/api/api/x", "POST", body=b"x").status for _ in range(6)]
     assert replies == [200] * 6
     assert len(upstream.requests) == 6
+
+
+def test_a_name_without_an_address_fails_nobody(gateway: Start, upstream: Upstream) -> None:
+    process = gateway(API_SERVICE_URL=f"http://no-such-name.invalid, {upstream.url}").ready()
+    assert [ask(process.port, "/api/api/x").status for _ in range(4)] == [200] * 4
+    named = upstream.url.replace("127.0.0.1", "localhost")
+    both = gateway(API_SERVICE_URL=f"{named},{upstream.url}").ready()
+    assert [ask(both.port, "/api/api/x").status for _ in range(4)] == [200] * 4
 
 
 def test_the_budget_of_retries(gateway: Start, upstream: Upstream) -> None:
