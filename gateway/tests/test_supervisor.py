@@ -60,6 +60,19 @@ def test_a_request_in_flight_survives_the_control_plane(gateway: Start, backend:
     process.ready()
 
 
+def test_a_stop_while_the_control_plane_starts_again(gateway: Start, backend: Backend) -> None:
+    """HAProxy is then without one, and ends what it has begun all the same."""
+    process = gateway("supervisor", USERS_SERVICE_URL=backend.url).ready()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(process.status, "/api/users/slow?2")
+        until(lambda: backend.slow, 5, "it is in flight")
+        os.kill(control_of(process), signal.SIGKILL)
+        until(lambda: "starting it again" in process.log, 5, "it is seen")
+        process.signal(signal.SIGTERM)
+        assert slow.result() == 200
+    assert process.wait() == 0
+
+
 def test_a_bad_configuration_ends_it(gateway: Start) -> None:
     process = gateway("supervisor", PORT="http")
     assert process.wait() == 2

@@ -6,30 +6,17 @@
 from __future__ import annotations
 
 import json
-import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from evenkeel_gateway.logs import Redactor
     from evenkeel_gateway.settings import Settings
 
 # Read where they are set, whether or not they are required.
 SECRET_NAMES = ("JWT_SECRET", "JWT_SECRETS")
-_HINTS = {
-    "AccessDeniedException": "the role needs {permission} on it (and kms:Decrypt on its key)",
-    "ResourceNotFoundException": "no such secret in this region and account",
-    "ExpiredTokenException": "the credentials have expired",
-    "UnrecognizedClientException": "the credentials are not valid",
-}
 
 
 class SecretError(Exception):
@@ -51,7 +38,11 @@ class Secrets:
 def load(settings: Settings, redactor: Redactor) -> Secrets:
     """Blocks for a few seconds at most; raises SecretError."""
     app_arn, database_arn, prefix = settings.aws_secret_arn, settings.aws_db_secret_arn, settings.aws_ssm_prefix
-    aws = _Aws(settings.aws_region) if app_arn or database_arn or prefix else None
+    aws = None
+    if app_arn or database_arn or prefix:
+        from evenkeel_gateway.aws import Aws  # noqa: PLC0415  # it takes a quarter of a second, and memory
+
+        aws = Aws(settings.aws_region)
     values: dict[str, str] = {}
     if aws and prefix:
         values |= aws.parameters("AWS_SSM_PREFIX", prefix)
@@ -71,52 +62,6 @@ def load(settings: Settings, redactor: Redactor) -> Secrets:
         redactor.learn(str(conninfo_to_dict(conninfo).get("password") or ""))
     source = " and ".join(name for name in (app_arn, prefix) if name) or "the environment"
     return Secrets(values, source, settings.wanted_secrets, conninfo)
-
-
-class _Aws:
-    def __init__(self, region: str | None) -> None:
-        self._region = region
-        self._config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-        self._session = botocore.session.get_session()
-
-    def _client(self, service: str) -> Any:
-        return self._session.create_client(service, region_name=self._region, config=self._config)
-
-    def secret(self, variable: str, arn: str) -> dict[str, Any]:
-        with _named(variable, arn, "secretsmanager:GetSecretValue"):
-            answer = self._client("secretsmanager").get_secret_value(SecretId=arn)
-        try:
-            values = json.loads(answer["SecretString"])
-        except (KeyError, ValueError):
-            values = None  # json's own error would quote the secret
-        if not isinstance(values, dict):
-            raise SecretError(f"{variable}={arn}: its value is not a JSON object")
-        return values
-
-    def parameters(self, variable: str, prefix: str) -> dict[str, str]:
-        """Return what is below the prefix: /prefix/redis/url is REDIS_URL."""
-        prefix = prefix.rstrip("/")
-        with _named(variable, prefix, "ssm:GetParametersByPath"):
-            pages = self._client("ssm").get_paginator("get_parameters_by_path")
-            found = [
-                parameter
-                for page in pages.paginate(Path=prefix, Recursive=True, WithDecryption=True)
-                for parameter in page["Parameters"]
-            ]
-        names = (re.sub(r"[/.-]+", "_", parameter["Name"][len(prefix) + 1 :]).upper() for parameter in found)
-        return dict(zip(names, (str(parameter["Value"]) for parameter in found), strict=True))
-
-
-@contextmanager
-def _named(variable: str, name: str, permission: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        hint = _HINTS.get(code, "AWS refused").format(permission=permission)
-        raise SecretError(f"{variable}={name}: {code}: {hint}") from None
-    except BotoCoreError as error:
-        raise SecretError(f"{variable}={name}: {error}") from None
 
 
 def _stored_conninfo(settings: Settings, stored: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ BAD_CONFIGURATION = 2
 STABLE_SECONDS = 10.0
 QUICK_ENDS = 3
 PAUSE_SECONDS = 0.2
+_SIGNALLED = 128
 _PR_SET_CHILD_SUBREAPER = 36
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -48,9 +49,12 @@ class Supervisor:
                 break
             _say(f"the control plane ended ({code}), starting it again; HAProxy serves on")
             if self._paused():
+                code = 0
                 break
         _end_the_rest()
-        return code
+        if self._stopping and code == -signal.SIGTERM:
+            return 0  # it was told to stop before it could listen
+        return code if code >= 0 else _SIGNALLED - code
 
     def _start(self) -> int:
         return os.posix_spawn(self._command[0], self._command, self._environment, setsigmask=[])
