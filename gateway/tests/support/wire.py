@@ -82,10 +82,10 @@ class Wire:
         return self._stream.rest()
 
 
-def ask(port: int, data: bytes, timeout: float = 5) -> Response:
+def ask(port: int, data: bytes, method: str = "GET", timeout: float = 5) -> Response:
     """Send one request and read its answer."""
     with Wire(port, timeout) as wire:
         wire.send(data)
-        response = wire.response()
+        response = wire.response(method)
     assert response is not None, "no answer"
     return response
