@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +68,19 @@ def test_routes_and_service_urls(environment: Environment) -> None:
         '{"prefix": "/a", "upstream": "http://a\\nserver x 10.0.0.1"}',
         '{"prefix": "/a", "upstream": "http://a", "health": "/x y"}',
         '{"prefix": "/a", "upstream": "http://a", "upstrem": "typo"}',
+        '{"prefix": "/a", "upstream": []}',
+        '{"prefix": "/a", "upstream": ["http://a", "http://b\\nserver x 10.0.0.1"]}',
+        '{"prefix": "/a", "upstream": "http://a", "host": "a b"}',
+        '{"prefix": "/a", "upstream": "http://a", "host": "*.example.com"}',
+        '{"prefix": "/a", "upstream": "http://a", "host": "example.com:80"}',
+        '{"prefix": "/a", "upstream": "http://a", "methods": ["get"]}',
+        '{"prefix": "/a", "upstream": "http://a", "methods": ["GET", "X\\n"]}',
+        '{"prefix": "/a", "upstream": "http://a", "rewrite": "/b c"}',
+        '{"prefix": "/a", "upstream": "http://a", "rewrite": "/b\\\\1"}',
+        '{"prefix": "/a", "upstream": "http://a", "rewrite": "/b", "strip_prefix": true}',
+        '{"prefix": "/a", "upstream": "http://a", "balance": "random"}',
+        '{"prefix": "/a", "upstream": "http://a", "timeout_read_seconds": 0}',
+        '{"prefix": "/a", "upstream": "http://a", "retries": 100}',
     ],
 )
 def test_a_route_that_could_be_more_than_a_route(environment: Environment, route: str) -> None:
@@ -77,6 +91,47 @@ def test_a_route_that_could_be_more_than_a_route(environment: Environment, route
 def test_the_same_prefix_twice(environment: Environment) -> None:
     environment(ROUTES='[{"prefix": "/api/users", "upstream": "http://a"}]', USERS_SERVICE_URL="http://b")
     assert "/api/users is set more than once" in refused()[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ({}, {}, True),
+        ({"methods": ["GET"]}, {"methods": ["GET", "POST"]}, True),
+        ({"methods": ["GET"]}, {"methods": ["HEAD"]}, True),
+        ({"methods": ["GET"]}, {"methods": ["POST"]}, False),
+        ({"methods": ["GET"]}, {}, False),
+        ({"host": "a.example"}, {"host": "A.example"}, True),
+        ({"host": "a.example"}, {}, False),
+    ],
+)
+def test_who_would_take_it(
+    environment: Environment,
+    first: dict[str, object],
+    second: dict[str, object],
+    clash: bool,  # noqa: FBT001
+) -> None:
+    common = {"prefix": "/api", "upstream": "http://a"}
+    environment(ROUTES=json.dumps([common | first, common | second]))
+    if clash:
+        assert "is set more than once" in refused()[0]
+    else:
+        names = [route.name for route in Settings().routes]
+        assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "networks"),
+    [
+        ("", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
+        ("private", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]),
+        ("none", []),
+        ("10.1.2.0/24, 2001:db8::/32 192.0.2.7", ["10.1.2.0/24", "2001:db8::/32", "192.0.2.7/32"]),
+    ],
+)
+def test_whom_it_believes(environment: Environment, value: str, networks: list[str]) -> None:
+    environment(TRUSTED_PROXIES=value)
+    assert [str(network) for network in Settings().trusted_proxies] == networks
 
 
 def test_every_problem_is_reported_at_once_and_no_value(environment: Environment) -> None:
@@ -103,6 +158,13 @@ def test_production_without_a_database_is_refused(environment: Environment) -> N
         ({"DB_HOST": "db"}, "DB_USERNAME"),
         ({"ROUTES": "{broken"}, "ROUTES"),
         ({"LAUNCHED_AT": "yesterday"}, "LAUNCHED_AT"),
+        ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "everybody"}, "TRUSTED_PROXIES"),
+        ({"PROXY_RETRY_ON": "conn-failure 500"}, "PROXY_RETRY_ON"),
+        ({"PROXY_STREAM_UPSTREAM": "false"}, "PROXY_STREAM_UPSTREAM"),
+        ({"PROXY_STREAM_CHUNK_SIZE": "4096"}, "PROXY_STREAM_CHUNK_SIZE"),
+        ({"PROXY_MAX_HEADER_BYTES": "16000"}, "PROXY_STREAM_CHUNK_SIZE"),
+        ({"PROXY_MAX_URL_BYTES": "13000"}, "PROXY_MAX_URL_BYTES"),
     ],
 )
 def test_what_does_not_fit_together(environment: Environment, values: dict[str, str], word: str) -> None:
