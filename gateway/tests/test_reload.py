@@ -17,6 +17,7 @@ import pytest
 from evenkeel_gateway.haproxy import process, worker
 from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.haproxy.render import render
+from evenkeel_gateway.logs import Redactor
 from evenkeel_gateway.settings import Settings
 from support.load import Load
 from support.wait import free_port, until_async
@@ -251,3 +252,31 @@ async def test_it_stops_at_once_with_idle_clients(port: int, tmp_path: Path) -> 
             started = time.monotonic()
             await haproxy.stop()
             assert time.monotonic() - started < process.QUIET_SECONDS + worker.END_SECONDS
+
+
+async def test_what_haproxy_quotes_of_a_secret_is_not_passed_on(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redactor = Redactor()
+    redactor.learn("planted-key")
+    broken = {"haproxy.cfg": "global\n  nonsense planted-key\n"}
+    monkeypatch.setattr(process, "render", lambda inputs: render(inputs) | broken)
+    haproxy = Haproxy(Settings(), tmp_path, redact=redactor.text)
+    with pytest.raises(HaproxyError, match=r"nonsense") as error:
+        await haproxy.reload()
+    assert "planted" not in f"{error.value} {haproxy.refused}"
+
+
+async def test_an_undone_configuration_is_not_forgotten(
+    port: int, backend: Backend, environment: Environment, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as haproxy:
+        environment(PORT=str(port), ROUTES=routes(b=backend.url))
+        await haproxy.reload(settings=Settings())
+        pid = running(haproxy)
+        os.kill(pid, signal.SIGSEGV)
+        await until_async(lambda: running(haproxy) != pid, 5, "another one")
+        await haproxy.reload(draining=False)
+        assert "of the reload" in (haproxy.refused or "")
+        await haproxy.reload(settings=Settings())
+        assert haproxy.refused is None

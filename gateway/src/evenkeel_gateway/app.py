@@ -83,7 +83,9 @@ class Gateway:
     async def run(self) -> int:
         """Serve until a signal says stop; the result is the exit code."""
         with _runtime_dir(self._start_settings.runtime_dir) as runtime:
-            haproxy = self._haproxy = Haproxy(self._start_settings, runtime, supervised=SUPERVISED in os.environ)
+            haproxy = self._haproxy = Haproxy(
+                self._start_settings, runtime, supervised=SUPERVISED in os.environ, redact=self._redactor.text
+            )
             self._keys = KeyKeeper(haproxy, self._state, self._redactor)
             self._keys.prepare()
             self._configuration = Configuration(haproxy, self._state, self._settings_changed)

@@ -140,6 +140,7 @@ _HAPROXY = {
         "connections_max": "How many there may be",
         "uptime_seconds": "Since the one that serves was started",
         "idle_percent": "How much of its time it waits",
+        "requests": "Its own count of requests since then",
     }.items()
 }
 _CIRCUIT = Gauge(

@@ -23,6 +23,8 @@ from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashE
 from evenkeel_gateway.limits.rendering import Files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
 
@@ -44,6 +46,7 @@ _INFO = {
     "connections_max": "Maxconn",
     "uptime_seconds": "Uptime_sec",
     "idle_percent": "Idle_pct",
+    "requests": "CumReq",
 }
 _NO_STATES = "1\n"
 
@@ -74,14 +77,23 @@ class _Change:
 class Haproxy:
     """The one that serves, those that it replaced and that finish what they have, and what they were made from."""
 
-    def __init__(self, settings: Settings, runtime: Path, *, supervised: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Path,
+        *,
+        supervised: bool = False,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        """`redact` takes the secrets out of what HAProxy says of its configuration, which quotes it."""
         self.inputs = Inputs(settings, runtime, runtime)
         self.api = RuntimeApi(runtime / CURRENT / SOCKET)
-        self.refused: str | None = None
-        """Why the last reload was refused, as long as it is the last one."""
+        self._refused: str | None = None
+        self._undone: str | None = None
         self.replaced = asyncio.Event()
         """Another process serves than before; cleared by who waits for it."""
         self._supervised = supervised
+        self._redact = redact
         self._stopping = False
         self._worker: Worker | None = None
         self._retired: list[Worker] = []
@@ -90,6 +102,11 @@ class Haproxy:
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._addresses: dict[str, str] = {}
+
+    @property
+    def refused(self) -> str | None:
+        """Why the last reload was refused, or one undone, until there is another."""
+        return self._refused or self._undone
 
     async def configure(self) -> None:
         """Write the configuration and have it checked; raises HaproxyError."""
@@ -124,11 +141,13 @@ class Haproxy:
             if self._worker and not self._stopping:
                 await self._replace(self._worker, inputs)
         except HaproxyError as error:
-            self.refused = str(error)
+            self._refused = self._redact(str(error))
             metrics.RELOADS.labels("refused").inc()
             log.error("reload refused, the configuration before it serves on", extra={"fields": {"error": str(error)}})  # noqa: TRY400
             return error
-        self.refused = None
+        self._refused = None
+        if "settings" in values:
+            self._undone = None
         self.inputs, self._before = inputs, before
         if self._worker is None:
             shutil.rmtree(before.folder, ignore_errors=True)
@@ -152,9 +171,9 @@ class Haproxy:
             raise HaproxyError(f"RUNTIME_DIR={inputs.runtime}: not writable: {error}") from None
         try:
             await asyncio.to_thread(_check, inputs)
-        except HaproxyError:
+        except HaproxyError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise
+            raise HaproxyError(self._redact(str(error))) from None
         return inputs
 
     async def _server_states(self, inputs: Inputs) -> str:
@@ -272,9 +291,9 @@ class Haproxy:
     async def _restart(self, code: int, lived: float) -> None:
         """Start it as it was, or, where it did not live long after a reload, as it was before that."""
         if self._before and lived < STABLE_SECONDS:
-            self.refused = f"HAProxy ended (exit code {code}) within {STABLE_SECONDS:.0f} s of the reload"
+            self._undone = f"HAProxy ended (exit code {code}) within {STABLE_SECONDS:.0f} s of the reload"
             metrics.RELOADS.labels("fell_back").inc()
-            log.error("back to the configuration before the last reload", extra={"fields": {"error": self.refused}})
+            log.error("back to the configuration before the last reload", extra={"fields": {"error": self._undone}})
             self.inputs, self._before = self._before, None
         dead = self._worker
         with contextlib.suppress(HaproxyError):  # tried again as long as it takes
