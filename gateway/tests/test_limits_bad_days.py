@@ -179,7 +179,7 @@ def test_a_reload_keeps_the_counts(
     client, guesser = new_client(), new_client()
     assert statuses(process.port, 60, client) == [200] * 60
     assert [log_in(process.port, client=guesser).status for _ in range(4)] == [401] * 4
-    time.sleep(0.7)  # a settlement
+    time.sleep(1.2)  # a settlement
     configuration.write_text("RATE_LIMIT_CLIENT=80\n")
     until(lambda: ask(process.port, client=new_client()).headers["ratelimit-limit"] == "80", 10, "the new limit")
     until(lambda: int(ask(process.port, client=client).headers["ratelimit-remaining"]) < 20, 5, "the counts are there")
@@ -202,7 +202,7 @@ def test_another_control_plane_keeps_the_counts(
     client, guesser = new_client(), new_client()
     assert statuses(process.port, 60, client) == [200] * 60
     assert [log_in(process.port, client=guesser).status for _ in range(4)] == [401] * 4
-    time.sleep(0.7)  # a settlement
+    time.sleep(1.2)  # a settlement
     os.kill(control_of(process), signal.SIGKILL)
     until(lambda: "handed to a new HAProxy" in process.log, 20, "another HAProxy has the counts")
     process.ready()

@@ -167,7 +167,9 @@ class Limits:
             for key, own in found:
                 self._remember(kind, key, own)
         self._count(snapshot)
-        if self._login and time.monotonic() - self._read_attempts > ATTEMPTS_SECONDS:
+        # With Redis there are hardly any; without it these are all.
+        pause = ATTEMPTS_SECONDS if self.redis and self.redis.status == "up" else 0
+        if self._login and time.monotonic() - self._read_attempts > pause:
             self._read_attempts = time.monotonic()
             rows = await self._tables.attempts(self._login)
             self._attempts = {key: row.own - row.others for key, row in rows.items()}
