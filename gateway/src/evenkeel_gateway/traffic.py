@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
-import socket
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from evenkeel_gateway import metrics
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
+from evenkeel_gateway.haproxy.worker import open_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from evenkeel_gateway.haproxy.process import Haproxy
@@ -51,45 +52,25 @@ class Request(NamedTuple):
 
 
 class Reader:
-    """The socket that HAProxy's processes send to: the one that serves and those that end."""
+    """The pipe that HAProxy's processes write to, each line as a whole: the one that serves and those that end."""
 
-    def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.setblocking(False)  # noqa: FBT003
-        self._listening.bind(str(path))
-        self._listening.listen(16)
-        self._rests: dict[socket.socket, bytes] = {}
+    def __init__(self, runtime: Path) -> None:
+        self._pipe = open_pipe(runtime)
+        self._rest = b""
 
     def read(self) -> Counter[Request]:
         """Return what has come since the last time: kinds of requests, and how many of each."""
+        found: Counter[tuple[bytes, ...]] = Counter()
         with contextlib.suppress(BlockingIOError):
             while True:
-                connection, _ = self._listening.accept()
-                connection.setblocking(False)  # noqa: FBT003
-                self._rests[connection] = b""
-        found: Counter[tuple[bytes, ...]] = Counter()
-        for connection in tuple(self._rests):
-            for chunk in self._chunks(connection):
+                chunk = self._rest + os.read(self._pipe, _CHUNK)
                 end = chunk.rfind(b"\n") + 1
                 found.update(_LINE.findall(chunk, 0, end))
-                self._rests[connection] = chunk[end:]
+                self._rest = chunk[end:]
         return Counter({_request(line): count for line, count in found.items()})
 
-    def _chunks(self, connection: socket.socket) -> Iterator[bytes]:
-        try:
-            while received := connection.recv(_CHUNK):
-                yield self._rests[connection] + received
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        connection.close()
-        del self._rests[connection]
-
     def close(self) -> None:
-        for connection in (self._listening, *self._rests):
-            connection.close()
+        os.close(self._pipe)
 
 
 def _request(line: tuple[bytes, ...]) -> Request:
@@ -119,7 +100,7 @@ class _Window:
 class Traffic:
     def __init__(self, haproxy: Haproxy) -> None:
         self._haproxy = haproxy
-        self._reader = Reader(haproxy.inputs.runtime / "traffic.sock")
+        self._reader = Reader(haproxy.inputs.runtime)
         self._windows: defaultdict[tuple[str, str], _Window] = defaultdict(_Window)
 
     async def run(self) -> None:

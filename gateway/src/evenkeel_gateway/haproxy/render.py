@@ -108,7 +108,6 @@ def configuration(inputs: Inputs) -> str:
         port=settings.port,
         settings=settings,
         tls=_tls,
-        traffic_socket=inputs.runtime / "traffic.sock",
     )
 
 

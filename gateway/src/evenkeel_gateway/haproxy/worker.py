@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -30,6 +31,22 @@ DEAF_SECONDS = 2.0
 CONFIGURATION = "haproxy.cfg"
 SOCKET = "haproxy.sock"
 _PID = "pid"
+_PIPE = "traffic"
+_PIPE_BYTES = 1 << 20
+
+
+def open_pipe(runtime: Path) -> int:
+    """Open the pipe by which HAProxy tells of requests.
+
+    Whoever has it open can read and write: so it never is without a reader, also while there is no control plane.
+    """
+    path = runtime / _PIPE
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # the system allows less
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return pipe
 
 
 class HaproxyError(Exception):
@@ -81,9 +98,13 @@ class Worker:
             # Without a supervisor a control plane that was killed would leave a gateway that has nobody to ask.
             command = [setpriv, "--pdeathsig", "USR1", "--", *command]
         # A session of its own: Ctrl-C in a terminal is for the control plane, which then stops HAProxy softly.
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
-        )
+        traffic = open_pipe(self.inputs.runtime)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=traffic, stderr=asyncio.subprocess.PIPE, start_new_session=True
+            )
+        finally:
+            os.close(traffic)
         self.pid = process.pid
         (self.inputs.folder / _PID).write_text(str(self.pid))
         self.ended = asyncio.create_task(self._watch(process), name=f"haproxy {self.pid}")
