@@ -225,22 +225,29 @@ def test_several_servers_take_turns(gateway: Start) -> None:
 
 
 def test_the_idler_server_is_taken(gateway: Start) -> None:
-    free = threading.Event()
+    released = {"slow": threading.Event(), "quick": threading.Event()}
 
-    def busy(request: Request, _: socket.socket) -> bytes:
-        free.wait(10)
-        return answer()
+    def server(name: str) -> Callable[[Request, socket.socket], bytes]:
+        def respond(request: Request, _: socket.socket) -> bytes:
+            if request.path == "/x/stuck":
+                released[name].wait(30)
+            return answer(200, name)
 
-    with Upstream(busy) as slow, Upstream(answer(200, "quick")) as quick:
+        return respond
+
+    with Upstream(server("slow")) as slow, Upstream(server("quick")) as quick:
         routes = [{"prefix": "/x", "upstream": [slow.url, quick.url], "balance": "leastconn"}]
         process = gateway(ROUTES=json.dumps(routes)).ready()
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
             try:
-                stuck = [pool.submit(ask, process.port, "/x/stuck") for _ in range(2)]
-                until(lambda: slow.requests, 5, "one is stuck")
+                stuck = [pool.submit(ask, process.port, "/x/stuck") for _ in range(6)]
+                until(lambda: len(slow.requests) == len(quick.requests) == 3, 10, "both have as many")
+                released["quick"].set()
+                until(lambda: sum(future.done() for future in stuck) == 3, 10, "one of them is idle")
                 assert [ask(process.port, "/x").body for _ in range(6)] == [b"quick"] * 6
             finally:
-                free.set()
+                for event in released.values():
+                    event.set()
             assert {future.result().status for future in stuck} == {200}
 
 
