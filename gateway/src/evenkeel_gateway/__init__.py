@@ -3,6 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gateway's control plane: it configures, elects, watches and reports; HAProxy carries the traffic."""
 
-from importlib.metadata import version
 
-__version__ = version("evenkeel-gateway")
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: the first process of the container never does, and stays small."""
+    if name != "__version__":
+        raise AttributeError(name)
+    from importlib.metadata import version  # noqa: PLC0415
+
+    return version("evenkeel-gateway")

@@ -9,14 +9,10 @@ HAProxy serves on meanwhile, and the next control plane takes it over. Kept smal
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 SUPERVISED = "EVENKEEL_SUPERVISED"
 BAD_CONFIGURATION = 2
@@ -89,8 +85,8 @@ def _reap() -> list[tuple[int, int]]:
 
 
 def _children() -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as file:  # noqa: PTH123
+        return [int(pid) for pid in file.read().split()]
     return []
 
 
@@ -121,15 +117,21 @@ def _say(text: str) -> None:
 
 def main() -> int:
     if os.getpid() != 1:
-        # What the control plane leaves behind when it crashes comes to this process, as it does to process 1.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _adopt()
     configured = os.environ.get("RUNTIME_DIR")
-    runtime = configured or tempfile.mkdtemp(prefix="evenkeel-gateway-")
-    try:
+    if configured:
+        return Supervisor(sys.argv[1:], configured).run()
+    import tempfile  # noqa: PLC0415  # not in a container, where it would stay in memory
+
+    with tempfile.TemporaryDirectory(prefix="evenkeel-gateway-", ignore_cleanup_errors=True) as runtime:
         return Supervisor(sys.argv[1:], runtime).run()
-    finally:
-        if not configured:
-            shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _adopt() -> None:
+    """Have what the control plane leaves behind when it crashes come to this process, as it does to process 1."""
+    import ctypes  # noqa: PLC0415  # as above
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 if __name__ == "__main__":
