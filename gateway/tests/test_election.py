@@ -346,6 +346,16 @@ async def test_a_handover_to_a_stale_or_draining_target_is_refused(migrated: str
         assert leaders(one, two) == ["i-1"]
 
 
+async def test_a_request_removes_nobody(migrated: str, tmp_path: Path) -> None:
+    one, two = (build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2))
+    await one.evaluate()
+    await two.evaluate()
+    query(migrated, "UPDATE ec2_heartbeat SET last_heartbeat = now() - interval '1 h'")
+    with pytest.raises(RequestRefusedError, match="i-2 has no fresh heartbeat"):
+        await one._store.request_handover("i-2", "operator", "test")
+    assert query(migrated, "SELECT count(*) FROM ec2_launch") == [(2,)]
+
+
 async def test_a_second_handover_is_refused_while_one_is_pending(migrated: str, tmp_path: Path) -> None:
     fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2, 3)]
     for election in fleet:

@@ -271,8 +271,9 @@ class LeaseStore:
         async with self._transaction() as connection:
             lease = await _lock(connection)
             now = (await _read_clock(connection)).now
-            await self._remove_stale(connection, now)
-            if target not in [candidate.instance_id for candidate in await _candidates(connection)]:
+            stale = now - timedelta(seconds=self._timing.stale)
+            fresh = [one.instance_id for one in await _candidates(connection) if one.last_heartbeat > stale]
+            if target not in fresh:
                 raise RequestRefusedError(f"{target} has no fresh heartbeat or is draining")
             if lease.request_expires_at and lease.request_expires_at > now and lease.requested_holder != target:
                 raise RequestRefusedError(
