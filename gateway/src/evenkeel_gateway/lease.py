@@ -205,54 +205,71 @@ class LeaseStore:
 
     async def evaluate(self, step_down: Callable[[], None]) -> Verdict:
         """`step_down` is called before the lease is given up, so that nobody else can have it earlier."""
-        me, timing = self._identity.instance_id, self._timing
         async with self._transaction() as connection:
             lease = await _lock(connection)
             reading = await _read_clock(connection)
-            now = reading.now
             lease = await self._mend_clock(connection, lease, reading)
             watch = self._watch_left(reading)
-            if not watch:
-                await self._remove_stale(connection, now)
-            await self._beat(connection, now)
-            candidates = await _candidates(connection)
-            unsure = watch > 0 and lease.expires_at is not None and lease.expires_at <= now
-            if unsure:
+            candidates = await self._join(connection, reading.now, remove_stale=not watch)
+            expired = lease.expires_at is not None and lease.expires_at <= reading.now
+            if watch and expired:
                 decision = Decision(Step.FOLLOW, None, watch)
+                if self._first_reading is None:
+                    await _notify(connection)
             else:
-                decision = decide(lease, me, self._held_term(lease), candidates, now)
-            holder, term = lease.holder, lease.term
+                me = self._identity.instance_id
+                decision = decide(lease, me, self._held_term(lease), candidates, reading.now)
             if decision.drop_request:
                 await _drop_request(connection, lease, decision.drop_request)
-            if decision.step is Step.RENEW:
-                await connection.execute(
-                    "UPDATE leader_lease SET expires_at = %s + make_interval(secs => %s)", (now, timing.ttl)
-                )
-            elif decision.step is Step.TAKE:
-                holder, term = me, lease.term + 1
-                # Before the commit: its answer may be lost.
-                self._tried_term = term
-                await connection.execute(
-                    "UPDATE leader_lease SET holder = %s, term = %s, incarnation = %s, elected_at = %s,"
-                    " expires_at = %s + make_interval(secs => %s)",
-                    (me, term, self._incarnation, now, now, timing.ttl),
-                )
-            elif decision.step is Step.HAND_OVER:
-                step_down()
-                holder = None
-                await _give_up(connection)
-            elif lease.expires_at is None or lease.expires_at <= now:
-                holder = None
-            await _picture(connection, holder)
-            if decision.step in (Step.TAKE, Step.HAND_OVER) or (unsure and self._first_reading is None):
-                await _notify(connection)
+            holder, term = await self._carry_out(connection, decision.step, lease, reading.now, step_down)
         self._registered = True
         self._first_reading = self._first_reading or reading
         self._last_reading = reading
-        left = timing.ttl
+        left = self._timing.ttl
         if decision.step is Step.FOLLOW:
-            left = max(0.0, (lease.expires_at - now).total_seconds()) if lease.expires_at else 0.0
+            left = max(0.0, (lease.expires_at - reading.now).total_seconds()) if lease.expires_at else 0.0
         return Verdict(decision.step, reading.started, holder, term, decision.due_in, left)
+
+    async def _join(self, connection: Connection, now: datetime, *, remove_stale: bool) -> list[Candidate]:
+        """Show that this instance is there, and return who is."""
+        if remove_stale:
+            await self._remove_stale(connection, now)
+        await self._beat(connection, now)
+        candidates = await _candidates(connection)
+        if any(one.last_heartbeat > now + AHEAD for one in candidates):
+            await _beat_now(connection, now)
+            candidates = await _candidates(connection)
+        return candidates
+
+    async def _carry_out(
+        self, connection: Connection, step: Step, lease: Lease, now: datetime, step_down: Callable[[], None]
+    ) -> tuple[str | None, int]:
+        """Return who holds the lease then, and its term."""
+        me, ttl = self._identity.instance_id, self._timing.ttl
+        if step is Step.FOLLOW:
+            holder = lease.holder if lease.expires_at and lease.expires_at > now else None
+            if holder is None:
+                await _picture(connection, None)
+            return holder, lease.term
+        holder, term = me, lease.term
+        if step is Step.RENEW:
+            await connection.execute("UPDATE leader_lease SET expires_at = %s + make_interval(secs => %s)", (now, ttl))
+        elif step is Step.TAKE:
+            # Before the commit: its answer may be lost.
+            term = self._tried_term = lease.term + 1
+            await connection.execute(
+                "UPDATE leader_lease SET holder = %s, term = %s, incarnation = %s, elected_at = %s,"
+                " expires_at = %s + make_interval(secs => %s)",
+                (me, term, self._incarnation, now, now, ttl),
+            )
+        else:
+            step_down()
+            holder = None
+            await _give_up(connection)
+        await _picture(connection, holder)
+        if step is not Step.RENEW:
+            await _notify(connection)
+        return holder, term
 
     async def resign(self) -> None:
         """Give up the lease and leave the fleet; what a newer process of this instance wrote stays."""
@@ -309,11 +326,7 @@ class LeaseStore:
         forward = leap > self._timing.margin / 2
         if forward:
             log.warning("the database's clock was put forward", extra={"fields": {"seconds": round(leap, 3)}})
-            await connection.execute("UPDATE ec2_heartbeat SET last_heartbeat = %s", (now,))
-        else:
-            await connection.execute(
-                "UPDATE ec2_heartbeat SET last_heartbeat = %s WHERE last_heartbeat > %s", (now, now + AHEAD)
-            )
+            await _beat_now(connection, now)
         if lease.expires_at and (forward or lease.expires_at > now + AHEAD + ttl):
             lease = replace(lease, expires_at=now + ttl)
             await connection.execute("UPDATE leader_lease SET expires_at = %s", (lease.expires_at,))
@@ -368,6 +381,11 @@ async def _read_clock(connection: Connection) -> _Reading:
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101
     return _Reading(started, row[0], clock.now())
+
+
+async def _beat_now(connection: Connection, now: datetime) -> None:
+    """For everybody, by a clock that has leapt: who is dead is stale in time."""
+    await connection.execute("UPDATE ec2_heartbeat SET last_heartbeat = %s", (now,))
 
 
 async def _give_up(connection: Connection) -> None:

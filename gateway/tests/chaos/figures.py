@@ -74,7 +74,7 @@ async def fleet(ways: list[Way], cluster: Cluster | None = None) -> AsyncIterato
         with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-figures-")))
-        running = await stack.enter_async_context(Fleet(cluster, folder, name, scale=1, ways=ways))
+        running = await stack.enter_async_context(Fleet(cluster, folder, name, scale=1, ways=ways, writes=False))
         for instance in running.instances:
             instance.start()
         await running.until_led(30)

@@ -139,6 +139,8 @@ class Instance:
         }
         if self.way.pooled and self.way.listens:
             environment |= {"DB_DIRECT_HOST": "127.0.0.1", "DB_DIRECT_PORT": str(self.direct.port)}
+        if fleet.writes:
+            environment["CHAOS_WRITES"] = "1"
         if fleet.clocks:
             environment |= {
                 "LD_PRELOAD": faketime(),
@@ -198,6 +200,7 @@ class Fleet:
         ways: list[Way],
         mutant: str = "",
         clocks: bool = False,
+        writes: bool = True,
     ) -> None:
         self.cluster = cluster
         self.folder = folder
@@ -205,6 +208,7 @@ class Fleet:
         self.timing = scaled(scale)
         self.mutant = mutant
         self.clocks = clocks
+        self.writes = writes
         self.database = database
         self.pooler = PgBouncer(cluster.port)
         self.instances = [Instance(self, number, way) for number, way in enumerate(ways, start=1)]

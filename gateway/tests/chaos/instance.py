@@ -1,7 +1,7 @@
 """One instance: the gateway itself, which also writes down what it believes and tries to write what it may not.
 
-`python -m chaos.instance` in place of `python -m evenkeel_gateway`. Only read here: CHAOS_TRACE (where to
-write), CHAOS_SCALE (by what the code's fixed deadlines are divided), CHAOS_MUTANT (what to break).
+`python -m chaos.instance` in place of `python -m evenkeel_gateway`. Only read here: CHAOS_TRACE (where to write down),
+CHAOS_SCALE (by what the code's fixed deadlines are divided), CHAOS_MUTANT (what to break), CHAOS_WRITES (set: try to).
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def record(writer: trace.Writer) -> None:
             writer.write("end", at=clock.now())
 
     async def recording_run(self: DatabaseElection) -> None:
-        tasks = [asyncio.create_task(sample(self, writer)), asyncio.create_task(keep_writing(self))]
+        tasks = [asyncio.create_task(sample(self, writer))]
+        if "CHAOS_WRITES" in os.environ:
+            tasks.append(asyncio.create_task(keep_writing(self)))
         try:
             await run(self)
         finally:
@@ -120,5 +122,6 @@ if __name__ == "__main__":
     mutants.apply(os.environ.get("CHAOS_MUTANT", ""))
     scale(float(os.environ.get("CHAOS_SCALE", "1")))
     record(trace.Writer(Path(os.environ["CHAOS_TRACE"])))
-    add_job()
+    if "CHAOS_WRITES" in os.environ:
+        add_job()
     sys.exit(main.main([]))
