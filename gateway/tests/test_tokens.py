@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 from contextlib import closing
@@ -23,6 +24,7 @@ from support.load import Load
 from support.servers import Backend, JwksServer
 from support.tokens import AUDIENCE, CURVES, ISSUER, claims, decode, ec, encode, rsa, secret, sign
 from support.wait import until
+from test_supervisor import control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -310,6 +312,8 @@ def test_the_clock(process: GatewayProcess) -> None:
     assert says(exp=None) == "missing_claim"
     assert says(nbf="later") == "malformed"
     assert says(nbf=-5) == "malformed"
+    assert says(nbf=[now]) == says(nbf=2**70) == "malformed"
+    assert says(text="nbf", credential={"nbf": now + 100, "exp": 1}) == "200"
 
 
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
@@ -632,6 +636,31 @@ def test_it_starts_before_its_keys(gateway: Start, backend: Backend) -> None:
         assert served(process, rsa(), "RS256")()
 
 
+@pytest.mark.parametrize("source", ["jwks", "secrets manager"])
+def test_the_next_control_plane_knows_the_keys_at_once(
+    gateway: Start, backend: Backend, secrets_manager: SecretsManager, source: str
+) -> None:
+    """It finds an HAProxy that serves, and nobody to ask."""
+    with JwksServer(tokens.jwk(rsa())) as jwks:
+        arn = secrets_manager.store("app", {"JWT_SECRET": material(OLD)})
+        more = {"JWKS_URL": jwks.url}
+        key, algorithm = (rsa(), "RS256")
+        if source != "jwks":
+            more, key, algorithm = {"AWS_SECRET_ARN": arn} | secrets_manager.environment, OLD, "HS256"  # type: ignore[assignment]
+        process = gateway("supervisor", ROUTES=routes(backend.url), **more).ready()
+        with Load(process.port, "/required", headers={"Authorization": f"Bearer {sign(key, algorithm)}"}) as load:
+            jwks.status = 500
+            del secrets_manager.secrets[arn]
+            os.kill(control_of(process), signal.SIGKILL)
+            until(lambda: process.status("/api/health") in (502, 503), 5, "the control plane is gone")
+            if source == "jwks":
+                process.ready()
+            else:
+                until(lambda: "ResourceNotFoundException" in process.log, 10, "the secrets are not to be had")
+            settles(process, key, algorithm, 200, "it is served on")
+    assert load.failures == []
+
+
 def test_no_key_at_all(gateway: Start, backend: Backend) -> None:
     process = gateway(ROUTES=routes(backend.url)).answers("/none", 200)
     until(lambda: "set JWT_SECRET" in str(process.request("/api/health").body.get("reasons")), 10, "what to do")
@@ -678,6 +707,12 @@ def test_without_routes_that_look_at_tokens_there_are_no_rules(gateway: Start, b
     assert "jwt" not in (folder(process) / "haproxy.cfg").read_text()
     answer = ask(process, "/api/users", "not.a.token", ("X-User-Id", "as before"))
     assert answer.body["headers"]["x-user-id"] == "as before"
+
+
+def test_a_secret_that_nobody_needs_may_be_anything(gateway: Start, backend: Backend) -> None:
+    process = gateway(USERS_SERVICE_URL=backend.url, JWT_SECRET=tokens.public(rsa()), JWT_SECRETS="no list").ready()
+    assert ask(process, "/api/users").status == 200
+    assert "no route looks at tokens" in process.log
 
 
 def test_a_default_for_all_routes(gateway: Start, backend: Backend) -> None:

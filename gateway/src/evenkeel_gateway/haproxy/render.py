@@ -47,6 +47,8 @@ _RESERVED = 160 * _MIB
 _CONNECTION = 12 * 1024
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NO_MEMORY_LIMIT = 1 << 60
+# For a control plane that takes over: it would have to ask for them first.
+KEYS = "keys.json"
 _CA_FILE = "ca-certificates.crt"
 
 
@@ -73,6 +75,7 @@ def render(inputs: Inputs) -> dict[str, str]:
         "origins.lst": _lines(settings.allowed_origins),
         "hop_by_hop.lua": (files("evenkeel_gateway.haproxy") / "lua" / "hop_by_hop.lua").read_text(),
         **inputs.keys.files,
+        KEYS: inputs.keys.dumps(),
     }
 
 

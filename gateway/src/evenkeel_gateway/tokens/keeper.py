@@ -13,13 +13,15 @@ import re
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenkeel_gateway import metrics
-from evenkeel_gateway.haproxy.process import HaproxyError
+from evenkeel_gateway.haproxy.process import CURRENT, HaproxyError
+from evenkeel_gateway.haproxy.render import KEYS
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.tokens.jwks import Jwks
-from evenkeel_gateway.tokens.keys import MIN_SECRET, Keys, TokenKeyError, bounded, known_keys, secret_values
+from evenkeel_gateway.tokens.keys import KEY_NAMES, MIN_SECRET, Keys, TokenKeyError, bounded, known_keys, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,7 @@ class KeyKeeper:
         self._state = state
         self._redactor = redactor
         self._jwks = Jwks.of(self._settings)
+        self._secrets: Mapping[str, str] = {}
         self._listed = Keys()
         self._fetched = Keys()
         self._skipped: list[str] = []
@@ -63,13 +66,21 @@ class KeyKeeper:
     def prepare(self) -> None:
         """What can be known without asking anybody is there from the first request on."""
         settings = self._settings
-        if settings.uses_tokens and not (settings.aws_secret_arn or settings.aws_ssm_prefix):
-            self._take(settings.layers.values)
-            self._haproxy.inputs = replace(self._haproxy.inputs, keys=self._listed)
+        if not settings.uses_tokens:
+            return
+        before = _left_behind(self._haproxy.inputs.runtime)
+        if self._jwks:
+            self._fetched = before.public
+        if settings.aws_secret_arn or settings.aws_ssm_prefix:
+            self._listed = before
+        else:
+            self._secrets = settings.layers.values
+            self._list()
+        self._haproxy.inputs = replace(self._haproxy.inputs, keys=self._listed + self._fetched)
 
     async def start(self, secrets: Mapping[str, str]) -> None:
         """Raise TokenKeyError where a route looks at tokens and there is no key to check one with."""
-        self._take(secrets)
+        self._secrets = secrets
         await self._refresh()
         if self._settings.uses_tokens and not self._haproxy.inputs.keys:
             raise TokenKeyError(
@@ -78,10 +89,14 @@ class KeyKeeper:
 
     async def secrets_changed(self, secrets: Mapping[str, str]) -> None:
         """Use what the secrets say now; what can't be used leaves the keys as they are."""
+        before, self._secrets = self._secrets, secrets
         try:
-            self._take(secrets)
+            self._list()
             await self._put()
-        except (TokenKeyError, HaproxyError) as error:
+        except TokenKeyError as error:
+            self._secrets = before
+            self._keeps(error)
+        except HaproxyError as error:
             self._keeps(error)
 
     def settings_changed(self) -> None:
@@ -89,6 +104,11 @@ class KeyKeeper:
 
     async def run(self) -> None:
         """Follow the JWK set until cancelled."""
+        settings = self._settings
+        if not settings.uses_tokens and any(self._secrets.get(name) for name in KEY_NAMES):
+            log.info("there are keys for tokens, but no route looks at tokens: see AUTH_DEFAULT")
+        if settings.uses_tokens and (settings.jwks_url or "").startswith("http:"):
+            log.warning("JWKS_URL is not https: whoever can answer in its place decides who gets in")
         while True:
             await self._due()
             try:
@@ -96,9 +116,12 @@ class KeyKeeper:
             except (TokenKeyError, HaproxyError) as error:
                 self._keeps(error)
 
-    def _take(self, secrets: Mapping[str, str]) -> None:
-        self._redactor.learn(*secret_values(secrets))
-        listed = known_keys(self._settings.public_keys) + known_keys(secrets)
+    def _list(self) -> None:
+        """Read the keys of settings and secrets; where nobody looks at tokens they may be anything."""
+        self._redactor.learn(*secret_values(self._secrets))
+        if not self._settings.uses_tokens:
+            return
+        listed = known_keys(self._settings.public_keys) + known_keys(self._secrets)
         for key in listed.keys:
             if key.secret and len(key.material) < MIN_SECRET and key not in self._listed.keys:
                 fields = {"bytes": len(key.material), "atLeast": MIN_SECRET, "kid": key.kid}
@@ -142,11 +165,15 @@ class KeyKeeper:
         return True
 
     async def _refresh(self) -> None:
+        self._read = time.monotonic()
+        self._list()
         settings = self._settings
         jwks = Jwks.of(settings)
         if jwks != self._jwks:
-            self._jwks, self._fetched, self._state.keys = jwks, Keys(), None
-        if settings.uses_tokens and jwks:
+            self._jwks, self._state.keys = jwks, None
+        if not jwks:
+            self._fetched = Keys()
+        elif settings.uses_tokens:
             await self._fetch(jwks)
         await self._put()
         await self._warn_of_old_haproxy()
@@ -199,3 +226,13 @@ class KeyKeeper:
 
     def _keeps(self, error: Exception) -> None:
         log.warning("the keys before stay in use", extra={"fields": {"error": str(error)}})
+
+
+def _left_behind(runtime: Path) -> Keys:
+    """Return the keys of the HAProxy that a control plane before this one has left, where it serves on."""
+    try:
+        folder = runtime / (runtime / CURRENT).readlink()
+        command = Path(f"/proc/{int((folder / 'pid').read_text())}/cmdline").read_bytes()
+        return Keys.loads((folder / KEYS).read_text()) if str(folder).encode() in command else Keys()
+    except (OSError, ValueError):
+        return Keys()

@@ -84,6 +84,19 @@ class Keys:
         return {key.file: key.material.decode() for key in self.keys if not key.secret}
 
     @property
+    def public(self) -> Keys:
+        return Keys(tuple(key for key in self.keys if not key.secret))
+
+    def dumps(self) -> str:
+        return json.dumps([[key.algorithms, key.material.decode("latin-1"), key.kid] for key in self.keys])
+
+    @classmethod
+    def loads(cls, text: str) -> Keys:
+        return cls(
+            tuple(Key(tuple(names), material.encode("latin-1"), kid) for names, material, kid in json.loads(text))
+        )
+
+    @property
     def kids(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key.kid for key in self.keys if key.kid is not None))
 
