@@ -6,9 +6,11 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +53,9 @@ class GatewayProcess:
             "STALE_INSTANCE_THRESHOLD_SECONDS": "3",
         }
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        self._environment = kept | defaults | environment
+        # What a killed one leaves behind goes with it. Not a folder of pytest's: paths of sockets are short.
+        self._folder = tempfile.mkdtemp(prefix="gateway-")
+        self._environment = kept | {"TMPDIR": self._folder} | defaults | environment
         with log.open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
@@ -142,3 +146,4 @@ class GatewayProcess:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGKILL)
             self._process.wait(10)
+        shutil.rmtree(self._folder, ignore_errors=True)
