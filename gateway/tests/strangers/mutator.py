@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strangers.corpus import CASES, SECRET
+from strangers.test_http2 import REFUSED as REFUSED_HEADERS
+from strangers.test_http2 import request
 from strangers.test_paths import REFUSED
 
 if TYPE_CHECKING:
     from random import Random
+
+    from support.h2wire import Headers
 
 _BYTES = [
     b"\r",
@@ -148,3 +152,29 @@ _CHANGES = [
     _splice,
     _append,
 ]
+
+
+def mutant_headers(random: Random) -> Headers:
+    """Return what HTTP/2 carries: no line ends, so that every byte can be anywhere."""
+    headers = request((b"x-y", b"z"), method=random.choice((b"GET", b"POST")))
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
+        at = random.randrange(len(headers))
+        name, value = headers[at]
+        match random.randrange(7):
+            case 0:
+                headers[at] = (name, _insert(random, value))
+            case 1:
+                headers[at] = (_insert(random, name), value)
+            case 2:
+                headers.insert(at, headers[random.randrange(len(headers))])
+            case 3 if len(headers) > 1:
+                del headers[at]
+            case 4:
+                line, _, text = random.choice(_LINES).partition(b"\r\n")[0].partition(b":")
+                headers.append((line.lower().strip() or b"x", text.strip()))
+            case 5:
+                headers = [(one, random.choice(_TARGETS)) if one == b":path" else (one, two) for one, two in headers]
+            case _:
+                other = random.choice([*REFUSED_HEADERS.values()])
+                headers.append(random.choice(other))
+    return headers

@@ -13,8 +13,10 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from strangers.mutator import mutant
+from strangers.corpus import SECRET
+from strangers.mutator import mutant, mutant_headers
 from strangers.readings import readings, route
+from support.h2wire import H2Wire
 
 if TYPE_CHECKING:
     from strangers.guarded import Guarded
@@ -54,6 +56,22 @@ def client(port: int, seed: str, wanted: int) -> Counter[str]:
     return answers
 
 
+def assert_plain(guarded: Guarded) -> None:
+    """Only whole requests of their own route reached the backends, each seen by the gateway."""
+    assert not guarded.secret.targets, f"seed {SEED}: nobody has a token"
+    ids: Counter[bytes | None] = Counter()
+    for backend, prefix in ((guarded.users, "/api/users"), (guarded.other, "/api")):
+        assert not backend.violations, f"seed {SEED}"
+        assert not backend.tunnelled, f"seed {SEED}"
+        for request in backend.requests:
+            assert {route(reading) for reading in readings(request.path)} == {prefix}, f"seed {SEED}: {request}"
+            ids[request.get("x-request-id")] += 1
+    # It made an id for each, and for it alone.
+    assert None not in ids, f"seed {SEED}"
+    assert b"theirs" not in ids, f"seed {SEED}"
+    assert set(ids.values()) == {1}, f"seed {SEED}"
+
+
 def test_fuzzed_requests(guarded: Guarded) -> None:
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
         futures = [
@@ -62,16 +80,24 @@ def test_fuzzed_requests(guarded: Guarded) -> None:
         answers = sum((future.result() for future in futures), Counter[str]())
     print(f"seed {SEED}: {dict(sorted(answers.items()))}")  # noqa: T201
     assert guarded.gateway.status("/api/users/2") == 200
-    ids: Counter[bytes | None] = Counter()
-    assert not guarded.secret.targets, f"seed {SEED}: nobody has a token"
-    for backend, prefix in ((guarded.users, "/api/users"), (guarded.other, "/api")):
-        assert not backend.violations, f"seed {SEED}"
-        for request in backend.requests:
-            assert {route(reading) for reading in readings(request.path)} == {prefix}, f"seed {SEED}: {request}"
-            ids[request.get("x-request-id")] += 1
-    # Each was seen by the gateway: it made an id for it, and for it alone.
-    assert None not in ids, f"seed {SEED}"
-    assert b"theirs" not in ids, f"seed {SEED}"
-    assert set(ids.values()) == {1}, f"seed {SEED}"
+    assert_plain(guarded)
     assert answers["200"] > REQUESTS / 20, "hardly any got through: this proves nothing"
     assert not [status for status in answers if status.startswith("5") and status != "501"], f"seed {SEED}: {answers}"
+
+
+def test_fuzzed_requests_of_http2(guarded: Guarded) -> None:
+    random = Random(f"{SEED}/h2")
+    answers: Counter[int] = Counter()
+    while answers.total() < REQUESTS // 20:
+        with H2Wire(guarded.port) as wire:
+            # A connection goes on until it is ended.
+            while answers.total() < REQUESTS // 20:
+                outcome = wire.ask(mutant_headers(random), random.choice((None, None, b"", b"hello", SECRET)))
+                answers[outcome.status] += 1
+                if not outcome.status:
+                    break
+    print(f"seed {SEED}, HTTP/2: {dict(sorted(answers.items()))}")  # noqa: T201
+    guarded.settle()
+    assert_plain(guarded)
+    assert answers[200] > answers.total() / 20
+    assert not [status for status in answers if status >= 500], f"seed {SEED}: {answers}"
