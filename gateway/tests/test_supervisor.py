@@ -73,6 +73,38 @@ def test_a_stop_while_the_control_plane_starts_again(gateway: Start, backend: Ba
     assert process.wait() == 0
 
 
+_FAILS_ONCE = """
+import asyncio, os, pathlib
+from evenkeel_gateway.traffic import Traffic
+
+async def fail(self):
+    flag = pathlib.Path(os.environ["FAIL"])
+    while not flag.exists():
+        await asyncio.sleep(0.05)
+    flag.unlink()
+    raise RuntimeError("planned")
+
+Traffic.run = fail
+"""
+
+
+def test_a_part_that_fails_takes_no_traffic_with_it(gateway: Start, backend: Backend, tmp_path: Path) -> None:
+    """A mistake in the control plane: it ends, is started again, and HAProxy has not noticed."""
+    (tmp_path / "sitecustomize.py").write_text(_FAILS_ONCE)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    flag = tmp_path / "fail"
+    process = gateway("supervisor", A_SERVICE_URL=backend.url, PYTHONPATH=path, FAIL=str(flag)).ready()
+    control = control_of(process)
+    haproxy = children(control)["haproxy"]
+    with Load(process.port, "/api/a") as load:
+        flag.touch()
+        until(lambda: control_of(process) != control, 10, "another control plane")
+        process.ready()
+        until(lambda: not Path(f"/proc/{haproxy}").exists(), 10, "HAProxy was handed over")
+    assert load.failures == []
+    assert "planned" in process.log
+
+
 def test_a_bad_configuration_ends_it(gateway: Start) -> None:
     process = gateway("supervisor", PORT="http")
     assert process.wait() == 2

@@ -14,7 +14,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import uvicorn
 
@@ -69,6 +69,7 @@ class Gateway:
         self._redactor = redactor
         self._state = State()
         self._stop = asyncio.Event()
+        self._reloading: set[asyncio.Task[dict[str, Any]]] = set()
         self._start_settings = settings
         self._haproxy: Haproxy
         self._keys: KeyKeeper
@@ -111,6 +112,8 @@ class Gateway:
             code = 0 if running["stop"] in done else _report(done)
             for name in ("configuration", "secrets", "limits", "stop"):
                 running[name].cancel()
+            if code and SUPERVISED in os.environ and haproxy.processes:
+                await self._leave_haproxy(code)
             await self._drain(running["election"])
             running["traffic"].cancel()
             for server in servers:
@@ -126,7 +129,9 @@ class Gateway:
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
 
     def _reload_soon(self) -> None:
-        self._background = asyncio.create_task(self._reload(), name="SIGHUP")
+        task = asyncio.create_task(self._reload(), name="SIGHUP")
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
 
     def _commands(self) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:
         return {
@@ -168,15 +173,26 @@ class Gateway:
         """Whoever works with a secret is told of the new one here; the database's next connection asks by itself."""
         await self._keys.secrets_changed(found.values)
 
-    async def _drain(self, leading: asyncio.Task[Any]) -> None:
-        log.info("stopping", extra={"fields": {"inFlightGraceSeconds": self._settings.shutdown_grace_seconds}})
-        self._state.draining = True
-        await self._haproxy.drain(draining=True)
+    async def _leave_haproxy(self, code: int) -> NoReturn:
+        """End without HAProxy: it serves on, and the control plane that is started next takes it over."""
+        log.critical("the control plane ends, HAProxy serves on", extra={"fields": {"exitCode": code}})
+        await self._resign()
+        # Not the ordinary way out: asyncio kills its processes there.
+        logging.shutdown()
+        os._exit(code)
+
+    async def _resign(self) -> None:
         election = self._state.election
         if election:
             resigning = asyncio.create_task(election.resign())
             # Not cancelled: what is not done by then must not hold up the requests in flight.
             await asyncio.wait({resigning}, timeout=RESIGN_SECONDS)
+
+    async def _drain(self, leading: asyncio.Task[Any]) -> None:
+        log.info("stopping", extra={"fields": {"inFlightGraceSeconds": self._settings.shutdown_grace_seconds}})
+        self._state.draining = True
+        await self._haproxy.drain(draining=True)
+        await self._resign()
         leading.cancel()
         # Still serving, so that a load balancer sees the 503 before connections are refused.
         await asyncio.sleep(self._settings.shutdown_delay_seconds)

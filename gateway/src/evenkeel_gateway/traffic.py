@@ -74,7 +74,7 @@ class Reader:
 
 
 def _request(line: tuple[bytes, ...]) -> Request:
-    status, total, response, end, route, server = (part.decode() for part in line)
+    status, total, response, end, route, server = (part.decode(errors="replace") for part in line)
     return Request(int(status), int(total), int(response), end, route, server)
 
 
