@@ -59,7 +59,7 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 .PHONY: chaos
 chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql
-	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(CHAOS)
 
 .PHONY: chaos-figures
 chaos-figures: venv ## How long nobody leads, with the settings of production (a quarter of an hour)

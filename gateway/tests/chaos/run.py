@@ -51,6 +51,7 @@ _numbers = itertools.count(1)
 @dataclass
 class Result:
     seed: int
+    again: str
     faults: list[str]
     violations: list[Violation]
     timeline: list[tuple[float, str]]
@@ -70,7 +71,7 @@ class Result:
             lines += [
                 f"  {moment:.3f} {what}" for moment, what in sorted(self.timeline) if abs(moment - at) < _AROUND_SECONDS
             ]
-        lines.append(f"again: make chaos SEED={self.seed}")
+        lines.append(f"again: {self.again}")
         return "\n".join(lines)
 
 
@@ -111,7 +112,9 @@ async def run(
         async with Fleet(
             cluster, Path(path), database, scale=scale, ways=ways or WAYS, mutant=mutant, clocks=clocks
         ) as fleet:
-            return await _run(fleet, plan(seed, length, names, scale, kinds), seed)
+            result = await _run(fleet, plan(seed, length, names, scale, kinds), seed)
+            result.again += f" CHAOS='--scale {scale:g} --length {length:g}{mutant and f' --mutant {mutant}'}'"
+            return result
 
 
 async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
@@ -149,6 +152,7 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
         _crashed(fleet, trace, violations)
     return Result(
         seed=seed,
+        again=f"make chaos SEED={seed}",
         faults=[str(fault) for fault in faults],
         violations=violations,
         timeline=_timeline(hands, fleet.beliefs(), changes),
