@@ -73,8 +73,11 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._running:
-            self.stop(self._running[-1])
+        families = {process: tree(process.pid) for process in self._running}
+        for process in families:
+            process.terminate()  # all at once: some take their time
+        for process, family in reversed(families.items()):
+            self.stop(process, family)
 
     def start(
         self, name: str, argv: list[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -110,9 +113,9 @@ class Processes:
             raise BenchError(f"{name} ended at once:\n{tail}")
         return process
 
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
+    def stop(self, process: subprocess.Popen[bytes], family: Mapping[int, int] | None = None) -> None:
         self._running.remove(process)
-        family = tree(process.pid)
+        family = family or tree(process.pid)
         process.terminate()
         try:
             process.wait(10)

@@ -35,6 +35,7 @@ from tests.bench.gateway.report import Line  # noqa: E402
 from tests.bench.gateway.targets import CACHE, Bench, Target  # noqa: E402
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
+PICTURE = CHECKOUT / "docs" / "benchmarks.svg"
 ALL = ("jwt", "limit", "breaker", "log", "metrics")
 MEGABYTES = 150
 
@@ -219,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with Processes(folder) as processes:
             bench = Bench(processes, folder)
             text, drawing = measure(bench, options.profile, tuple(options.features.split(",")))
+    except KeyboardInterrupt:
+        raise SystemExit("bench: interrupted, everything that it started is stopped") from None
     except BenchError as error:
         logs = CACHE / "logs"
         shutil.rmtree(logs, ignore_errors=True)
@@ -228,9 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{text}")
     if options.profile != "quick" and not options.no_write:
-        report.write(PAGE, options.profile, text)
         if drawing:
-            (PAGE.parent / "benchmarks.svg").write_text(drawing)
+            PICTURE.write_text(drawing)
+            text = f"![Processor time and latency of each gateway]({PICTURE.name})\n\n{text}"
+        report.write(PAGE, options.profile, text)
 
 
 def measure(bench: Bench, profile: str, features: tuple[str, ...]) -> tuple[str, str]:

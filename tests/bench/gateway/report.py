@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -69,12 +69,8 @@ def _mean(sample: Sample) -> float:
     return sample.outcome.mean
 
 
-class _quantile:  # noqa: N801
-    def __init__(self, share: float) -> None:
-        self._share = share
-
-    def __call__(self, sample: Sample) -> float:
-        return sample.outcome.quantile(self._share)
+def _quantile(share: float) -> Callable[[Sample], float]:
+    return lambda sample: sample.outcome.quantile(share)
 
 
 def write(page: Path, profile: str, text: str) -> None:
