@@ -130,7 +130,7 @@ def test_a_query_is_the_backends_own(guarded: Guarded, query: str) -> None:
     assert guarded.users.targets == ["/api/users/1" + query]
 
 
-@settings(_BUDGET, max_examples=2000)
+@settings(_BUDGET, max_examples=1000)
 @given(_PATHS)
 def test_every_reading_of_a_plain_path_is_the_same(path: str) -> None:
     """Without a gateway, hence many."""
