@@ -278,7 +278,7 @@ def test_it_starts_before_the_secret_may_be_read(
 )
 def test_a_database_out_of_reach_is_the_reason(gateway: Start, url: str, reason: str) -> None:
     process = gateway(DATABASE_URL=url)
-    until(lambda: process.status("/api/health") == 503, 5, "not ready")
+    until(lambda: process.status("/api/health") == 503, 20, "not ready")
     until(lambda: reason in str(process.request("/api/health").body["reasons"]), 10, "the reason")
     assert "planted-value" not in process.log + str(process.request("/api/health").body)
     started = time.monotonic()

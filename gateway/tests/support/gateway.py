@@ -88,7 +88,7 @@ class GatewayProcess:
         return self
 
     def answers(self, path: str, status: int) -> GatewayProcess:
-        until(lambda: self.status(path) == status or self.exited(), 15, f"{path} answers {status}")
+        until(lambda: self.status(path) == status or self.exited(), 30, f"{path} answers {status}")
         assert self.status(path) == status, self.own_log
         return self
 
@@ -98,7 +98,7 @@ class GatewayProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 15) -> int:
+    def wait(self, seconds: float = 30) -> int:
         return self._process.wait(seconds)
 
     @property
