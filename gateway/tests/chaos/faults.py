@@ -15,6 +15,7 @@ from chaos.checker import DATABASE, Harm
 from evenkeel_gateway import clock
 from evenkeel_gateway.database import DATABASE_ERRORS
 from evenkeel_gateway.lease import RequestRefusedError
+from support.wait import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,7 +110,7 @@ class Hands:
 
     async def kill(self, fault: Fault, instance: Instance) -> None:
         began = clock.now()
-        await asyncio.to_thread(instance.kill)
+        await in_thread(instance.kill)
         await asyncio.sleep(fault.seconds)
         instance.start()
         await self._joined(instance)
@@ -132,7 +133,7 @@ class Hands:
         for process in old:
             process.pid.send_signal(signal.SIGTERM)
         for process in old:
-            await asyncio.to_thread(process.pid.wait, 30)
+            await in_thread(process.pid.wait, 30)
         if not fault.choice % 2:
             instance.start()
             await self._joined(instance)
@@ -166,14 +167,14 @@ class Hands:
 
     async def _database_away(self, mode: str, seconds: float) -> None:
         began = clock.now()
-        await asyncio.to_thread(self.fleet.cluster.stop, mode)
+        await in_thread(self.fleet.cluster.stop, mode)
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(self.fleet.cluster.start)
+        await in_thread(self.fleet.cluster.start)
         self.harm.add(DATABASE, began, clock.now())
 
     async def pooler_restart(self, fault: Fault, _: Instance) -> None:
         began = clock.now()
-        await asyncio.to_thread(self.fleet.pooler.restart)
+        await in_thread(self.fleet.pooler.restart)
         for instance in self.fleet.instances:
             if instance.way.pooled:
                 self.harm.add(instance.name, began, clock.now())

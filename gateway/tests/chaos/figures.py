@@ -27,6 +27,7 @@ from chaos.fleet import Fleet, Way
 from chaos.history import Lease
 from evenkeel_gateway import clock
 from support.postgres import Cluster
+from support.wait import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,7 +69,7 @@ async def fleet(ways: list[Way], cluster: Cluster | None = None) -> AsyncIterato
     async with AsyncExitStack() as stack:
         if cluster is None:
             cluster = Cluster(**history.SETTINGS)
-            await asyncio.to_thread(cluster.__enter__)
+            await in_thread(cluster.__enter__)
             stack.callback(cluster.__exit__)
         name = f"figures_{next(_numbers)}"
         with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
@@ -120,7 +121,7 @@ async def stops(running: Fleet, figure: Figure, count: int) -> None:
         process.pid.send_signal(signal.SIGTERM)
         began = await new_leader(running, old)
         figure.values.append(began - process.reader.read().beliefs()[-1].end)
-        await asyncio.to_thread(process.pid.wait, 30)
+        await in_thread(process.pid.wait, 30)
         old.start()
         await all_joined(running)
         await asyncio.sleep(random.uniform(0, 1))
@@ -144,10 +145,10 @@ async def outage(mode: str, seconds: float, back: Figure, late: Figure) -> None:
         leases = [one for one in history.read(running.conninfo) if isinstance(one, Lease) and one.expires_at]
         expires = leases[-1].expires_at
         assert expires
-        await asyncio.to_thread(running.cluster.stop, mode)
+        await in_thread(running.cluster.stop, mode)
         await asyncio.sleep(seconds)
         trusted = running.beliefs()[-1].end
-        await asyncio.to_thread(running.cluster.start)
+        await in_thread(running.cluster.start)
         at = clock.now()
         await running.until_led(30)
         began = [belief.start for belief in running.beliefs() if belief.end > at][-1]

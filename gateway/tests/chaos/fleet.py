@@ -25,7 +25,7 @@ from evenkeel_gateway.identity import Identity
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.migrations import migrate
 from support.pgbouncer import PgBouncer
-from support.wait import free_port
+from support.wait import free_port, in_thread
 
 if TYPE_CHECKING:
     from support.postgres import Cluster
@@ -222,11 +222,11 @@ class Fleet:
         return f"postgresql://gateway@127.0.0.1:{link.port}/{self.database}?sslmode=disable"
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.pooler.__enter__)
+        await in_thread(self.pooler.__enter__)
         database = Database(self.conninfo, "chaos")
         await migrate(database)
         await database.close()
-        await asyncio.to_thread(self._prepare)
+        await in_thread(self._prepare)
         for instance in self.instances:
             await instance.connect()
         return self
@@ -244,12 +244,12 @@ class Fleet:
     async def __aexit__(self, *_: object) -> None:
         for instance in self.instances:
             instance.signal(signal.SIGCONT)
-            await asyncio.to_thread(instance.kill)
+            await in_thread(instance.kill)
             for link in instance.links:
                 await link.close()
-        await asyncio.to_thread(self.pooler.__exit__)
+        await in_thread(self.pooler.__exit__)
         with contextlib.suppress(psycopg.Error):
-            await asyncio.to_thread(history.drop, self.conninfo)
+            await in_thread(history.drop, self.conninfo)
 
     def traces(self) -> list[Trace]:
         return [process.reader.read() for instance in self.instances for process in instance.processes]

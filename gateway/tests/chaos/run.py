@@ -32,6 +32,7 @@ from chaos.fleet import Fleet, Way
 from chaos.history import Lease
 from evenkeel_gateway import clock, lease
 from support.postgres import Cluster
+from support.wait import in_thread
 
 if TYPE_CHECKING:
     from chaos.faults import Fault
@@ -105,7 +106,7 @@ async def run(
         if cluster:
             database = f"chaos_{next(_numbers)}"
         else:
-            cluster = await asyncio.to_thread(stack.enter_context, Cluster(**history.SETTINGS))
+            cluster = await in_thread(stack.enter_context, Cluster(**history.SETTINGS))
         with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database}".encode())
         names = [f"i-{number}" for number in range(1, len(ways or WAYS) + 1)]
@@ -147,7 +148,7 @@ async def _run(fleet: Fleet, faults: list[Fault], seed: int) -> Result:
     if not fleet.mutant:
         _add_starved(fleet, hands.harm)
         violations += check_leaderless(fleet.beliefs(), hands.harm, names, whole, limits(fleet))
-    changes = await asyncio.to_thread(history.read, fleet.conninfo)
+    changes = await in_thread(history.read, fleet.conninfo)
     for trace in fleet.traces():
         _crashed(fleet, trace, violations)
     return Result(
@@ -194,7 +195,7 @@ async def _safety(fleet: Fleet, hands: Hands, wall: float) -> list[Violation]:
     # Before the history: each grant is to be found in it.
     traces = copy.deepcopy(fleet.traces())
     try:
-        changes = await asyncio.to_thread(history.read, fleet.conninfo)
+        changes = await in_thread(history.read, fleet.conninfo)
     except psycopg.Error:
         return []  # away just now; there is a last look at the end
     steady = not hands.leaped and abs(offset() - wall) < _CLOCK_SET_SECONDS
@@ -216,14 +217,14 @@ async def _quiet(fleet: Fleet, harm: Harm) -> list[Violation]:
 async def _quiet_once(fleet: Fleet) -> list[Violation]:
     timing = fleet.timing
     asked = clock.now()
-    while not await asyncio.to_thread(_settled, fleet):
+    while not await in_thread(_settled, fleet):
         await asyncio.sleep(0.2)
         if clock.now() - asked > timing.ttl * 2 + 20:
-            return [Violation("flapping", asked, f"it does not settle: {await asyncio.to_thread(_rows, fleet)}")]
+            return [Violation("flapping", asked, f"it does not settle: {await in_thread(_rows, fleet)}")]
     start = clock.now()
     leader = await fleet.until_led(1)
     oldest = next(one for one in fleet.instances if one is not leader)
-    await asyncio.to_thread(oldest.kill)
+    await in_thread(oldest.kill)
     await asyncio.sleep(timing.tick)
     oldest.start()
     await asyncio.sleep(timing.ttl)

@@ -8,12 +8,15 @@ import inspect
 import random
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _chance = random.SystemRandom()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> float:
@@ -37,6 +40,16 @@ async def until_async(condition: Callable[[], object], seconds: float, what: str
             raise AssertionError(f"not within {seconds} s: {what}")
         await asyncio.sleep(0.01)
     return time.monotonic() - started
+
+
+async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """As asyncio.to_thread, but what was begun is over when this is, also where it is cancelled."""
+    task = asyncio.create_task(asyncio.to_thread(function, *arguments, **named))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def free_port() -> int:
