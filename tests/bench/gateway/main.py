@@ -141,12 +141,15 @@ class Figures:
         url = f"http://127.0.0.1:{extremes.origin(bench)}"
         routes = [{"prefix": "/api/bench", "upstream": bench.upstream_url}, {"prefix": "/api/long", "upstream": url}]
         gateway = bench.gateway("gateway, long", self.features, ROUTES=json.dumps(routes))
-        for name, transfer in (("download", extremes.download), ("upload", extremes.upload)):
-            what = f"RSS in a {name} of 10 GB through one connection"
+        for name, transfer, size in (
+            ("a download", extremes.download, extremes.DOWNLOAD_BYTES),
+            ("an upload", extremes.upload, extremes.UPLOAD_BYTES),
+        ):
+            what = f"RSS in {name} of {size / 1e9:.0f} GB through one connection"
             with self._asked(what, limit):
-                seconds, memory = transfer(gateway)
+                seconds, memory = transfer(gateway, size)
                 self._line(what, limit, memory.text, met=memory.total <= MEGABYTES)
-                self.notes.append(f"{name}: {extremes.STREAM_BYTES / seconds / 1e9:.2f} GB/s")
+                self.notes.append(f"{name} went at {size / seconds / 1e9:.2f} GB/s")
         what = f"RSS with {extremes.SOCKETS:,} idle websockets"
         with self._asked(what, limit):
             memory = extremes.websockets(gateway)
