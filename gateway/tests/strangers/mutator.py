@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strangers.corpus import CASES, SECRET
-from strangers.test_http2 import REFUSED as REFUSED_HEADERS
-from strangers.test_http2 import request
+from strangers.test_http2_injection import REFUSED as REFUSED_HEADERS
+from strangers.test_http2_injection import request
 from strangers.test_paths import REFUSED
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.test_http2 import request
+from strangers.test_http2_injection import request
 from support.gateway import GatewayProcess
 from support.h2wire import H2Wire
 from support.recorder import Recorder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strangers.corpus import HOST
-from strangers.test_http2 import request
+from strangers.test_http2_injection import request
 from support.h2wire import H2Wire
 from support.wire import Wire
 
