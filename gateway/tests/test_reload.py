@@ -136,15 +136,20 @@ async def test_one_that_does_not_start_changes_nothing(
             assert await asyncio.to_thread(get, port, "/a") == 200
 
 
+async def reload_that_crashes(haproxy: Haproxy) -> None:
+    """Return when another one serves in its place."""
+    await haproxy.reload(settings=Settings())
+    pid = running(haproxy)
+    os.kill(pid, signal.SIGSEGV)
+    await until_async(lambda: running(haproxy) != pid, 5, "another one")
+
+
 async def test_one_that_crashes_after_the_reload_is_undone(
     port: int, backend: Backend, environment: Environment, tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as haproxy:
         environment(PORT=str(port), ROUTES=routes(b=backend.url))
-        await haproxy.reload(settings=Settings())
-        pid = running(haproxy)
-        os.kill(pid, signal.SIGSEGV)
-        await until_async(lambda: running(haproxy) != pid, 5, "another one")
+        await reload_that_crashes(haproxy)
         assert await asyncio.to_thread(get, port, "/a") == 200
         assert [route.prefix for route in haproxy.inputs.settings.routes] == ["/a"]
         assert "of the reload" in (haproxy.refused or "")
@@ -272,10 +277,7 @@ async def test_an_undone_configuration_is_not_forgotten(
 ) -> None:
     async with serving(tmp_path) as haproxy:
         environment(PORT=str(port), ROUTES=routes(b=backend.url))
-        await haproxy.reload(settings=Settings())
-        pid = running(haproxy)
-        os.kill(pid, signal.SIGSEGV)
-        await until_async(lambda: running(haproxy) != pid, 5, "another one")
+        await reload_that_crashes(haproxy)
         await haproxy.reload(draining=False)
         assert "of the reload" in (haproxy.refused or "")
         await haproxy.reload(settings=Settings())
