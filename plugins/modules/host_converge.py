@@ -25,7 +25,7 @@ options:
       - What is declared, applied in this order.
       - First, the packages of all declarations are installed in one transaction. Then each declaration's directories,
         files, commands, units, engine, networks, imds, logins and containers follow.
-      - Needed unless O(fitness) is given.
+      - Needed unless O(fitness) is given; with it, nothing is applied.
     type: list
     elements: dict
     suboptions:
@@ -438,6 +438,7 @@ options:
   fitness:
     description:
       - Only look whether the host is fit for a bootstrap, and return the problems. Changes nothing.
+      - With O(declarations), look also whether applying them would do anything, and say so in RV(settled).
       - M(evenkeel.fleet.preflight) asks for it and checks the roles' variables as well.
     type: dict
     suboptions:
@@ -558,9 +559,16 @@ problems:
   returned: with fitness
   type: list
   elements: str
+settled:
+  description:
+    - With O(fitness) and O(declarations), whether the host is fit and applying the declarations now would neither do
+      nor warn of anything. A container that is not healthy, a tag that would be looked up and every doubt make it
+      V(false).
+  returned: with fitness
+  type: bool
 changes:
   description: What was changed, or would be in check mode. On failure, what had been changed until then.
-  returned: always
+  returned: always, without fitness
   type: list
   elements: dict
   contains:
@@ -578,7 +586,7 @@ changes:
       resource: package docker.io
       action: install
 containers:
-  description: The declared containers, by name.
+  description: The declared containers, by name. With O(fitness), only where RV(settled).
   returned: success
   type: dict
   contains:
@@ -626,7 +634,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge, glance
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 
 
@@ -802,7 +810,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={"declarations": DECLARATIONS, "fitness": FITNESS},
         required_one_of=[("declarations", "fitness")],
-        mutually_exclusive=[("declarations", "fitness")],
         supports_check_mode=True,
     )
     if module.params["fitness"]:
@@ -831,9 +838,12 @@ def look(module: AnsibleModule) -> None:
     ports = [fitness.Port(port["port"], port["container"]) for port in wanted.pop("ports")]
     wanted["controller_time"] = wanted["controller_time"] or time.time()
     try:
-        module.exit_json(changed=False, problems=fitness.problems(ports=ports, **wanted))
+        problems = fitness.problems(ports=ports, **wanted)
     except OSError as error:
         module.fail_json(msg=f"The host can't be looked at: {error}")
+    declarations = module.params["declarations"]
+    containers = glance(declarations) if declarations and not problems else None
+    module.exit_json(changed=False, problems=problems, settled=containers is not None, containers=containers or {})
 
 
 if __name__ == "__main__":

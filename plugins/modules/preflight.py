@@ -27,6 +27,14 @@ options:
     type: list
     elements: str
     default: []
+  declarations:
+    description:
+      - Names of variables that hold declarations for M(evenkeel.fleet.host_converge), such as C(docker_declaration).
+      - Where there are no problems, the same round trip tells in RV(settled) whether applying them would do anything.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
   ports:
     description: TCP ports that the host has to have free.
     type: list
@@ -84,4 +92,12 @@ problems:
   type: list
   elements: str
   sample: ["gateway_image is not set: The image, by digest."]
+settled:
+  description: Whether applying O(declarations) now would neither do nor warn of anything, and there are no problems.
+  returned: always
+  type: bool
+containers:
+  description: Where RV(settled), the declared containers, as M(evenkeel.fleet.host_converge) returns them; else empty.
+  returned: always
+  type: dict
 """

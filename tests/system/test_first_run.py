@@ -175,6 +175,18 @@ def test_a_second_run_changes_nothing(fleet: Fleet, first_run: FirstRun) -> None
     assert run.code == 0, run.output
     assert run.changed() == set(), run.output
     assert set(fleet.hosts) <= set(run.recap)
+    # The look before has found nothing to do, and one round trip was enough.
+    said = run.output.partition("Bring the host to the wanted state]")[2].partition("TASK")[0]
+    assert all(f"skipping: [{host}]" in said for host in fleet.hosts), run.output
+
+
+def test_a_stopped_gateway_is_something_to_do(fleet: Fleet, first_run: FirstRun) -> None:
+    assert first_run.run.code == 0
+    fleet.on("host-2", "docker stop bk-gateway-api")
+    run = fleet.site()
+    assert run.code == 0, run.output
+    assert run.changed() == {"host-2"}
+    assert fleet.on("host-2", "docker inspect -f {{.State.Status}} bk-gateway-api") == "running\n"
 
 
 def test_check_mode_foresees_a_change_and_makes_none(fleet: Fleet, first_run: FirstRun) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from . import container_body as declared
 from .docker import Docker, DockerError, container_name
 from .gate import GateError, about, wait
-from .host import Host, HostError, Spec
+from .host import Glance, Host, HostError, Spec
 from .ports import listeners
 from .redact import redacted
 from .registry import pull
@@ -31,6 +31,8 @@ LINE = 400
 UNGATED_PATIENCE = 120.0
 # The old one served before; the new one's gate needn't fit it.
 OLD_PATIENCE = 15.0
+# Good enough for one answer; a container that needs more is one for the call itself to wait for.
+GLANCE_PATIENCE = 0.5
 
 
 def ensure_container(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec]) -> dict[str, Any]:
@@ -82,9 +84,12 @@ class Container:
             if present is None and not self.host.check_mode:
                 raise HostError(f"The image {reference} isn't on this host, and pull is set to never.")
             return present
-        if present is not None and (policy == "missing" or self.host.check_mode):
+        if present is not None and policy == "missing":
             return present
         if self.host.check_mode:
+            self.host.would_act()
+            if present is not None:
+                return present
             with self.host.change(f"image {reference}", "pull", after=f"{reference}\n"):
                 return None
         with self.host.phase("pull"):
@@ -131,6 +136,8 @@ class Container:
             with self.host.change(self.resource, action, f"{current['State']['Status']}\n", "running\n") as apply:
                 if apply:
                     self._prove(current["Id"], unproven)
+        elif isinstance(self.host, Glance):
+            self._gate(current["Id"], successes=1, patience=GLANCE_PATIENCE)
         elif not self.host.check_mode:
             self._gate(current["Id"], successes=1)
 

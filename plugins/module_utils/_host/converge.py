@@ -19,7 +19,7 @@ from .docker import UNIT as DOCKER_UNIT
 from .docker import Docker
 from .engine import ensure_engine
 from .files import ensure_directory, ensure_file, explained
-from .host import Host, HostError, Spec
+from .host import DifferenceError, Glance, Host, HostError, Runner, Spec, run_command
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
 from .networks import ensure_network
@@ -35,6 +35,14 @@ LOCK_WAIT = 300
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
     """Apply everything; returns the containers by name. Raises HostError naming declaration and resource."""
     return Converger(host, declarations).run()
+
+
+def glance(declarations: Sequence[Spec], runner: Runner = run_command) -> dict[str, Any] | None:
+    """The containers, where a call would do nothing and have nothing to say; else None. Changes nothing."""
+    try:
+        return converge(Glance(runner=runner), declarations)
+    except (DifferenceError, HostError):
+        return None
 
 
 class Converger:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 Spec = Mapping[str, Any]
 
@@ -31,6 +31,10 @@ class HostError(Exception):
         self.message = message
         self.resource = resource
         self.declaration = ""
+
+
+class DifferenceError(Exception):
+    """A glance met something that a call would do."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ class Host:
         header = f"{self.declaration}: {resource}"
         self.diff.insert(place, {"before_header": header, "after_header": header, "before": before, "after": after})
 
+    def would_act(self) -> None:
+        """In check mode: a real call would do something here that is no change of its own, such as a pull."""
+
     def warn(self, message: str) -> None:
         text = f"{self.declaration}: {message}"
         if text not in self.warnings:
@@ -153,6 +160,22 @@ class Host:
     def for_os(self, choices: Spec | None) -> Any:
         """The entry for this host's family, or None."""
         return next((given for family in self.os_families if (given := (choices or {}).get(family)) is not None), None)
+
+
+class Glance(Host):
+    """Looks whether there is anything to do or to say, and raises DifferenceError at the first such thing."""
+
+    def __init__(self, *, runner: Runner = run_command) -> None:
+        super().__init__(check_mode=True, runner=runner)
+
+    def change(self, resource: str, *_: str, **__: str) -> NoReturn:
+        raise DifferenceError(resource)
+
+    def would_act(self) -> None:
+        raise DifferenceError
+
+    def warn(self, message: str) -> None:
+        raise DifferenceError(message)
 
 
 def os_families(os_release: str) -> tuple[str, ...]:

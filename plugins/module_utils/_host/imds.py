@@ -20,7 +20,7 @@ from .docker import Docker
 from .files import Attributes, read, remove, replace, write
 from .host import STATE_DIR, Host, HostError, Spec
 from .networks import bridge_name
-from .units import UNIT_DIR, Units
+from .units import UNIT_DIR, Units, reload_manager
 
 TABLE = ("inet", "evenkeel_imds")
 RULES = Path("/etc/evenkeel/imds.nft")
@@ -194,8 +194,7 @@ def ensure_persistence(host: Host, units: Units) -> None:
         write(host, path, read(path), text.encode(), FILE)
         for path, text in ((unit, UNIT_TEXT), (FOREIGN_DROP_IN, DROP_IN_TEXT))
     ]
-    if not host.check_mode and (any(written) or units.state(UNIT).stale):
-        units.must("daemon-reload")
+    reload_manager(host, units, UNIT, written=any(written))
     state = units.state(UNIT)
     if state.enabled and state.active:
         return

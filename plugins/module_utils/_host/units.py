@@ -92,14 +92,23 @@ def ensure_unit(host: Host, units: Units, spec: Spec) -> None:
         path = UNIT_DIR / name
         watched.append(str(path))
         written = write(host, path, read(path), content.encode(), Attributes(0o644, 0, 0))
-        if not host.check_mode and (written or units.state(name).stale):
-            units.must("daemon-reload")
-    elif units.state(name).stale and not host.check_mode:
-        units.must("daemon-reload")
+        reload_manager(host, units, name, written=written)
+    else:
+        reload_manager(host, units, name)
     state = units.state(name)
     _check_startable(host, name, state, declared=content is not None)
     _ensure_enabled(host, units, name, state, spec.get("enabled"))
     _ensure_running(host, units, name, state, spec.get("state"), watched)
+
+
+def reload_manager(host: Host, units: Units, name: str, *, written: bool = False) -> None:
+    """Make systemd read a unit's files again where they are newer than what it knows."""
+    if not written and not units.state(name).stale:
+        return
+    if host.check_mode:
+        host.would_act()
+    else:
+        units.must("daemon-reload")
 
 
 def _check_startable(host: Host, name: str, state: UnitState, *, declared: bool) -> None:

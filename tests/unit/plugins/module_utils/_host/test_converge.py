@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, converge, networks
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, converge, gate, networks
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
     EngineDouble,
     Runner,
@@ -110,6 +111,83 @@ def test_a_second_call_waits_for_the_first(target: Host, monkeypatch: pytest.Mon
     started = time.monotonic()
     with converge.one_at_a_time(target):
         assert time.monotonic() - started < 5
+
+
+GATEWAY = {"name": "gateway", "image": "gateway@sha256:1", "gate": {"url": "http://127.0.0.1/api/health"}}
+
+
+def state_of_units(runner: Runner, **values: object) -> None:
+    """Units that started after all that is on the disk was written."""
+    runner.answers.clear()
+    runner.answer("systemctl show", unit_block(InactiveExitTimestampMonotonic=10**15, **values))
+
+
+@pytest.fixture
+def settled(
+    target: Host, root: Path, runner: Runner, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """The declarations of a host on which nothing is left to do."""
+    state_of_units(runner)
+    monkeypatch.setattr(gate, "get", lambda _url, _timeout: Response(200, b"{}"))
+    docker_engine.images = {"gateway@sha256:1": {"Id": "sha256:one"}}
+    declarations: list[dict[str, Any]] = [
+        {
+            "name": "app",
+            "files": [{"path": str(root / "app.conf"), "content": "x"}],
+            "units": [{"name": "app.service", "content": "[Unit]\n"}],
+            "networks": [{"name": "app-net", "labels": {"team": "edge"}}],
+            "containers": [GATEWAY],
+        }
+    ]
+    converge.converge(target, declarations)
+    docker_engine.calls.clear()
+    return declarations
+
+
+def test_a_glance_at_a_settled_host_tells_what_runs(
+    settled: list[dict[str, Any]], runner: Runner, docker_engine: EngineDouble
+) -> None:
+    containers = converge.glance(settled, runner=runner)
+    assert containers is not None
+    assert containers["gateway"]["status"] == "running"
+    assert {call.split()[0] for call in docker_engine.calls} == {"GET"}
+
+
+def test_a_glance_ends_at_the_first_difference_and_leaves_it(
+    settled: list[dict[str, Any]], runner: Runner, root: Path, docker_engine: EngineDouble
+) -> None:
+    (root / "app.conf").write_text("y")
+    assert converge.glance(settled, runner=runner) is None
+    assert (root / "app.conf").read_text() == "y"
+    assert docker_engine.calls == []
+
+
+def test_a_glance_does_not_settle_for_what_is_no_change(
+    settled: list[dict[str, Any]], runner: Runner, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_engine.images["gateway:v1"] = docker_engine.images["gateway@sha256:1"]
+    tagged = {**settled[0], "containers": [{**GATEWAY, "image": "gateway:v1"}]}
+    assert converge.glance([tagged], runner=runner) is None, "a tag may have moved"
+
+    docker_engine.containers[0]["network"] = docker_engine.networks["app-net"]["Id"]
+    labelled = {**settled[0], "networks": [{"name": "app-net", "labels": {"team": "core"}}]}
+    assert converge.glance([labelled], runner=runner) is None, "there is a warning to give"
+
+    state_of_units(runner, NeedDaemonReload="yes")
+    assert converge.glance(settled, runner=runner) is None, "systemd has old files"
+    state_of_units(runner)
+    assert converge.glance(settled, runner=runner) is not None
+
+    monkeypatch.setattr(gate, "get", lambda _url, _timeout: Response(503, b"{}"))
+    started = time.monotonic()
+    assert converge.glance(settled, runner=runner) is None, "the gateway is not healthy"
+    assert time.monotonic() - started < 5, "waiting is for the call that can do something about it"
+
+
+def test_a_glance_takes_an_error_for_a_difference(settled: list[dict[str, Any]], runner: Runner) -> None:
+    runner.answers.clear()
+    runner.answer("systemctl show", code=1)
+    assert converge.glance(settled, runner=runner) is None
 
 
 def test_check_mode_takes_no_lock(checked: Host) -> None:
