@@ -39,7 +39,7 @@ down: venv ## Remove the fleets of this checkout and stop the docker engine if i
 	@fleet/engine stop
 
 .PHONY: test
-test: lint unit sanity package gateway molecule system ## Run everything that CI runs
+test: lint unit sanity package gateway integration molecule system ## Run everything that CI runs
 
 .PHONY: lint
 lint: venv ## Check style, types, documentation and shell scripts
@@ -55,6 +55,11 @@ unit: venv ## Run the unit tests (no network, no docker)
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server varnish
 	@pytest -q gateway/tests
+
+.PHONY: integration
+integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
+	@tools/setup packages haproxy libfaketime pgbouncer postgresql
+	@tools/with-docker $(BIN)/pytest -q tests/integration
 
 .PHONY: chaos
 chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again

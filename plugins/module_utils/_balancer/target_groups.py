@@ -1,0 +1,380 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A target of an ALB's or NLB's target groups: out of service, and into it again."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._host.troubles import AWS_PROBLEMS, advice
+from .report import BalancerError, NoAnswerError, Place, Report
+
+# What DescribeTargetHealth says of the registration itself is late by a little.
+DRAIN_MARGIN = 60
+HEALTH_MARGIN = 120
+LONGEST_PAUSE = 10.0
+NOT_REGISTERED = "Target.NotRegistered"
+# The reasons which no waiting ends.
+HOPELESS = {
+    "Target.NotInUse": "no listener of a load balancer forwards to the group, or its zone is not enabled there",
+    "Target.InvalidState": "the instance is stopped or terminated",
+    "Target.IpUnusable": "the address is in use by a load balancer",
+    "Target.HealthCheckDisabled": "health checks are disabled for the group",
+}
+THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
+DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
+
+
+@dataclass(frozen=True)
+class Target:
+    """An instance id or an address; without a port, wherever it is registered in a group."""
+
+    id: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read id, id:port, address, address:port or [address]:port; BalancerError where it is none of these."""
+        match = re.fullmatch(r"(i-[0-9a-f]{8,17}|[\d.]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", text.strip())
+        identifier, port = match.groups() if match else (text.strip(), None)
+        target = cls(identifier.strip("[]"), int(port) if port else None)
+        if not match or target.kind == "ip":
+            try:
+                ipaddress.ip_address(target.id)
+            except ValueError:
+                raise BalancerError(
+                    f"The target {text!r} is no instance id (i-…) and no address, with or without :port."
+                ) from None
+        return target
+
+    @property
+    def kind(self) -> str:
+        return "instance" if self.id.startswith("i-") else "ip"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A target group; delays in seconds."""
+
+    name: str
+    arn: str
+    kind: str
+    port: int | None
+    deregistration_delay: float
+    time_to_healthy: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """One entry of a group: what DescribeTargetHealth tells about it."""
+
+    id: str
+    port: int | None
+    zone: str | None
+    state: str
+    reason: str = ""
+    description: str = ""
+
+    @property
+    def name(self) -> str:
+        host = f"[{self.id}]" if ":" in self.id else self.id
+        return f"{host}:{self.port}" if self.port else host
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The entry as the API wants it named."""
+        return {
+            "Id": self.id,
+            **({"Port": self.port} if self.port else {}),
+            **({"AvailabilityZone": self.zone} if self.zone else {}),
+        }
+
+    @property
+    def gone(self) -> bool:
+        return self.reason == NOT_REGISTERED
+
+    @property
+    def registered(self) -> bool:
+        return not self.gone and not self.state.endswith("draining")
+
+    @property
+    def standing(self) -> str:
+        """The state; an entry of a group that no load balancer uses is "unused" to AWS, but it is registered."""
+        if self.gone:
+            return "unused"
+        return "registered, unused" if self.state == "unused" else self.state
+
+    @property
+    def why(self) -> str:
+        return ": ".join(part for part in (self.reason, self.description.rstrip(".")) if part)
+
+
+class Api:
+    """The calls needed of a boto3 elbv2 client, with errors that say what to do."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def group(self, name: str) -> Group:
+        """The group of this name or ARN."""
+        selected = {"TargetGroupArns": [name]} if name.startswith("arn:") else {"Names": [name]}
+        found = self._call("DescribeTargetGroups", name, **selected)["TargetGroups"]
+        if not found:
+            raise BalancerError(self._missing(name))
+        group = found[0]
+        said = self._call("DescribeTargetGroupAttributes", name, TargetGroupArn=group["TargetGroupArn"])
+        attributes = {item["Key"]: item["Value"] for item in said["Attributes"]}
+        return Group(
+            name=group["TargetGroupName"],
+            arn=group["TargetGroupArn"],
+            kind=group.get("TargetType", "instance"),
+            port=group.get("Port"),
+            deregistration_delay=float(attributes.get("deregistration_delay.timeout_seconds", 300)),
+            time_to_healthy=float(group.get("HealthCheckIntervalSeconds", 30) * group.get("HealthyThresholdCount", 5)),
+        )
+
+    def health(self, group: Group, entries: Sequence[Health] = ()) -> list[Health]:
+        """Of these entries, or of all that the group has."""
+        keys = {"Targets": [entry.key for entry in entries]} if entries else {}
+        try:
+            said = self._call("DescribeTargetHealth", group.name, TargetGroupArn=group.arn, **keys)
+        except _NoSuchTargetError:
+            return [Health(entry.id, entry.port, entry.zone, "unused", NOT_REGISTERED) for entry in entries]
+        return [
+            Health(
+                id=item["Target"]["Id"],
+                port=item["Target"].get("Port"),
+                zone=item["Target"].get("AvailabilityZone"),
+                state=item["TargetHealth"]["State"],
+                reason=item["TargetHealth"].get("Reason", ""),
+                description=item["TargetHealth"].get("Description", ""),
+            )
+            for item in said["TargetHealthDescriptions"]
+        ]
+
+    def register(self, group: Group, entries: Iterable[Health]) -> None:
+        keys = [entry.key for entry in entries]
+        self._call("RegisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
+
+    def deregister(self, group: Group, entries: Iterable[Health]) -> None:
+        keys = [entry.key for entry in entries]
+        self._call("DeregisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
+
+    def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            HTTPClientError,
+            NoCredentialsError,
+        )
+        from botocore.exceptions import (
+            ConnectionError as NoConnectionError,
+        )
+
+        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
+        try:
+            answer: dict[str, Any] = getattr(self._client, method)(**arguments)
+            return answer
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            said = error.response.get("Error", {}).get("Message", "")
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise self._trouble(operation, group, code, said, status) from error
+        except NoCredentialsError as error:
+            raise BalancerError(
+                "No AWS credentials were found: set profile, or access_key and secret_key, or the environment's "
+                "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach an instance profile."
+            ) from error
+        except (NoConnectionError, HTTPClientError) as error:
+            message = f"{operation} got no answer: {error}. {advice(AWS_PROBLEMS, str(error))}"
+            raise NoAnswerError(message.strip()) from error
+        except BotoCoreError as error:
+            raise BalancerError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
+
+    def _trouble(self, operation: str, group: str, code: str, said: str, status: int) -> BalancerError:
+        if code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
+            return BalancerError(self._missing(group))
+        if code in ("InvalidTarget", "InvalidTargetException"):
+            if operation == "DescribeTargetHealth":
+                return _NoSuchTargetError(said)
+            return BalancerError(f"The target can't be in the group {group}: {said}")
+        if DENIED.search(code):
+            return BalancerError(
+                f"AWS denies it: the role or user needs elasticloadbalancing:{operation} on the group {group}. ({said})"
+            )
+        if THROTTLED.search(code) or status >= 500:
+            return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")
+        return BalancerError(f"{operation} failed: {code}: {said}. {advice(AWS_PROBLEMS, code + ' ' + said)}".strip())
+
+    def _missing(self, group: str) -> str:
+        region = getattr(getattr(self._client, "meta", None), "region_name", "?")
+        return f"There is no target group {group} in {region}: check its name or ARN, the region and the account."
+
+
+class _NoSuchTargetError(BalancerError):
+    """AWS does not know the target at all; a terminated instance is such a one."""
+
+
+@dataclass
+class Seat:
+    """The target's entries in one group, and how many others there are healthy."""
+
+    group: Group
+    entries: list[Health]
+    places: list[Place]
+    healthy_others: int
+
+
+def drain(
+    api: Api,
+    names: Sequence[str],
+    target: Target,
+    report: Report,
+    *,
+    min_healthy: int,
+    timeout: float | None,
+    check_mode: bool = False,
+) -> None:
+    """Deregister the target from the groups and wait until each says that it is gone.
+
+    Refused, before anything changes, where fewer than min_healthy others would be healthy in a group.
+    """
+    seats = _seats(api, names, target, report)
+    leaving = [seat for seat in seats if any(entry.registered for entry in seat.entries)]
+    for seat in leaving:
+        if seat.healthy_others < min_healthy:
+            raise BalancerError(
+                f"{target.id} stays in {seat.group.name}: {_others(seat.healthy_others)} healthy there, and "
+                f"min_healthy is {min_healthy}."
+            )
+    report.changed, report.expected = bool(leaving), "unused" if check_mode else ""
+    longest = max(seat.group.deregistration_delay for seat in seats)
+    report.timeout = timeout if timeout is not None else longest + DRAIN_MARGIN
+    if report.timeout < longest:
+        report.warnings.append(
+            f"The timeout of {report.timeout:g} s is shorter than the deregistration delay of {longest:g} s."
+        )
+    if check_mode:
+        return
+    left: list[Seat] = []
+    for seat in leaving:
+        try:
+            api.deregister(seat.group, [entry for entry in seat.entries if entry.registered])
+        except BalancerError as error:
+            raise BalancerError(f"{error}{_put_back(api, left, report)}") from error
+        left.append(seat)
+
+    draining: set[tuple[str, str]] = set()
+
+    def gone() -> bool:
+        for seat in seats:
+            for _place, entry in _look_again(api, seat, report):
+                entry_here = (seat.group.arn, entry.name)
+                if entry.state.endswith("draining"):
+                    draining.add(entry_here)
+                elif entry.registered and entry_here in draining:
+                    raise BalancerError(f"Somebody else registered {entry.name} in {seat.group.name} again.")
+        return all(place.state == "unused" for place in report.places)
+
+    if not report.wait(gone, LONGEST_PAUSE):
+        raise BalancerError(_overdue(report, "deregistered"))
+
+
+def admit(
+    api: Api,
+    names: Sequence[str],
+    target: Target,
+    report: Report,
+    *,
+    timeout: float | None,
+    zone: str | None = None,
+    check_mode: bool = False,
+) -> None:
+    """Register the target where it is not, also where it is still draining, and wait until each group says healthy."""
+    seats = _seats(api, names, target, report)
+    coming = [seat for seat in seats if not seat.entries or any(not entry.registered for entry in seat.entries)]
+    for seat in coming:
+        if not seat.entries:
+            seat.entries = [Health(target.id, target.port or seat.group.port, zone, "unused", NOT_REGISTERED)]
+            seat.places[0].target = seat.entries[0].name
+    report.changed, report.expected = bool(coming), "healthy" if check_mode else ""
+    report.timeout = timeout if timeout is not None else max(s.group.time_to_healthy for s in seats) + HEALTH_MARGIN
+    if check_mode:
+        return
+    for seat in coming:
+        api.register(seat.group, [entry for entry in seat.entries if not entry.registered])
+
+    def healthy() -> bool:
+        for seat in seats:
+            lost = []
+            for place, entry in _look_again(api, seat, report):
+                if entry.reason in HOPELESS:
+                    raise BalancerError(f"{place.words}: {HOPELESS[entry.reason]}.")
+                if entry.gone:
+                    lost.append(entry)
+            if lost:  # it was on its way out, and the end of that came after our registration
+                api.register(seat.group, lost)
+        return all(place.state == "healthy" for place in report.places)
+
+    if not report.wait(healthy, LONGEST_PAUSE):
+        raise BalancerError(_overdue(report, "healthy"))
+
+
+def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Seat]:
+    seats = []
+    groups: dict[str, Group] = {}
+    for name in names:
+        group = api.group(name)
+        groups.setdefault(group.arn, group)
+    for group in groups.values():
+        if group.kind in ("instance", "ip") and group.kind != target.kind:
+            raise BalancerError(f"The group {group.name} takes targets by {group.kind}, and {target.id} is none.")
+        listed = [entry for entry in api.health(group) if not entry.gone]
+        entries = [entry for entry in listed if entry.id == target.id and target.port in (None, entry.port)]
+        places = [Place(group.name, entry.name, entry.standing, entry.standing, entry.why) for entry in entries]
+        if not entries:
+            name = Health(target.id, target.port, None, "").name
+            places = [Place(group.name, name, "unused", "unused", NOT_REGISTERED)]
+        report.places += places
+        healthy = {entry.id for entry in listed if entry.id != target.id and entry.state == "healthy"}
+        seats.append(Seat(group, entries, places, len(healthy)))
+    return seats
+
+
+def _look_again(api: Api, seat: Seat, report: Report) -> list[tuple[Place, Health]]:
+    if not seat.entries:
+        return []
+    said = {(entry.id, entry.port): entry for entry in api.health(seat.group, seat.entries)}
+    standing = []
+    for place, asked in zip(seat.places, seat.entries):
+        entry = said.get((asked.id, asked.port), Health(asked.id, asked.port, asked.zone, "unused", NOT_REGISTERED))
+        report.stands(place, entry.standing, entry.why)
+        standing.append((place, entry))
+    return standing
+
+
+def _put_back(api: Api, left: Sequence[Seat], report: Report) -> str:
+    """Undo what a call that fails half-way has done; says what came of it."""
+    words = ""
+    for seat in left:
+        try:
+            api.register(seat.group, [entry for entry in seat.entries if entry.registered])
+            words += f" It was registered in {seat.group.name} again."
+        except BalancerError as error:
+            words += f" It could not be registered in {seat.group.name} again: {error}"
+    report.changed = bool(left)
+    return words
+
+
+def _others(count: int) -> str:
+    return {0: "no other target is", 1: "1 other target is"}.get(count, f"{count} other targets are")
+
+
+def _overdue(report: Report, wanted: str) -> str:
+    late = [place.words for place in report.places if place.state != ("unused" if wanted == "deregistered" else wanted)]
+    return f"Not {wanted} within {report.timeout:g} s: {'; '.join(late)}."

@@ -1,0 +1,310 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: target_drain
+short_description: Take a host out of a load balancer, or into it again, and wait until it says so
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Deregisters a target from the target groups of an ALB or NLB, or drains a server of HAProxy, and comes back when the
+    load balancer says that nothing is in flight there any more.
+  - Registers it again, also while it is still draining, and comes back when the load balancer finds it healthy.
+  - All groups and HAProxies are asked first. Where one of them does not answer, or would be left with too few healthy
+    targets, the call fails and nothing has changed.
+  - Where a wait ends without success, the target stays as it is then, and the message says why the load balancer does
+    not find it healthy, or what is still in flight.
+  - It runs where the API or the stats sockets can be reached, usually on the controller (C(delegate_to)).
+requirements:
+  - boto3 and botocore, for O(balancer=target_group)
+attributes:
+  check_mode:
+    description: Asks the load balancer and changes nothing; refuses what it would refuse.
+    support: full
+  diff_mode:
+    description: Shows where the target stands in each group or backend, before and after.
+    support: full
+options:
+  state:
+    description:
+      - V(drained) takes the target out and waits until nothing is in flight.
+      - V(in_service) puts it in and waits until it is healthy.
+    type: str
+    choices: [drained, in_service]
+    required: true
+  balancer:
+    description: The kind of load balancer.
+    type: str
+    choices: [target_group, haproxy]
+    default: target_group
+  target:
+    description:
+      - With O(balancer=target_group), an instance id or an address, as the group's target type wants it, with or
+        without C(:port) (an IPv6 address with a port in brackets).
+      - Without a port, every port on which a group has it is meant; where it has none, the group's own.
+      - With O(balancer=haproxy), the name of the server.
+    type: str
+    required: true
+  target_groups:
+    description: Names or ARNs of target groups. Needed with O(balancer=target_group).
+    type: list
+    elements: str
+    aliases: [target_group]
+  sockets:
+    description:
+      - A stats socket of each HAProxy, with C(level admin), either a path or C(host:port). Needed with
+        O(balancer=haproxy).
+      - The runtime API knows neither passwords nor encryption. Let a TCP socket listen on 127.0.0.1 only.
+    type: list
+    elements: str
+  backends:
+    description: Backends of HAProxy; without it, all that have the server.
+    type: list
+    elements: str
+    default: []
+  min_healthy:
+    description: So many other targets must be healthy in each group or backend, or O(target) is not taken out.
+    type: int
+    default: 1
+  timeout:
+    description:
+      - Seconds to wait.
+      - The default is the longest deregistration delay of the groups and 60 more for V(drained), the time
+        that their health checks need and 120 more for V(in_service), and 60 with O(balancer=haproxy).
+    type: float
+  on_timeout:
+    description:
+      - With O(balancer=haproxy), what becomes of sessions that are left when the time is over. V(fail) leaves them, and
+        the call fails. V(cut) sets the server to maintenance, shuts them down and says how many.
+      - Take V(cut) where a cookie or a stick table binds clients to a server, because these still get there while it is
+        drained.
+      - A target group cuts what is left after its deregistration delay by itself.
+    type: str
+    choices: [fail, cut]
+    default: fail
+  availability_zone:
+    description: For a target that is registered anew, V(all) for an address outside of the group's VPC.
+    type: str
+  region:
+    description: The AWS region; else E(AWS_REGION), E(AWS_DEFAULT_REGION) or the profile's.
+    type: str
+    aliases: [aws_region]
+  profile:
+    description: A profile of the AWS configuration; else E(AWS_PROFILE).
+    type: str
+    aliases: [aws_profile]
+  endpoint_url:
+    description: Another address of the API; else E(AWS_ENDPOINT_URL).
+    type: str
+  access_key:
+    description: An access key id; else boto3 looks for credentials in its usual places.
+    type: str
+    aliases: [aws_access_key_id, aws_access_key]
+  secret_key:
+    description: The secret of O(access_key).
+    type: str
+    aliases: [aws_secret_access_key, aws_secret_key]
+  session_token:
+    description: The session token of temporary credentials.
+    type: str
+    aliases: [aws_session_token]
+  aws_ca_bundle:
+    description: A file of CA certificates; else E(AWS_CA_BUNDLE).
+    type: path
+notes:
+  - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
+    C(DescribeTargetHealth), C(RegisterTargets) and C(DeregisterTargets).
+  - A reload of HAProxy forgets that a server is drained, unless it keeps a state file. The call notices it while it
+    waits and fails.
+"""
+
+EXAMPLES = r"""
+- name: Take the host out of the target group
+  evenkeel.fleet.target_drain:
+    state: drained
+    target: "{{ instance_id }}"
+    target_groups: [gateways]
+    region: eu-central-1
+  delegate_to: localhost
+  become: false
+
+- name: Put it in again; the same for every host of a fleet that is behind an ALB and an NLB
+  evenkeel.fleet.target_drain:
+    state: in_service
+    target: "{{ private_ip }}:80"
+    target_groups: [gateways-public, gateways-internal]
+    timeout: 180
+  delegate_to: localhost
+  become: false
+
+- name: Take the host out of two HAProxies, and cut what is left after two minutes
+  evenkeel.fleet.target_drain:
+    state: drained
+    balancer: haproxy
+    target: "{{ inventory_hostname }}"
+    sockets: [/run/haproxy/admin.sock, 127.0.0.1:9999]
+    backends: [gateways]
+    timeout: 120
+    on_timeout: cut
+  delegate_to: localhost
+  become: false
+"""
+
+RETURN = r"""
+places:
+  description: Where the target stands, one entry for each group and port, or each HAProxy and backend.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    balancer:
+      description: The group's name, or the socket.
+      type: str
+      sample: gateways
+    target:
+      description: What the load balancer calls it.
+      type: str
+      sample: i-0123456789abcdef0:80
+    before:
+      description: Its state when the call began.
+      type: str
+      sample: healthy
+    state:
+      description: Its state at the end.
+      type: str
+      sample: unused
+    reason:
+      description: Why it is in this state, as far as the load balancer tells.
+      type: str
+      sample: "Target.FailedHealthChecks: Health checks failed with these codes: [502]"
+progress:
+  description: What was seen while waiting, and after how many seconds.
+  returned: always
+  type: list
+  elements: str
+  sample: ["0.1 s: i-0123456789abcdef0:80 is draining in gateways"]
+seconds:
+  description: How long the call took.
+  returned: always
+  type: float
+timeout:
+  description: How long it would have waited.
+  returned: always
+  type: float
+cut_sessions:
+  description: How many sessions of HAProxy were shut down.
+  returned: always
+  type: int
+"""
+
+import os
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import BalancerError, Report
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
+    "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
+    "target": {"type": "str", "required": True},
+    "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
+    "sockets": {"type": "list", "elements": "str"},
+    "backends": {"type": "list", "elements": "str", "default": []},
+    "min_healthy": {"type": "int", "default": 1},
+    "timeout": {"type": "float"},
+    "on_timeout": {"type": "str", "choices": ["fail", "cut"], "default": "fail"},
+    "availability_zone": {"type": "str"},
+    "region": {"type": "str", "aliases": ["aws_region"]},
+    "profile": {"type": "str", "aliases": ["aws_profile"]},
+    "endpoint_url": {"type": "str"},
+    "access_key": {"type": "str", "aliases": ["aws_access_key_id", "aws_access_key"], "no_log": True},
+    "secret_key": {"type": "str", "aliases": ["aws_secret_access_key", "aws_secret_key"], "no_log": True},
+    "session_token": {"type": "str", "aliases": ["aws_session_token"], "no_log": True},
+    "aws_ca_bundle": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_if=[("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])],
+        required_together=[("access_key", "secret_key")],
+        mutually_exclusive=[("profile", "access_key")],
+        supports_check_mode=True,
+    )
+    report = Report(say=module.log)
+    failure = ""
+    try:
+        act(module, report)
+    except BalancerError as error:
+        failure = str(error)
+    for warning in report.warnings:
+        module.warn(warning)
+    if failure:
+        module.fail_json(msg=failure, **report.result())
+    module.exit_json(**report.result())
+
+
+def act(module: AnsibleModule, report: Report) -> None:
+    wanted = module.params
+    common = {"timeout": wanted["timeout"], "check_mode": module.check_mode}
+    drained = wanted["state"] == "drained"
+    if wanted["balancer"] == "haproxy":
+        where = (wanted["sockets"], wanted["backends"], wanted["target"], report)
+        if drained:
+            cut = wanted["on_timeout"] == "cut"
+            haproxy.drain(*where, min_healthy=wanted["min_healthy"], cut=cut, **common)
+        else:
+            haproxy.admit(*where, **common)
+        return
+    target = target_groups.Target.parse(wanted["target"])
+    what = (target_groups.Api(client(module)), wanted["target_groups"], target, report)
+    if drained:
+        target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
+    else:
+        target_groups.admit(*what, zone=wanted["availability_zone"], **common)
+
+
+def client(module: AnsibleModule) -> Any:
+    if IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("boto3"), exception=IMPORT_ERROR)
+    wanted = module.params
+    try:
+        session = boto3.Session(
+            aws_access_key_id=wanted["access_key"],
+            aws_secret_access_key=wanted["secret_key"],
+            aws_session_token=wanted["session_token"],
+            region_name=wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            profile_name=wanted["profile"],
+        )
+        return session.client(
+            "elbv2",
+            endpoint_url=wanted["endpoint_url"],
+            verify=wanted["aws_ca_bundle"],
+            # Whole fleets are drained through one API: who is throttled comes back later, by the SDK's own rules.
+            config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise BalancerError(
+            f"There is no way to the AWS API: {error} Check region, profile and endpoint_url."
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""target_drain on HAProxy: real ones, with real requests in flight."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.support import await_true, free_port, run_module, start_module
+
+CONFIGURATION = """
+global
+    stats socket {folder}/admin.sock mode 600 level admin
+    stats socket ipv4@127.0.0.1:{tcp} level admin
+    stats socket {folder}/operator.sock level operator
+    nbthread 1
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 30s
+    timeout server 30s
+    retries 0
+frontend public
+    bind 127.0.0.1:{port}
+    default_backend gateways
+backend gateways
+    option httpchk GET /
+    default-server check inter 100ms fastinter 50ms downinter 100ms fall 2 rise 2
+    server a 127.0.0.1:{a}
+    server b 127.0.0.1:{b}
+backend unchecked
+    server a 127.0.0.1:{a}
+    server c 127.0.0.1:{b}
+"""
+
+
+class Upstream:
+    """Answers with its name; /held when it is told to."""
+
+    def __init__(self, name: str, port: int = 0) -> None:
+        upstream = self
+        self.release = threading.Event()
+        self.held = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/held":
+                    upstream.held += 1
+                    upstream.release.wait(20)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(name)))
+                self.end_headers()
+                self.wfile.write(name.encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+
+class Balancer:
+    """A HAProxy of its own."""
+
+    def __init__(self, folder: Path, a: int, b: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.port, self.tcp = folder, free_port(), free_port()
+        self.admin = str(folder / "admin.sock")
+        path = folder / "haproxy.cfg"
+        path.write_text(CONFIGURATION.format(folder=folder, port=self.port, tcp=self.tcp, a=a, b=b))
+        self._process = subprocess.Popen(["haproxy", "-db", "-f", str(path)], stderr=subprocess.DEVNULL)
+        await_true(lambda: self.status("a") == self.status("b") == "UP", "both servers are up")
+
+    def ask(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(self.admin)
+            connection.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def row(self, server: str, backend: str = "gateways") -> dict[str, str]:
+        head, *lines = self.ask("show stat").removeprefix("# ").splitlines()
+        rows = [dict(zip(head.split(","), line.split(","))) for line in lines if line]
+        return next(row for row in rows if (row["pxname"], row["svname"]) == (backend, server))
+
+    def status(self, server: str, backend: str = "gateways") -> str:
+        try:
+            return self.row(server, backend)["status"]
+        except OSError:
+            return ""
+
+    def get(self, path: str = "/") -> str:
+        """Who answered, or the status where it is an error."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=25)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read().decode() if answer.status == 200 else str(answer.status)
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def upstreams() -> Iterator[dict[str, Upstream]]:
+    started = {name: Upstream(name) for name in "ab"}
+    yield started
+    for upstream in started.values():
+        upstream.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, upstreams: dict[str, Upstream]) -> Iterator[tuple[Balancer, Balancer]]:
+    ports = [upstream.port for upstream in upstreams.values()]
+    started: list[Balancer] = []
+    try:
+        for name in ("one", "two"):
+            started.append(Balancer(tmp_path / name, *ports))
+        yield started[0], started[1]
+    finally:
+        for balancer in started:
+            balancer.stop()
+
+
+def arguments(state: str, *sockets: str, **more: Any) -> dict[str, Any]:
+    return {
+        "state": state,
+        "balancer": "haproxy",
+        "target": "a",
+        "sockets": list(sockets),
+        "backends": ["gateways"],
+        "timeout": 15,
+        **more,
+    }
+
+
+def call(state: str, *sockets: str, check: bool = False, **more: Any) -> dict[str, Any]:
+    return run_module("target_drain", arguments(state, *sockets, **more), check=check)
+
+
+def hold_a_request(balancer: Balancer, upstreams: dict[str, Upstream], pool: ThreadPoolExecutor) -> list[Any]:
+    """Requests that wait on each of the two servers."""
+    held = [pool.submit(balancer.get, "/held") for _ in range(2)]
+    await_true(lambda: upstreams["a"].held == upstreams["b"].held == 1, "each server holds a request")
+    return held
+
+
+def test_what_is_in_flight_is_finished(pair: tuple[Balancer, Balancer], upstreams: dict[str, Upstream]) -> None:
+    one, two = pair
+    with ThreadPoolExecutor() as pool:
+        held = hold_a_request(one, upstreams, pool)
+        running = start_module("target_drain", arguments("drained", one.admin, f"127.0.0.1:{two.tcp}"))
+        await_true(lambda: one.status("a") == two.status("a") == "DRAIN", "the server is drained in both")
+        assert {one.get() for _ in range(10)} | {two.get() for _ in range(10)} == {"b"}
+        assert running.process.poll() is None
+        for upstream in upstreams.values():
+            upstream.release.set()
+        result = running.result()
+        assert sorted(answer.result(10) for answer in held) == ["a", "b"]
+    assert (result["failed"], result["changed"], result["cut_sessions"]) == (False, True, 0)
+    assert [(place["before"], place["state"]) for place in result["places"]] == [("UP", "DRAIN")] * 2
+    assert any("1 sessions" in line for line in result["progress"])
+    assert result["diff"]["before"] == {one.admin: {"gateways/a": "UP"}, f"127.0.0.1:{two.tcp}": {"gateways/a": "UP"}}
+
+    again = call("drained", one.admin, f"127.0.0.1:{two.tcp}")
+    assert (again["failed"], again["changed"]) == (False, False)
+    back = call("in_service", one.admin, f"127.0.0.1:{two.tcp}")
+    assert (back["failed"], back["changed"]) == (False, True)
+    assert [place["state"] for place in back["places"]] == ["UP", "UP"]
+    assert {one.get() for _ in range(10)} == {"a", "b"}
+    assert call("in_service", one.admin)["changed"] is False
+
+
+@pytest.mark.parametrize("on_timeout", ["fail", "cut"])
+def test_what_is_left_at_the_end(
+    pair: tuple[Balancer, Balancer], upstreams: dict[str, Upstream], on_timeout: str
+) -> None:
+    one, _ = pair
+    with ThreadPoolExecutor() as pool:
+        held = hold_a_request(one, upstreams, pool)
+        result = call("drained", one.admin, timeout=0.5, on_timeout=on_timeout)
+        left = f"1 on gateways/a at {one.admin}"
+        if on_timeout == "fail":
+            assert (result["failed"], one.status("a")) == (True, "DRAIN")
+            assert result["msg"] == f"Sessions were left after 0.5 s: {left}. The server is still drained."
+        else:
+            assert (result["failed"], result["cut_sessions"], one.status("a")) == (False, 1, "MAINT")
+            assert f"Sessions were cut after 0.5 s: {left}." in str(result["warnings"])
+        for upstream in upstreams.values():
+            upstream.release.set()
+        answers = sorted(answer.result(10) for answer in held)
+        assert answers == (["a", "b"] if on_timeout == "fail" else ["502", "b"])
+
+
+@pytest.mark.parametrize("maintenance", [False, True])
+def test_only_a_server_that_checks_find_up_is_in_service(
+    pair: tuple[Balancer, Balancer], upstreams: dict[str, Upstream], maintenance: bool
+) -> None:
+    one, _ = pair
+    one.ask(f"set server gateways/a state {'maint' if maintenance else 'drain'}")
+    port = upstreams["a"].port
+    upstreams.pop("a").stop()
+    if not maintenance:
+        await_true(lambda: one.row("a")["check_status"].startswith("L4CON"), "the check fails")
+    result = call("in_service", one.admin, timeout=1)
+    assert (result["failed"], one.status("a")) == (True, "DOWN")
+    assert f"Not up within 1 s: gateways/a is DOWN in {one.admin}" in result["msg"]
+    assert "Connection refused" in result["msg"]
+    assert {one.get() for _ in range(10)} == {"b"}
+    upstreams["a"] = Upstream("a", port)
+    assert call("in_service", one.admin)["failed"] is False
+    assert {one.get() for _ in range(10)} == {"a", "b"}
+
+
+def test_without_health_checks(pair: tuple[Balancer, Balancer]) -> None:
+    one, _ = pair
+    assert call("drained", one.admin, backends=["unchecked"])["failed"] is False
+    one.ask("set server unchecked/a state maint")
+    assert call("in_service", one.admin, backends=["unchecked"])["failed"] is False
+    assert one.status("a", "unchecked") == "no check"
+
+
+def test_all_backends_that_have_it(pair: tuple[Balancer, Balancer]) -> None:
+    one, _ = pair
+    result = call("drained", one.admin, backends=[])
+    assert {place["target"] for place in result["places"]} == {"gateways/a", "unchecked/a"}
+    only = call("drained", one.admin, backends=[], target="c", min_healthy=0)
+    assert [place["target"] for place in only["places"]] == ["unchecked/c"]
+
+
+def test_the_last_server_stays(pair: tuple[Balancer, Balancer]) -> None:
+    one, two = pair
+    two.ask("set server gateways/b state maint")
+    result = call("drained", one.admin, two.admin)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert f"gateways/a stays in service at {two.admin}: 0 other servers" in result["msg"]
+    assert one.status("a") == two.status("a") == "UP"
+    assert call("drained", one.admin, two.admin, min_healthy=0)["changed"]
+
+
+def test_a_server_or_backend_that_is_unknown(pair: tuple[Balancer, Balancer]) -> None:
+    one, _ = pair
+    nobody = call("drained", one.admin, target="x")
+    assert nobody["msg"] == f"HAProxy at {one.admin} has no server x in gateways; it has a, b."
+    nowhere = call("drained", one.admin, backends=["gateways", "x"])
+    assert nowhere["msg"] == f"HAProxy at {one.admin} has no backend x, but gateways, unchecked."
+    assert one.status("a") == "UP"
+
+
+def test_one_that_is_gone_or_silent_is_a_no(pair: tuple[Balancer, Balancer]) -> None:
+    one, two = pair
+    two.stop()
+    for state in ("drained", "in_service"):
+        result = call(state, one.admin, two.admin)
+        assert (result["failed"], result["changed"]) == (True, False)
+        assert f"HAProxy at {two.admin} does not answer" in result["msg"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = call("drained", one.admin, f"127.0.0.1:{silent.getsockname()[1]}")
+        assert "does not answer" in result["msg"]
+    assert one.status("a") == "UP"
+    assert "neither a path" in call("drained", "haproxy")["msg"]
+
+
+def test_one_that_dies_while_draining_is_a_no(pair: tuple[Balancer, Balancer], upstreams: dict[str, Upstream]) -> None:
+    one, two = pair
+    with ThreadPoolExecutor() as pool:
+        held = hold_a_request(one, upstreams, pool)
+        running = start_module("target_drain", arguments("drained", one.admin, two.admin, timeout=2))
+        await_true(lambda: two.status("a") == "DRAIN", "it is drained")
+        two.stop()
+        for upstream in upstreams.values():
+            upstream.release.set()
+        assert sorted(answer.result(10) for answer in held) == ["a", "b"]
+    result = running.result()
+    assert (result["failed"], result["changed"]) == (True, True)
+    assert f"HAProxy at {two.admin} does not answer" in result["msg"]
+
+
+def test_one_that_does_not_obey_puts_the_other_back(pair: tuple[Balancer, Balancer]) -> None:
+    one, two = pair
+    result = call("drained", one.admin, str(two.folder / "operator.sock"))
+    assert result["failed"]
+    assert "needs 'level admin'" in result["msg"]
+    assert one.status("a") == two.status("a") == "UP"
+
+
+def test_a_server_that_is_made_ready_meanwhile(pair: tuple[Balancer, Balancer], upstreams: dict[str, Upstream]) -> None:
+    one, _ = pair
+    with ThreadPoolExecutor() as pool:
+        held = hold_a_request(one, upstreams, pool)
+        running = start_module("target_drain", arguments("drained", one.admin))
+        await_true(lambda: one.status("a") == "DRAIN", "it is drained")
+        one.ask("set server gateways/a state ready")
+        assert "gets requests again" in running.result()["msg"]
+        for upstream in upstreams.values():
+            upstream.release.set()
+        assert [answer.result(10) for answer in held]
+
+
+@pytest.mark.parametrize(("state", "after"), [("drained", "DRAIN"), ("in_service", "UP")])
+def test_check_mode_tells_and_touches_nothing(pair: tuple[Balancer, Balancer], state: str, after: str) -> None:
+    one, _ = pair
+    if state == "in_service":
+        one.ask("set server gateways/a state drain")
+    before = one.status("a")
+    result = call(state, one.admin, check=True)
+    assert (result["failed"], result["changed"], one.status("a")) == (False, True, before)
+    assert result["diff"] == {
+        "before": {one.admin: {"gateways/a": before}},
+        "after": {one.admin: {"gateways/a": after}},
+    }

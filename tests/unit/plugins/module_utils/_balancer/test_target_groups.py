@@ -1,0 +1,157 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Target groups with a clock of the test's own: long delays, and what AWS does seldom."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import (
+    BalancerError,
+    NoAnswerError,
+    Report,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_groups import (
+    Group,
+    Health,
+    Target,
+    admit,
+    drain,
+)
+
+GROUP = Group("web", "arn:web", "instance", 80, 300.0, 150.0)
+US = Target("i-0123456789abcdef0")
+OTHER = Health("i-0123456789abcdef1", 80, None, "healthy")
+
+
+class ApiDouble:
+    """A group whose target is in a state for so many seconds, then in the next."""
+
+    def __init__(self, *script: tuple[float, str]) -> None:
+        self.time = 0.0
+        self.script = list(script)
+        self.since = 0.0
+        self.calls: list[str] = []
+        self.unanswered: list[tuple[float, float]] = []
+        self.asked: list[float] = []
+
+    def then(self, *script: tuple[float, str]) -> None:
+        self.script, self.since = list(script), self.time
+
+    def group(self, _name: str) -> Group:
+        return GROUP
+
+    def health(self, _group: Group, _entries: object = ()) -> list[Health]:
+        self.asked.append(self.time)
+        if any(start <= self.time < end for start, end in self.unanswered):
+            raise NoAnswerError("DescribeTargetHealth was put off by AWS: Throttling")
+        left = self.time - self.since
+        for seconds, state in self.script:
+            if left < seconds:
+                return [OTHER, *([Health(US.id, 80, None, state)] if state != "unused" else [])]
+            left -= seconds
+        raise AssertionError("the script is over")
+
+    def register(self, _group: Group, _entries: object) -> None:
+        self.calls.append("register")
+
+    def deregister(self, _group: Group, _entries: object) -> None:
+        self.calls.append("deregister")
+
+    @property
+    def report(self) -> Report:
+        return Report(now=lambda: self.time, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.time += seconds
+
+
+FOREVER = 10**9
+
+
+def test_longer_than_the_groups_own_delay() -> None:
+    api = ApiDouble((0.1, "healthy"), (330, "draining"), (FOREVER, "unused"))
+    report = api.report
+    drain(api, ["web"], US, report, min_healthy=1, timeout=None)
+    assert report.timeout == 360
+    assert 330 < api.time < 345
+    assert len(api.asked) < 60
+
+
+def test_not_for_ever() -> None:
+    api = ApiDouble((0.1, "healthy"), (FOREVER, "draining"))
+    with pytest.raises(BalancerError, match="Not deregistered within 360 s: i-0123456789abcdef0:80 is draining in web"):
+        drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
+    assert api.time == pytest.approx(360)
+
+
+def test_patience_with_an_api_that_does_not_answer_for_a_while() -> None:
+    api = ApiDouble((0.1, "healthy"), (100, "draining"), (FOREVER, "unused"))
+    api.unanswered = [(20, 140)]
+    report = api.report
+    drain(api, ["web"], US, report, min_healthy=1, timeout=None)
+    assert 140 <= api.time < 155
+    assert sum("put off" in line for line in report.progress) == 1
+
+
+def test_but_no_answer_at_the_end_is_a_no() -> None:
+    api = ApiDouble((0.1, "healthy"), (100, "draining"), (FOREVER, "unused"))
+    api.unanswered = [(20, FOREVER)]
+    with pytest.raises(BalancerError, match="put off by AWS"):
+        drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
+
+
+def test_no_answer_before_the_start_changes_nothing() -> None:
+    api = ApiDouble((FOREVER, "healthy"))
+    api.unanswered = [(0, FOREVER)]
+    for act in (
+        lambda: drain(api, ["web"], US, api.report, min_healthy=1, timeout=None),
+        lambda: admit(api, ["web"], US, api.report, timeout=None),
+    ):
+        with pytest.raises(BalancerError):
+            act()
+    assert api.calls == []
+
+
+def test_somebody_else_registers_it_again() -> None:
+    api = ApiDouble((1, "healthy"), (5, "draining"), (FOREVER, "initial"))
+    with pytest.raises(BalancerError, match="Somebody else registered i-0123456789abcdef0:80 in web again"):
+        drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
+
+
+def test_a_registration_that_the_end_of_draining_swallowed_is_made_again() -> None:
+    api = ApiDouble((5, "draining"), (2, "unused"), (20, "initial"), (FOREVER, "healthy"))
+    report = api.report
+    admit(api, ["web"], US, report, timeout=None)
+    assert api.calls.count("register") >= 2
+    assert report.timeout == 270
+
+
+def test_one_group_by_two_names_is_one() -> None:
+    api = ApiDouble((0.1, "healthy"), (FOREVER, "unused"))
+    report = api.report
+    drain(api, ["web", "arn:web"], US, report, min_healthy=1, timeout=None)
+    assert (len(report.places), api.calls) == (1, ["deregister"])
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("i-0123456789abcdef0", Target("i-0123456789abcdef0")),
+        ("i-0123456789abcdef0:8080", Target("i-0123456789abcdef0", 8080)),
+        ("10.0.0.1", Target("10.0.0.1")),
+        ("10.0.0.1:80", Target("10.0.0.1", 80)),
+        ("[fd00::1]:80", Target("fd00::1", 80)),
+        ("fd00::1", Target("fd00::1")),
+    ],
+)
+def test_targets(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+
+
+@pytest.mark.parametrize("text", ["", "host-1", "10.0.0", "10.0.0.1:http", "i-xyz", "10.0.0.1:80:80"])
+def test_what_is_no_target(text: str) -> None:
+    with pytest.raises(BalancerError):
+        Target.parse(text)
