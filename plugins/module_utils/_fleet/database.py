@@ -1,0 +1,261 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One connection to PostgreSQL for one call. Everything on it has a deadline, and an error is a sentence.
+
+Nothing lives in the session, so that PgBouncer in transaction mode will do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import DatabaseError, FleetError
+
+try:
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+if TYPE_CHECKING:
+    from psycopg.rows import TupleRow
+
+    Connection = psycopg.Connection[TupleRow]
+
+# The locks are those of the election: a frozen client must not cost the leader its lease.
+IDLE_SECONDS = 2.0
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "6000",
+}
+_STANDBY = "That is a standby: name the primary, or all hosts of the cluster separated by commas."
+_FULL = "The server has no free connection: try again, or reach it through PgBouncer."
+_NAME = "Check host, and the name resolution of the machine on which the module runs."
+_REACH = (
+    "Check host and port, that PostgreSQL runs, and that firewalls let the machine through on which the module runs."
+)
+# What PostgreSQL's and libpq's words on a failed connection mean to do; the first that fits is taken.
+_WRONG = {
+    "password authentication failed": "Check user and password.",
+    "no password supplied": "Give password, password_file, or an entry in ~/.pgpass.",
+    "pg_hba.conf": "The server lets this user in neither from here nor with this sslmode: see its pg_hba.conf.",
+    "certificate": "Give sslrootcert, the certificate of the authority that signed the server's.",
+    "does not support SSL": "Set sslmode to prefer or disable where that is meant.",
+    "does not exist": "Check name and user.",
+    "definition of service": "Check service, and the file that defines it.",
+}
+_AWAY = {
+    "read-only": _STANDBY,
+    "hot standby": _STANDBY,
+    "too many": _FULL,
+    "connection slots": _FULL,
+    "starting up": "Try again when it is up.",
+    "shutting down": "Try again when it is up.",
+    "host name": _NAME,
+    "": _REACH,
+}
+_STATES = {
+    "55P03": "Somebody has held a row that is needed for too long. Try again; look for long transactions in pg_locks.",
+    "57014": "A statement took too long. Try again; look for what keeps the server busy.",
+    "42501": "This user lacks rights on the fleet's tables. Use the role of the gateways.",
+    "42P01": "Is it the gateways' database, and do they run there?",
+    "42703": "The table was made by something else than the gateways.",
+    "25006": _STANDBY,
+    "25P03": "This machine was stopped for a while in the middle of its work. Nothing was changed; try again.",
+    "40P01": "Nothing was changed; try again.",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`parameters` are libpq's. Seconds: `lock_timeout` for a lock, `statement_timeout` for a whole transaction."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    statement_timeout: float = 4.0
+    lock_timeout: float = 2.0
+
+    @property
+    def password(self) -> str:
+        return self.parameters.get("password", "")
+
+    @property
+    def place(self) -> str:
+        """For messages: without a secret."""
+        known = {**{name: os.environ.get(f"PG{name.upper()}") for name in ("host", "port", "user")}, **self.parameters}
+        name = self.parameters.get("dbname") or os.environ.get("PGDATABASE")
+        service = self.parameters.get("service") or os.environ.get("PGSERVICE")
+        text = f"PostgreSQL at {known['host']}:{known.get('port') or 5432}" if known.get("host") else "PostgreSQL"
+        text += f" of the service {service}" if service and not known.get("host") else ""
+        text += f", database {name}" if name else ""
+        return text + (f", user {known['user']}" if known.get("user") else "")
+
+
+def settings(options: Mapping[str, Any], application: str) -> Settings:
+    """From the option `database` of a module; raises DatabaseError."""
+    if MISSING:
+        raise DatabaseError(
+            f"psycopg 3 is missing where the module runs ({MISSING}). Install it there: pip install 'psycopg[binary]', "
+            "or the package python3-psycopg of Debian 12, Ubuntu 24.04 and newer."
+        )
+    parameters: dict[str, str] = {**_KEEPALIVE, "application_name": f"evenkeel {application}"}
+    parameters.update(_parsed(options.get("conninfo") or ""))
+    names = {"name": "dbname"}
+    for name in ("host", "port", "name", "user", "password", "service", "sslmode", "sslrootcert"):
+        if options.get(name) is not None:
+            parameters[names.get(name, name)] = str(options[name])
+    if options.get("password_file"):
+        parameters["password"] = _read(options["password_file"])
+    if not {"sslmode", "service"} & parameters.keys() and not {"PGSSLMODE", "PGSERVICE"} & os.environ.keys():
+        parameters["sslmode"] = "require"
+    timeout = options.get("connect_timeout") or 5
+    parameters.update(connect_timeout=str(timeout), target_session_attrs="read-write", client_encoding="UTF8")
+    return Settings(parameters, float(options.get("statement_timeout") or 4), float(options.get("lock_timeout") or 2))
+
+
+def _parsed(conninfo: str) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+    except psycopg.Error:
+        # Its words quote the string, and so a password.
+        raise DatabaseError(
+            "database.conninfo is no connection string: postgresql://user@host:port/name, or host=… dbname=…; "
+            "in the former, special characters are percent-encoded."
+        ) from None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise DatabaseError(f"database.password_file can't be read: {error}") from None
+
+
+class Database:
+    """Connects with the first transaction. `close` it, or use it in `with`."""
+
+    def __init__(self, wanted: Settings) -> None:
+        self.settings = wanted
+        self._connection: Connection | None = None
+        logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+    @contextmanager
+    def transaction(self, *, keep: bool = True, snapshot: bool = False) -> Iterator[Connection]:
+        """Commit at the end, or, without `keep`, roll back. Raises DatabaseError.
+
+        With `snapshot`, all statements read the same state; nothing can be locked then.
+        """
+        connection = self._connection or self._connect()
+        finished = False
+        levels = psycopg.IsolationLevel
+        deadline = _Deadline(connection, self.settings.statement_timeout)
+        try:
+            # A role's or a database's own default must not decide this.
+            connection.isolation_level = levels.REPEATABLE_READ if snapshot else levels.READ_COMMITTED
+            with deadline, connection.transaction():
+                self._limit(connection)
+                yield connection
+                finished = keep
+                if not keep:
+                    raise psycopg.Rollback
+        except psycopg.Error as error:
+            lost = connection.broken or connection.closed or deadline.cut
+            self.close()
+            if deadline.cut:
+                text = f"{self.settings.place} gave no answer within {self.settings.statement_timeout:g} s."
+                raise self._lost(text, in_doubt=finished) from None
+            if lost and error.sqlstate not in _STATES:
+                raise self._lost(self._words(error, ""), in_doubt=finished) from None
+            raise DatabaseError(
+                self._words(error, _STATES.get(error.sqlstate or "", "")), state=error.sqlstate
+            ) from None
+        except FleetError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Connection:
+        try:
+            self._connection = psycopg.connect(
+                make_conninfo("", **self.settings.parameters), autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            wrong = next((advice for part, advice in _WRONG.items() if part in str(error)), "")
+            away = next(advice for part, advice in _AWAY.items() if part in str(error))
+            raise DatabaseError(self._words(error, wrong or away), out_of_reach=not wrong) from None
+        return self._connection
+
+    def _limit(self, connection: Connection) -> None:
+        milliseconds = [
+            f"{seconds * 1000:.0f}"
+            for seconds in (self.settings.statement_timeout, self.settings.lock_timeout, IDLE_SECONDS)
+        ]
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            milliseconds,
+        )
+
+    def _lost(self, text: str, *, in_doubt: bool) -> DatabaseError:
+        told = (
+            "Whether the last change was made is not known: the answer to its commit was lost."
+            if in_doubt
+            else "Nothing was changed."
+        )
+        return DatabaseError(f"{text} {told}", out_of_reach=True, in_doubt=in_doubt)
+
+    def _words(self, error: psycopg.Error, advice: str) -> str:
+        said = " ".join(str(error).split()) or type(error).__name__
+        if self.settings.password:
+            said = said.replace(self.settings.password, "(hidden)")
+        return f"{self.settings.place}: {said.rstrip('.')}. {advice}".strip()
+
+
+class _Deadline:
+    """Cuts the connection when the time is over, whatever the network or the server does."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self.cut = False
+        self._connection = connection
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.cut = True
+        try:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+        except (OSError, psycopg.Error):
+            return  # already broken

@@ -1,0 +1,190 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The permit to take an instance out of service, and its return. Each is one transaction."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import journal
+from .errors import FleetError, RefusedError
+from .fleet import TEMPORARY, Fleet, Instance, Refusal, locked, permit, timestamp, unknown
+from .read import lock
+from .rollout import Hold
+
+if TYPE_CHECKING:
+    from .database import Connection, Database
+
+POLL_SECONDS = 0.5
+
+
+class Change(Protocol):
+    @property
+    def step(self) -> str:
+        """What it is called in the journal."""
+
+    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None: ...
+
+    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:
+        """Since when the instance is draining when this is done."""
+
+    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+        """The rollout in whose journal this has to be noted; None where it is there already, or has no place."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """With `alone`, an instance may be drained that leads where nobody else is in service."""
+
+    min_in_service: int
+    alone: bool = False
+    step: str = journal.PERMIT
+
+    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
+        return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
+
+    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:
+        # Who leads alone leads until its successor does, on the same machine: that one must be allowed to.
+        leads = fleet.may_lead(instance)
+        return instance.draining_since or (None if leads else fleet.now)
+
+    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+        out = fleet.out.get(instance.instance_id)
+        return None if out and out.rollout_id == rollout_id else rollout_id
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """It may lead again and counts for the permits of others. Refused without a fresh heartbeat."""
+
+    step: str = journal.ACTIVE
+
+    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
+        instance = fleet.find(instance_id)
+        refusal = locked(fleet, rollout_id)
+        if refusal or instance is None:
+            return refusal or unknown(fleet, instance_id)
+        if not fleet.fresh(instance):
+            return Refusal("stale", f"{instance_id} {fleet.absence(instance)}. See the log of its gateway.")
+        return None
+
+    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:  # noqa: ARG002
+        return None
+
+    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+        out = fleet.out.get(instance.instance_id)
+        return (rollout_id or out.rollout_id) if out else None
+
+
+def carry_out(
+    database: Database,
+    change: Change,
+    *,
+    instance_id: str,
+    host: str,
+    by: str,
+    wait: float,
+    hold: Hold,
+    stale_after: float,
+    check_mode: bool,
+) -> dict[str, Any]:
+    """Waits up to `wait` seconds where the refusal may pass by itself; then raises RefusedError.
+
+    The lock is renewed also where it is refused, and the journal has it as a step that was skipped.
+    """
+    started = time.monotonic()
+    while True:
+        waited = time.monotonic() - started
+        with database.transaction(keep=not check_mode) as connection:
+            fleet = lock(connection, stale_after=stale_after)
+            rollout = hold.renew(connection, fleet.rollout, fleet.now)
+            actor = rollout.holder if rollout else by
+            refusal = change.refusal(fleet, instance_id, hold.rollout_id)
+            final = refusal is None or refusal.code not in TEMPORARY or waited >= wait
+            step = {"host": host, "instance_id": instance_id, "step": change.step, "seconds": round(waited, 3)}
+            changed = False
+            if refusal is None:
+                changed = _apply(connection, change, fleet, instance_id, hold.rollout_id, actor, step)
+            elif final and hold.rollout_id is not None:
+                skipped = {**step, "result": "skipped", "detail": refusal.words}
+                journal.write(connection, hold.rollout_id, actor, fleet.now, [skipped])
+        if refusal is None:
+            return _outcome(fleet, change, instance_id, changed, waited)
+        if final:
+            raise RefusedError(refusal.code, refusal.words, **_facts(fleet, instance_id))
+        hold = replace(hold, steps=())  # they are written
+        time.sleep(min(POLL_SECONDS, wait - waited))
+
+
+def _apply(
+    connection: Connection,
+    change: Change,
+    fleet: Fleet,
+    instance_id: str,
+    rollout_id: int | None,
+    actor: str,
+    step: dict[str, Any],
+) -> bool:
+    instance = fleet.find(instance_id)
+    assert instance is not None
+    mark = change.mark(fleet, instance)
+    recorded_for = change.recorded_for(fleet, instance, rollout_id)
+    if recorded_for is not None:
+        journal.write(connection, recorded_for, actor, fleet.now, [{**step, "result": "succeeded"}])
+    if mark != instance.draining_since:
+        if _can_mark(connection):
+            connection.execute("UPDATE ec2_launch SET draining_since = %s WHERE instance_id = %s", (mark, instance_id))
+        elif rollout_id is None:
+            raise FleetError(
+                "ec2_launch has no column draining_since, so that the instance can't be marked. Drain it as a part of "
+                "a rollout (rollout_id), whose journal remembers it, or run a newer gateway."
+            )
+    return recorded_for is not None or mark != instance.draining_since
+
+
+def _can_mark(connection: Connection) -> bool:
+    """Whether the table is of a gateway that knows about draining."""
+    row = connection.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = 'ec2_launch'::regclass AND attname = 'draining_since'"
+        " AND NOT attisdropped"
+    ).fetchone()
+    return row == (1,)
+
+
+def _facts(fleet: Fleet, instance_id: str) -> dict[str, Any]:
+    return {
+        "instance_id": instance_id,
+        "leader": fleet.leader,
+        "in_service": fleet.in_service(),
+        "instances": fleet.shown(),
+    }
+
+
+def _outcome(fleet: Fleet, change: Change, instance_id: str, changed: bool, waited: float) -> dict[str, Any]:
+    instance = fleet.find(instance_id)
+    assert instance is not None
+    drained = isinstance(change, Drain)
+    serving = set(fleet.in_service()) - {instance_id}
+    after = serving if drained else serving | {instance_id}
+    mark = timestamp(change.mark(fleet, instance))
+    return {
+        **_facts(fleet, instance_id),
+        "changed": changed,
+        "refusal": None,
+        "in_service": sorted(after),
+        "draining_since": mark,
+        "waited": round(waited, 3),
+        "diff": {
+            "before": {
+                instance_id: {
+                    "in_service": not fleet.absence(instance),
+                    "draining_since": timestamp(instance.draining_since),
+                }
+            },
+            "after": {instance_id: {"in_service": not drained, "draining_since": mark}},
+        },
+    }

@@ -1,0 +1,298 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet at one moment, by the database's clock, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+STALE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The row that says who leads, and whom somebody asked for."""
+
+    holder: str | None
+    term: int
+    elected_at: datetime | None = None
+    expires_at: datetime | None = None
+    vacant_since: datetime | None = None
+    requested_holder: str | None = None
+    requested_by: str | None = None
+    reason: str | None = None
+    request_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    instance_id: str
+    launched_at: datetime | None
+    private_ip: str | None = None
+    public_ip: str | None = None
+    version: str | None = None
+    draining_since: datetime | None = None
+    last_heartbeat: datetime | None = None
+    is_leader: bool = False
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The lock on changing the fleet; its history is that of the rollouts. `holder` is `who@host`."""
+
+    id: int
+    holder: str
+    reason: str
+    digest: str | None
+    started_at: datetime
+    expires_at: datetime
+    finished_at: datetime | None = None
+    result: str | None = None
+
+    def shown(self, now: datetime) -> dict[str, Any]:
+        return {
+            "rollout_id": self.id,
+            "holder": self.holder,
+            "host": self.holder.rpartition("@")[2] if "@" in self.holder else None,
+            "reason": self.reason,
+            "digest": self.digest,
+            "since": timestamp(self.started_at),
+            "expires_at": timestamp(self.expires_at),
+            "expires_in": seconds(self.expires_at, now),
+            "expired": self.finished_at is None and self.expires_at <= now,
+            "finished_at": timestamp(self.finished_at),
+            "result": self.result,
+            "seconds": seconds(self.finished_at or now, self.started_at),
+        }
+
+
+@dataclass(frozen=True)
+class Out:
+    """A host that a rollout took out of service and has not put back, by the journal."""
+
+    instance_id: str
+    host: str
+    rollout_id: int
+    at: datetime
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "instance_id": self.instance_id,
+            "rollout_id": self.rollout_id,
+            "since": timestamp(self.at),
+        }
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """`instances` in the order of age. `lease` is None where there is no such table: an older gateway.
+
+    `out` is by instance id. A swapped gateway comes back with a new row that bears no mark, so that the mark alone
+    would count it as in service before it was put back.
+    """
+
+    now: datetime
+    instances: Sequence[Instance]
+    lease: Lease | None = None
+    rollout: Rollout | None = None
+    out: Mapping[str, Out] = field(default_factory=dict)
+    stale_after: float = STALE_SECONDS
+
+    def find(self, instance_id: str) -> Instance | None:
+        return next((one for one in self.instances if one.instance_id == instance_id), None)
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads now; None where nobody does, or where nobody can tell."""
+        if self.lease:
+            valid = self.lease.expires_at is not None and self.lease.expires_at > self.now
+            return self.lease.holder if valid else None
+        pictured = self.pictured
+        return pictured[0].instance_id if len(pictured) == 1 and self.fresh(pictured[0]) else None
+
+    @property
+    def pictured(self) -> list[Instance]:
+        """Who is marked as the leader."""
+        return [one for one in self.instances if one.is_leader]
+
+    @property
+    def held_by(self) -> Rollout | None:
+        """The rollout that holds the fleet; one whose lock has expired doesn't."""
+        return self.rollout if self.rollout and self.rollout.expires_at > self.now else None
+
+    def may_lead(self, instance: Instance) -> bool:
+        """Nobody who may lead, by the lease or by the older picture, is taken for a follower."""
+        holds = self.lease is not None and self.lease.holder == instance.instance_id
+        return holds or instance.is_leader or self.leader == instance.instance_id
+
+    def fresh(self, instance: Instance) -> bool:
+        age = seconds(self.now, instance.last_heartbeat)
+        return age is not None and abs(age) <= self.stale_after
+
+    def absence(self, instance: Instance) -> str | None:
+        """Why an instance is not in service, or None."""
+        if instance.last_heartbeat is None:
+            return "has no heartbeat"
+        if not self.fresh(instance):
+            return f"has no fresh heartbeat: the last one is {seconds(self.now, instance.last_heartbeat):g} s old"
+        out = self.out.get(instance.instance_id)
+        if out:
+            return f"was taken out of service by rollout {out.rollout_id} and not put back"
+        return f"has been draining since {timestamp(instance.draining_since)}" if instance.draining_since else None
+
+    def in_service(self, besides: str | None = None) -> list[str]:
+        found = [one.instance_id for one in self.instances if not self.absence(one)]
+        return [instance_id for instance_id in found if instance_id != besides]
+
+    def shown(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "instance_id": one.instance_id,
+                "private_ip": one.private_ip,
+                "public_ip": one.public_ip,
+                "launched_at": timestamp(one.launched_at),
+                "version": one.version,
+                "heartbeat_age": seconds(self.now, one.last_heartbeat),
+                "draining_since": timestamp(one.draining_since),
+                "fresh": self.fresh(one),
+                "leads": one.instance_id == self.leader,
+                "in_service": not self.absence(one),
+            }
+            for one in self.instances
+        ]
+
+
+def seconds(later: datetime | None, earlier: datetime | None) -> float | None:
+    return round((later - earlier).total_seconds(), 3) if later and earlier else None
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def doubts(fleet: Fleet) -> list[str]:
+    """Why the answer to "who leads?" is not to be relied on."""
+    found = []
+    pictured = [one.instance_id for one in fleet.pictured]
+    if len(pictured) > 1:
+        found.append(f"{' and '.join(pictured)} are all marked as the leader")
+    if fleet.lease is None:
+        if not pictured:
+            found.append("nobody is marked as the leader")
+        found += [f"{one.instance_id} leads and {why}" for one in fleet.pictured if (why := _silence(fleet, one))]
+        return found
+    leader = fleet.leader
+    if leader is None:
+        holder = fleet.lease.holder
+        gone = f": the lease of {holder} has expired" if holder else ""
+        found.append(f"nobody leads{gone}")
+    elif pictured != [leader]:
+        found.append(f"{leader} holds the lease, but the mark of the leader is {_at(pictured)}")
+    instance = fleet.find(leader) if leader else None
+    if leader and instance is None:
+        found.append(f"{leader} holds the lease and is not among the instances")
+    elif instance and (why := _silence(fleet, instance)):
+        found.append(f"{leader} leads and {why}")
+    return found
+
+
+def _silence(fleet: Fleet, instance: Instance) -> str | None:
+    return None if fleet.fresh(instance) else fleet.absence(instance)
+
+
+def _at(pictured: Sequence[str]) -> str:
+    return f"at {' and '.join(pictured)}" if pictured else "at nobody"
+
+
+def permit(
+    fleet: Fleet, instance_id: str, *, min_in_service: int, rollout_id: int | None, alone: bool
+) -> Refusal | None:
+    """Why an instance may not be drained now, or None. With `alone`, a leader may that nobody could follow."""
+    instance = fleet.find(instance_id)
+    refusal = locked(fleet, rollout_id)
+    if refusal or instance is None:
+        return refusal or unknown(fleet, instance_id)
+    others = fleet.in_service(besides=instance_id)
+    if fleet.may_lead(instance) and not (alone and not others):
+        return Refusal("leading", f"{instance_id} leads: hand the leadership over first, and drain it last.")
+    if fleet.leader is None:
+        return Refusal(
+            "no_leader",
+            f"Who leads is not clear ({'; '.join(doubts(fleet))}): no instance is drained before one leads.",
+        )
+    if len(others) < min_in_service:
+        absences = {one.instance_id: fleet.absence(one) for one in fleet.instances if one.instance_id != instance_id}
+        missing = "; ".join(f"{name} {why}" for name, why in absences.items() if why)
+        return Refusal(
+            "too_few",
+            f"Without {instance_id}, {len(others)} would be in service ({', '.join(others) or 'nobody'}), and "
+            f"{min_in_service} have to be{f': {missing}' if missing else ''}.",
+        )
+    return None
+
+
+def locked(fleet: Fleet, rollout_id: int | None) -> Refusal | None:
+    rollout = fleet.held_by
+    if rollout is None or rollout.id == rollout_id:
+        return None
+    return Refusal(
+        "locked",
+        f"The fleet is held by {rollout.holder} since {timestamp(rollout.started_at)} (rollout {rollout.id}: "
+        f"{rollout.reason}). Wait until it ends; if it is dead, its lock ends by itself in "
+        f"{seconds(rollout.expires_at, fleet.now):g} s, or break it.",
+    )
+
+
+def unknown(fleet: Fleet, instance_id: str) -> Refusal:
+    known = ", ".join(one.instance_id for one in fleet.instances) or "nobody"
+    return Refusal("unknown", f"{instance_id} is not among the instances of the fleet ({known}). Does its gateway run?")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """`code` is for playbooks. Those in TEMPORARY may pass by themselves."""
+
+    code: str
+    words: str
+
+
+TEMPORARY = ("no_leader", "too_few", "stale", "unknown")
+
+
+def successor(
+    fleet: Fleet, *, target: str | None, among: Sequence[str] | None, version: str | None
+) -> tuple[str | None, Refusal | None]:
+    """Who shall lead: `target`, or the oldest that is in service, in `among` and of `version`.
+
+    The present leader, where `among` or `version` is given and it fits: then there is nothing to do.
+    """
+    leader = fleet.leader
+    if leader is None:
+        return None, Refusal("no_leader", f"There is nobody to take over from: {'; '.join(doubts(fleet))}.")
+    if target is not None:
+        instance = fleet.find(target)
+        if instance is None:
+            return None, unknown(fleet, target)
+        absence = None if target == leader else fleet.absence(instance)
+        code = "draining" if fleet.fresh(instance) else "stale"
+        return (None, Refusal(code, f"{target} can't lead: it {absence}.")) if absence else (target, None)
+    wanted = [
+        one
+        for one in fleet.instances
+        if (among is None or one.instance_id in among) and (version is None or one.version == version)
+    ]
+    if (among is not None or version is not None) and leader in [one.instance_id for one in wanted]:
+        return leader, None
+    fit = [one.instance_id for one in wanted if not fleet.absence(one) and one.instance_id != leader]
+    if fit:
+        return fit[0], None
+    reasons = [f"{one.instance_id} {fleet.absence(one)}" for one in wanted if fleet.absence(one)]
+    text = "Nobody could take over from " + leader
+    text += f" of those asked for ({', '.join(among)})" if among is not None else ""
+    text += f" with version {version}" if version is not None else ""
+    return None, Refusal("no_candidate", f"{text}{': ' if reasons else ''}{'; '.join(reasons)}.")

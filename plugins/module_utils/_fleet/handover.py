@@ -1,0 +1,209 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A planned change of the leader: asked for in the lease's row, done by the gateways, confirmed by the lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import journal
+from .errors import FleetError, RefusedError
+from .fleet import TEMPORARY, Fleet, Lease, locked, seconds, successor, timestamp
+from .read import lock, read
+from .rollout import Hold
+
+if TYPE_CHECKING:
+    from .database import Connection, Database
+
+CHANNEL = "evenkeel_leader"
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`target`, or else the oldest in service, `among` these, of this `version`. `by` and `reason` are shown."""
+
+    by: str
+    reason: str
+    target: str | None = None
+    among: Sequence[str] | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    old: str
+    old_term: int
+    target: str
+    at: datetime
+    old_until: datetime | None
+
+
+def hand_over(
+    database: Database,
+    wish: Wish,
+    *,
+    timeout: float,
+    hold: Hold,
+    stale_after: float,
+    check_mode: bool,
+) -> dict[str, Any]:
+    """Return once the lease says that another one leads; raises RefusedError or FleetError.
+
+    When the time is over, the request is taken back, so that nothing happens later.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            with database.transaction(keep=not check_mode) as connection:
+                fleet = lock(connection, stale_after=stale_after)
+                # Its confirmation renews the lock once more; until then it must not end.
+                replace(hold, ttl=max(hold.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
+                asked = _ask(connection, fleet, wish, timeout, hold.rollout_id)
+            break
+        except RefusedError as error:
+            if error.refusal not in (*TEMPORARY, "no_candidate") or time.monotonic() - started >= timeout:
+                raise
+        time.sleep(RETRY_SECONDS)
+    if asked.target == asked.old or check_mode:
+        return _result(asked, asked.old_term, None, changed=asked.target != asked.old)
+    fleet = _wait(database, asked, wish, started + timeout, stale_after)
+    assert fleet.lease is not None
+    gap = _gap(asked, fleet.lease)
+    result = _result(asked, fleet.lease.term, gap, changed=True)
+    if hold.rollout_id is not None:
+        _note(database, replace(hold, steps=()), asked, result, time.monotonic() - started)
+    return result
+
+
+def _ask(connection: Connection, fleet: Fleet, wish: Wish, timeout: float, rollout_id: int | None) -> _Asked:
+    lease = fleet.lease
+    if lease is None:
+        raise FleetError(
+            "There is no table leader_lease: these gateways have no lease, and can't be asked to hand it over. "
+            "Stop the leader last; the election then picks another one."
+        )
+    refusal = locked(fleet, rollout_id)
+    target = None
+    if refusal is None:
+        target, refusal = successor(fleet, target=wish.target, among=wish.among, version=wish.version)
+    if refusal is None and target != fleet.leader and _pending(fleet, lease, wish):
+        raise RefusedError(
+            "pending",
+            f"A handover to {lease.requested_holder} is pending until {timestamp(lease.request_expires_at)}, requested "
+            f"by {lease.requested_by}: {lease.reason}. Try again when it is over.",
+        )
+    if refusal:
+        raise RefusedError(refusal.code, refusal.words, leader=fleet.leader, instances=fleet.shown())
+    assert target is not None and fleet.leader is not None
+    if target != fleet.leader:
+        connection.execute(
+            "UPDATE leader_lease SET requested_holder = %s, requested_by = %s, reason = %s,"
+            " request_expires_at = %s + make_interval(secs => %s)",
+            (target, wish.by, wish.reason, fleet.now, timeout),
+        )
+        _notify(connection)
+    return _Asked(fleet.leader, lease.term, target, fleet.now, lease.expires_at)
+
+
+def _pending(fleet: Fleet, lease: Lease, wish: Wish) -> bool:
+    """Somebody else's request; one's own is asked anew."""
+    lasts = lease.request_expires_at is not None and lease.request_expires_at > fleet.now
+    return lasts and lease.requested_by != wish.by
+
+
+def _notify(connection: Connection) -> None:
+    connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+
+def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_after: float) -> Fleet:
+    while True:
+        with database.transaction(snapshot=True) as connection:
+            fleet = read(connection, stale_after=stale_after)
+        lease = fleet.lease
+        assert lease is not None
+        if _confirmed(asked, fleet):
+            return fleet
+        ours = lease.requested_holder == asked.target and lease.requested_by == wish.by
+        # What a gateway drops and what it fulfils look alike until somebody leads.
+        if fleet.leader is not None and not ours:
+            raise _failed(
+                asked,
+                fleet,
+                "The request was dropped, by the gateways or by somebody else: is the target healthy? "
+                f"See the log of the gateway of {asked.old}.",
+            )
+        if time.monotonic() >= deadline:
+            return _withdraw(database, asked, wish, stale_after)
+        time.sleep(POLL_SECONDS)
+
+
+def _confirmed(asked: _Asked, fleet: Fleet) -> bool:
+    assert fleet.lease is not None
+    return fleet.leader == asked.target and fleet.lease.term > asked.old_term
+
+
+def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float) -> Fleet:
+    with database.transaction() as connection:
+        fleet = lock(connection, stale_after=stale_after)
+        if _confirmed(asked, fleet):
+            return fleet
+        connection.execute(
+            "UPDATE leader_lease SET requested_holder = NULL, requested_by = NULL, reason = NULL,"
+            " request_expires_at = NULL WHERE requested_holder = %s AND requested_by = %s",
+            (asked.target, wish.by),
+        )
+    raise _failed(asked, fleet, "The time is over, and the request was taken back. Do the gateways reach the database?")
+
+
+def _failed(asked: _Asked, fleet: Fleet, why: str) -> FleetError:
+    assert fleet.lease is not None
+    leader = fleet.leader or "nobody"
+    return FleetError(
+        f"The leadership did not go from {asked.old} (term {asked.old_term}) to {asked.target}: {leader} leads (term "
+        f"{fleet.lease.term}). {why}",
+        old=asked.old,
+        leader=fleet.leader,
+        term=fleet.lease.term,
+    )
+
+
+def _gap(asked: _Asked, lease: Lease) -> float | None:
+    """For how long nobody held the lease, by the database's clock."""
+    since = lease.vacant_since if lease.vacant_since and lease.vacant_since >= asked.at else asked.old_until
+    gap = seconds(lease.elected_at, since)
+    return None if gap is None else max(0.0, gap)
+
+
+def _result(asked: _Asked, term: int, gap: float | None, *, changed: bool) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "old": asked.old,
+        "new": asked.target,
+        "old_term": asked.old_term,
+        "term": term,
+        "gap": gap if changed else 0.0,
+        "refusal": None,
+        "diff": {"before": {"leader": asked.old}, "after": {"leader": asked.target}},
+    }
+
+
+def _note(database: Database, hold: Hold, asked: _Asked, result: dict[str, Any], took: float) -> None:
+    gap = "unknown" if result["gap"] is None else f"{result['gap']:g} s"
+    step = {
+        "host": journal.WHOLE_FLEET,
+        "instance_id": asked.target,
+        "step": journal.HANDOVER,
+        "result": "succeeded",
+        "seconds": round(took, 3),
+        "detail": f"{asked.old} → {asked.target}, term {asked.old_term} → {result['term']}, gap {gap}",
+    }
+    with database.transaction() as connection:
+        fleet = lock(connection)
+        replace(hold, steps=[step]).renew(connection, fleet.rollout, fleet.now)

@@ -1,0 +1,54 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the journal tells: the last rollouts, the lock, and who was left out of service."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from . import journal
+from .read import ROLLOUT, clock, out_of_service, tables
+
+with suppress(ImportError):  # said when a connection is asked for
+    from psycopg.rows import class_row
+
+from .fleet import Rollout
+
+if TYPE_CHECKING:
+    from .database import Database
+
+_LAST = f"{ROLLOUT} WHERE %(id)s::bigint IS NULL OR id = %(id)s ORDER BY id DESC LIMIT %(last)s"
+# For a host whose rollout did not note it: what was put there before.
+_EARLIER = """
+SELECT DISTINCT ON (host) host, digest FROM fleet_rollout_step
+WHERE rollout_id < %s AND host = ANY (%s) AND step = %s AND result = 'succeeded' AND digest IS NOT NULL
+ORDER BY host, id DESC"""
+
+
+def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bool) -> dict[str, Any]:
+    """`lock` is the open rollout, also where its lock has expired; `rollouts` begin with the newest."""
+    with database.transaction(snapshot=True) as connection:
+        if not tables(connection).rollouts:
+            return {"lock": None, "rollouts": [], "interrupted": []}
+        with connection.cursor(row_factory=class_row(Rollout)) as rows:
+            chosen = rows.execute(_LAST, {"id": rollout_id, "last": last}).fetchall()
+            open_ = rows.execute((ROLLOUT + " WHERE finished_at IS NULL").encode()).fetchone()
+        now = clock(connection)
+        written = journal.steps_of(connection, [one.id for one in chosen])
+        shown = []
+        for one in chosen:
+            hosts = journal.hosts(written[one.id])
+            silent = [name for name, host in hosts.items() if host["before"] is None]
+            if silent:
+                earlier = connection.execute(_EARLIER, (one.id, silent, journal.SWAP)).fetchall()
+                for name, digest in earlier:
+                    hosts[name]["before"] = digest
+            shown.append({**one.shown(now), "hosts": hosts, **({"steps": written[one.id]} if steps else {})})
+        out = out_of_service(connection)
+    return {
+        "lock": open_.shown(now) if open_ else None,
+        "rollouts": shown,
+        "interrupted": [one.shown() for one in out.values()],
+    }

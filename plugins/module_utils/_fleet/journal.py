@@ -1,0 +1,105 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of rollouts: who did what to which host, with what result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .._host.redact import redacted
+from .errors import FleetError
+from .fleet import timestamp
+
+if TYPE_CHECKING:
+    from .database import Connection
+
+# These two say whether a host is in service. Only those write them who decide it.
+PERMIT, ACTIVE = "permit", "active"
+SERVICE = (PERMIT, ACTIVE)
+PLAN, SWAP, HANDOVER, BREAK = "plan", "swap", "handover", "break"
+# The host of a step that concerns all of them.
+WHOLE_FLEET = "*"
+_DETAIL_CHARACTERS = 4000
+
+
+def refuse_reserved(steps: Sequence[Mapping[str, Any]]) -> None:
+    taken = sorted({step["step"] for step in steps} & set(SERVICE))
+    if taken:
+        raise FleetError(f"steps: only instance_drain writes steps named {' or '.join(taken)}; choose another name.")
+
+
+def write(
+    connection: Connection, rollout_id: int, actor: str, now: datetime, steps: Sequence[Mapping[str, Any]]
+) -> None:
+    """Steps have host, step and result, and may have instance_id, digest, seconds, detail, and ago: seconds since."""
+    for step in steps:
+        detail = step.get("detail")
+        connection.execute(
+            "INSERT INTO fleet_rollout_step (rollout_id, at, actor, host, instance_id, digest, step, result, seconds,"
+            " detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                rollout_id,
+                now - timedelta(seconds=max(0.0, step.get("ago") or 0.0)),
+                actor,
+                step["host"],
+                step.get("instance_id"),
+                step.get("digest"),
+                step["step"],
+                step["result"],
+                step.get("seconds"),
+                None if detail is None else redacted(detail).replace("\0", "")[-_DETAIL_CHARACTERS:],
+            ),
+        )
+
+
+def steps_of(connection: Connection, rollout_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """In the order in which they were written."""
+    rows = connection.execute(
+        "SELECT rollout_id, at, actor, host, instance_id, digest, step, result, seconds, detail"
+        " FROM fleet_rollout_step WHERE rollout_id = ANY (%s) ORDER BY rollout_id, id",
+        (list(rollout_ids),),
+    ).fetchall()
+    names = ("at", "actor", "host", "instance_id", "digest", "step", "result", "seconds", "detail")
+    found: dict[int, list[dict[str, Any]]] = {rollout_id: [] for rollout_id in rollout_ids}
+    for row in rows:
+        step = dict(zip(names, row[1:]))
+        found[row[0]].append({**step, "at": timestamp(step["at"])})
+    return found
+
+
+def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the steps of one rollout come to for each host.
+
+    `before` is the digest of its `plan` step: what it ran when the rollout began. `after` is that of its last `swap`
+    that succeeded. `state` is `out` between permit and active, else `in`. `seconds` is the sum of its steps'.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if step["host"] == WHOLE_FLEET:
+            continue
+        host = found.setdefault(
+            step["host"],
+            {
+                "instance_id": None,
+                "before": None,
+                "after": None,
+                "step": None,
+                "result": None,
+                "state": "in",
+                "seconds": 0.0,
+            },
+        )
+        succeeded = step["result"] == "succeeded"
+        host["instance_id"] = step.get("instance_id") or host["instance_id"]
+        host["step"], host["result"] = step["step"], step["result"]
+        host["seconds"] = round(host["seconds"] + (step.get("seconds") or 0.0), 3)
+        if step["step"] == PLAN:
+            host["before"] = host["before"] or step.get("digest")
+        elif step["step"] == SWAP and succeeded:
+            host["after"] = step.get("digest") or host["after"]
+        elif step["step"] in SERVICE and succeeded:
+            host["state"] = "out" if step["step"] == PERMIT else "in"
+    return found

@@ -1,0 +1,96 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options that the modules of the fleet share, and what each of their `main` does around its one call."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable
+
+from .database import Database, settings
+from .errors import FleetError
+from .rollout import Hold
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+DATABASE = {
+    "type": "dict",
+    "default": {},
+    "options": {
+        "host": {"type": "str"},
+        "port": {"type": "int"},
+        "name": {"type": "str"},
+        "user": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+        "password_file": {"type": "path", "no_log": False},
+        "sslmode": {
+            "type": "str",
+            "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        },
+        "sslrootcert": {"type": "path"},
+        "service": {"type": "str"},
+        "conninfo": {"type": "str", "no_log": True},
+        "connect_timeout": {"type": "int", "default": 5},
+        "statement_timeout": {"type": "float", "default": 4},
+        "lock_timeout": {"type": "float", "default": 2},
+    },
+}
+STALE_AFTER = {"type": "float", "default": 15}
+HOLDER = {"type": "str"}
+STEPS = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "host": {"type": "str", "required": True},
+        "step": {"type": "str", "required": True},
+        "result": {"type": "str", "required": True, "choices": ["started", "succeeded", "failed", "skipped"]},
+        "instance_id": {"type": "str"},
+        "digest": {"type": "str"},
+        "seconds": {"type": "float"},
+        "ago": {"type": "float", "default": 0},
+        "detail": {"type": "str"},
+    },
+}
+ROLLOUT = {
+    "rollout_id": {"type": "int"},
+    "ttl": {"type": "float", "default": 120},
+    "steps": STEPS,
+}
+
+
+def holder_of(options: Mapping[str, Any]) -> str:
+    """Who does it and from where, as `user@host`."""
+    if options.get("holder"):
+        return str(options["holder"])
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def hold_of(options: Mapping[str, Any]) -> Hold:
+    return Hold(options["rollout_id"], options["ttl"], options["steps"])
+
+
+def database_of(module: AnsibleModule) -> Database:
+    wanted = settings(module.params["database"], module._name.rpartition(".")[2])
+    if wanted.password:
+        module.no_log_values.add(wanted.password)
+    return Database(wanted)
+
+
+def run(module: AnsibleModule, work: Callable[[Database], Mapping[str, Any]]) -> None:
+    """Exit with what `work` returns, or fail with what it raises."""
+    try:
+        with database_of(module) as database:
+            result = work(database)
+    except FleetError as error:
+        module.fail_json(msg=error.message, **{"refusal": None, **error.facts})
+    else:
+        module.exit_json(**result)

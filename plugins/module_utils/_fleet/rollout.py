@@ -1,0 +1,281 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock on changing the fleet: one rollout at a time, whose lock ends by itself.
+
+What proves the lock is the id of its row. Ids are never used twice, and only the call that made the row returns it: a
+controller that was killed or stopped and taken over holds an id whose row is closed, whoever its successor is. A
+further secret would prove nothing, because whoever may write to these tables could write that, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import journal
+from .errors import DatabaseError, FleetError, RefusedError
+from .fleet import Fleet, Refusal, Rollout, locked, timestamp
+from .read import clock, lock, open_rollout, out_of_service, rollout_of, tables
+from .schema import create_missing
+
+if TYPE_CHECKING:
+    from .database import Connection, Database
+
+Steps = Sequence[Mapping[str, Any]]
+POLL_SECONDS = 1.0
+_UNIQUE_VIOLATION = "23505"
+# A mark that a permit set has the very time of the permit's step.
+_CLEAR = """
+UPDATE ec2_launch SET draining_since = NULL
+WHERE draining_since IS NOT NULL AND EXISTS (
+    SELECT FROM fleet_rollout_step step JOIN fleet_rollout rollout ON rollout.id = step.rollout_id
+    WHERE step.instance_id = ec2_launch.instance_id AND step.at = ec2_launch.draining_since
+      AND step.step = %s AND rollout.finished_at IS NOT NULL)
+RETURNING instance_id"""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a call does for a rollout: it renews the lock for `ttl` seconds and writes the steps, or is refused."""
+
+    rollout_id: int | None = None
+    ttl: float = 120.0
+    steps: Steps = ()
+
+    def renew(self, connection: Connection, rollout: Rollout | None, now: datetime) -> Rollout | None:
+        """`rollout` is the open one, locked. An expired lock that nobody took over is still its owner's."""
+        journal.refuse_reserved(self.steps)
+        if self.rollout_id is None:
+            if self.steps:
+                raise FleetError("steps: they belong to a rollout; give rollout_id.")
+            return None
+        if rollout is None or rollout.id != self.rollout_id:
+            raise _lost(connection, self.rollout_id, rollout)
+        connection.execute(
+            "UPDATE fleet_rollout SET expires_at = %s + make_interval(secs => %s) WHERE id = %s",
+            (now, self.ttl, rollout.id),
+        )
+        journal.write(connection, rollout.id, rollout.holder, now, self.steps)
+        return rollout
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    fleet: Fleet
+    refusal: Refusal | None = None
+    rollout: Rollout | None = None
+    took_over: Rollout | None = None
+    cleared: Sequence[str] = ()
+
+
+def acquire(
+    database: Database,
+    *,
+    holder: str,
+    reason: str,
+    digest: str | None,
+    wait: float,
+    hold: Hold,
+    stale_after: float,
+    check_mode: bool,
+) -> dict[str, Any]:
+    """Take the lock, waiting for it up to `wait` seconds; raises RefusedError saying who holds it.
+
+    Instances that a rollout left draining which is over may lead again from then on. `interrupted` are those that
+    were not put back into service; the permit goes on not to count them until they are.
+    """
+    journal.refuse_reserved(hold.steps)
+    if not check_mode:
+        with database.transaction() as connection:
+            create_missing(connection)
+    started = time.monotonic()
+    mine: list[int] = []
+    while True:
+        try:
+            with database.transaction(keep=not check_mode) as connection:
+                attempt = _attempt(connection, holder, reason, digest, hold, stale_after, mine)
+        except DatabaseError as error:
+            if error.state == _UNIQUE_VIOLATION:  # somebody was faster
+                continue
+            if error.in_doubt and len(mine) == 1:  # the row that was tried will tell
+                continue
+            raise
+        waited = time.monotonic() - started
+        if attempt.rollout:
+            return _acquired(attempt, attempt.rollout, waited, check_mode)
+        assert attempt.refusal and attempt.fleet.rollout
+        shown = attempt.fleet.rollout.shown(attempt.fleet.now)
+        if waited >= wait:
+            text = f"{attempt.refusal.words} Waited {waited:.0f} s." if wait else attempt.refusal.words
+            raise RefusedError(attempt.refusal.code, text, lock=shown)
+        time.sleep(min(POLL_SECONDS, max(0.05, min(wait - waited, shown["expires_in"]))))
+
+
+def _attempt(
+    connection: Connection,
+    holder: str,
+    reason: str,
+    digest: str | None,
+    hold: Hold,
+    stale_after: float,
+    mine: list[int],
+) -> _Attempt:
+    create_missing(connection)  # in check mode it has not been called before
+    fleet = lock(connection, stale_after=stale_after)
+    open_ = fleet.rollout
+    if open_ and open_.id in mine:
+        return _Attempt(fleet, rollout=open_)
+    refusal = locked(fleet, None)
+    if refusal:
+        return _Attempt(fleet, refusal)
+    if open_:
+        _close(connection, open_.id, fleet.now, "abandoned")
+    expires_at = fleet.now + timedelta(seconds=hold.ttl)
+    row = connection.execute(
+        "INSERT INTO fleet_rollout (holder, reason, digest, started_at, expires_at) VALUES (%s, %s, %s, %s, %s)"
+        " RETURNING id",
+        (holder, reason, digest, fleet.now, expires_at),
+    ).fetchone()
+    assert row is not None
+    rollout = Rollout(row[0], holder, reason, digest, fleet.now, expires_at)
+    mine.append(rollout.id)
+    journal.write(connection, rollout.id, holder, fleet.now, hold.steps)
+    return _Attempt(fleet, None, rollout, open_, _clear_marks(connection, fleet))
+
+
+def _acquired(attempt: _Attempt, rollout: Rollout, waited: float, check_mode: bool) -> dict[str, Any]:
+    fleet = attempt.fleet
+    shown = rollout.shown(fleet.now)
+    if check_mode:
+        shown["rollout_id"] = None  # none was made
+    return {
+        "changed": True,
+        "rollout_id": shown["rollout_id"],
+        "lock": shown,
+        "took_over": attempt.took_over.shown(fleet.now) if attempt.took_over else None,
+        "interrupted": [one.shown() for one in fleet.out.values()],
+        "cleared": list(attempt.cleared),
+        "waited": round(waited, 3),
+        "diff": _diff(attempt.took_over, holder=rollout.holder, reason=rollout.reason),
+    }
+
+
+def renew(database: Database, *, hold: Hold, check_mode: bool) -> dict[str, Any]:
+    """Raises RefusedError where the lock is lost. Counts as changed only where steps were written."""
+    with database.transaction(keep=not check_mode) as connection:
+        _need_tables(connection)
+        open_ = open_rollout(connection)
+        now = clock(connection)
+        hold.renew(connection, open_, now)
+        rollout = open_rollout(connection)
+        assert rollout is not None
+    return {
+        "changed": bool(hold.steps),
+        "rollout_id": rollout.id,
+        "lock": rollout.shown(now),
+        "diff": {"before": {}, "after": {}},
+    }
+
+
+def release(
+    database: Database, *, result: Literal["succeeded", "failed"], hold: Hold, check_mode: bool
+) -> dict[str, Any]:
+    """Once more is no change. `interrupted` are the hosts that this rollout leaves out of service."""
+    with database.transaction(keep=not check_mode) as connection:
+        _need_tables(connection)
+        assert hold.rollout_id is not None
+        open_ = open_rollout(connection)
+        now = clock(connection)
+        rollout = rollout_of(connection, hold.rollout_id)
+        changed = rollout is None or rollout.result != result
+        if changed:
+            hold.renew(connection, open_, now)
+            _close(connection, hold.rollout_id, now, result)
+        left = [one for one in out_of_service(connection).values() if one.rollout_id == hold.rollout_id]
+        rollout = rollout_of(connection, hold.rollout_id)
+        assert rollout is not None
+    return {
+        "changed": changed,
+        "rollout_id": rollout.id,
+        "lock": rollout.shown(now),
+        "interrupted": [one.shown() for one in left],
+        "diff": _diff(rollout) if changed else {"before": {}, "after": {}},
+    }
+
+
+def break_(
+    database: Database, *, rollout_id: int | None, by: str, reason: str, stale_after: float, check_mode: bool
+) -> dict[str, Any]:
+    """End the rollout that holds the lock, or only the given one; its next step is refused."""
+    with database.transaction(keep=not check_mode) as connection:
+        if not tables(connection).rollouts:
+            return _nothing_broken()
+        fleet = lock(connection, stale_after=stale_after)
+        open_ = fleet.rollout
+        if open_ is None or rollout_id not in (None, open_.id):
+            return _nothing_broken()
+        step = {"host": journal.WHOLE_FLEET, "step": journal.BREAK, "result": "succeeded", "detail": reason}
+        journal.write(connection, open_.id, by, fleet.now, [step])
+        _close(connection, open_.id, fleet.now, "abandoned")
+        cleared = _clear_marks(connection, fleet)
+        rollout = rollout_of(connection, open_.id)
+        assert rollout is not None
+    return {
+        "changed": True,
+        "rollout_id": rollout.id,
+        "lock": rollout.shown(fleet.now),
+        "interrupted": [one.shown() for one in fleet.out.values()],
+        "cleared": cleared,
+        "diff": _diff(rollout),
+    }
+
+
+def _nothing_broken() -> dict[str, Any]:
+    return {
+        "changed": False,
+        "rollout_id": None,
+        "lock": None,
+        "interrupted": [],
+        "cleared": [],
+        "diff": {"before": {}, "after": {}},
+    }
+
+
+def _close(connection: Connection, rollout_id: int, now: datetime, result: str) -> None:
+    connection.execute(
+        "UPDATE fleet_rollout SET finished_at = %s, result = %s WHERE id = %s", (now, result, rollout_id)
+    )
+
+
+def _clear_marks(connection: Connection, fleet: Fleet) -> list[str]:
+    """Nobody stays draining for a rollout that is over: with such marks on all, nobody could be elected."""
+    if not any(one.draining_since for one in fleet.instances):
+        return []
+    return sorted(row[0] for row in connection.execute(_CLEAR, (journal.PERMIT,)).fetchall())
+
+
+def _need_tables(connection: Connection) -> None:
+    if not tables(connection).rollouts:
+        raise FleetError("The database has no table fleet_rollout: no rollout ever began on it. Is it the right one?")
+
+
+def _lost(connection: Connection, rollout_id: int, holder: Rollout | None) -> RefusedError:
+    past = rollout_of(connection, rollout_id)
+    if past is None:
+        text = f"There is no rollout {rollout_id}."
+    else:
+        text = f"Rollout {rollout_id} ended as {past.result} at {timestamp(past.finished_at)}: its lock is lost."
+    if holder:
+        text += f" {holder.holder} holds the fleet now (rollout {holder.id}: {holder.reason})."
+    return RefusedError("lost", f"{text} Nothing was changed; start a new rollout.")
+
+
+def _diff(before: Rollout | None, **after: Any) -> dict[str, Any]:
+    return {
+        "before": {"lock": {"holder": before.holder, "reason": before.reason} if before else None},
+        "after": {"lock": after or None},
+    }

@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: leader_handover
+short_description: Let another instance lead the fleet
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Asks the leader, through the lease in the database, to resign in favour of another instance, and waits until that
+    one holds the lease in a higher term. For a moment nobody leads; RV(gap) says for how long.
+  - Refused are targets that are unknown, draining, without a fresh heartbeat, or out of service for a rollout, as well
+    as any handover while another rollout holds the fleet or somebody else's request is pending.
+  - When the time is over, the request is taken back. If the controller dies meanwhile, it ends by itself.
+options:
+  target:
+    description: The instance that shall lead.
+    type: str
+  among:
+    description:
+      - Without O(target), the instances of which one shall lead, such as those that are updated already.
+      - The oldest of them that is in service is chosen. Where one of them leads already, nothing is done.
+    type: list
+    elements: str
+  version:
+    description:
+      - Without O(target), the version that the new leader shall run. Where the leader runs it, nothing is done.
+    type: str
+  timeout:
+    description: Seconds within which another one has to lead, and to wait for somebody who could.
+    type: float
+    default: 30
+  holder:
+    description: Who asks. The user and host of this machine, where it is not given.
+    type: str
+  reason:
+    description: Why, for the gateways' logs and for others who ask meanwhile.
+    type: str
+    default: handover by an operator
+extends_documentation_fragment:
+  - evenkeel.fleet.database
+  - evenkeel.fleet.rollout
+attributes:
+  check_mode:
+    description: Says who would lead, or why that would be refused.
+    support: full
+  diff_mode:
+    description: Shows the leader before and after.
+    support: full
+seealso:
+  - module: evenkeel.fleet.leader_info
+"""
+
+EXAMPLES = r"""
+- name: Let an updated instance lead before the old leader is drained
+  evenkeel.fleet.leader_handover:
+    database: "{{ fleet_database }}"
+    rollout_id: "{{ rollout.rollout_id }}"
+    among: "{{ updated_instance_ids }}"
+    reason: rolling update
+  register: handover
+  delegate_to: localhost
+  run_once: true
+
+- name: Let a certain instance lead
+  evenkeel.fleet.leader_handover:
+    database: {host: database.internal, name: gateway, user: gateway, password_file: /run/secrets/database}
+    target: i-0a1b2c3d4e5f60718
+    reason: maintenance of the leader's host
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+old:
+  description: Who led before.
+  returned: success
+  type: str
+  sample: i-0a1b2c3d4e5f60718
+new:
+  description: Who leads now.
+  returned: success
+  type: str
+  sample: i-0918f7e6d5c4b3a21
+old_term:
+  description: The term before.
+  returned: success
+  type: int
+  sample: 12
+term:
+  description: The term now. One more than before, unless there was another election meanwhile.
+  returned: success
+  type: int
+  sample: 13
+gap:
+  description: Seconds in which nobody held the lease, by the database's clock. None where its gateways do not tell.
+  returned: success
+  type: float
+  sample: 0.021
+refusal:
+  description:
+    - Why it was refused, as a code for playbooks, else none.
+    - V(locked), V(lost) (the lock of O(rollout_id) is), V(pending), V(no_leader), V(unknown), V(stale), V(draining) or
+      V(no_candidate).
+  returned: always
+  type: str
+leader:
+  description: Who leads.
+  returned: when it failed and that is known
+  type: str
+instances:
+  description: All instances as M(evenkeel.fleet.leader_info) returns them.
+  returned: when it was refused for what they are
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.handover import Wish, hand_over
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+    DATABASE,
+    HOLDER,
+    ROLLOUT,
+    STALE_AFTER,
+    hold_of,
+    holder_of,
+    run,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "database": DATABASE,
+            "stale_after": STALE_AFTER,
+            **ROLLOUT,
+            "target": {"type": "str"},
+            "among": {"type": "list", "elements": "str"},
+            "version": {"type": "str"},
+            "timeout": {"type": "float", "default": 30},
+            "holder": HOLDER,
+            "reason": {"type": "str", "default": "handover by an operator"},
+        },
+        mutually_exclusive=[("target", "among"), ("target", "version")],
+        supports_check_mode=True,
+    )
+    options = module.params
+    wish = Wish(holder_of(options), options["reason"], options["target"], options["among"], options["version"])
+    run(
+        module,
+        lambda database: hand_over(
+            database,
+            wish,
+            timeout=options["timeout"],
+            hold=hold_of(options),
+            stale_after=options["stale_after"],
+            check_mode=module.check_mode,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

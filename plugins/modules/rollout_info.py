@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_info
+short_description: Tell what the last rollouts did, and who holds the fleet
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Reads the journal of the rollouts from the gateways' database, with each host's digest before and after, the lock on
+    changing the fleet, and the hosts that a rollout left out of service.
+options:
+  rollout_id:
+    description: Only this rollout.
+    type: int
+  last:
+    description: How many rollouts, from the newest.
+    type: int
+    default: 5
+  steps:
+    description: Whether to return each rollout's steps, too.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - evenkeel.fleet.database
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Reads only.
+    support: none
+notes:
+  - The option O(stale_after) has no effect here. It is there so that the modules can share their defaults.
+seealso:
+  - module: evenkeel.fleet.rollout_lock
+"""
+
+EXAMPLES = r"""
+- name: Look what the hosts ran before the last rollout
+  evenkeel.fleet.rollout_info:
+    database: "{{ fleet_database }}"
+    last: 1
+  register: journal
+  delegate_to: localhost
+  run_once: true
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ item.key }} ran {{ item.value.before }}"
+  loop: "{{ (journal.rollouts | first).hosts | dict2items }}"
+"""
+
+RETURN = r"""
+lock:
+  description:
+    - The rollout that has not ended, like RV(rollouts); none if there is none.
+    - Where C(expired) is true, its lock has ended, and anybody may take it over.
+  returned: always
+  type: dict
+rollouts:
+  description: The rollouts, from the newest.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    rollout_id: {description: Its id., type: int, returned: always, sample: 17}
+    holder: {description: Who did it., type: str, returned: always, sample: ci@runner-3}
+    host: {description: From where., type: str, returned: always, sample: runner-3}
+    reason: {description: Why., type: str, returned: always, sample: gateway 1.4.0}
+    digest: {description: The digest that it brought., type: str, returned: always}
+    since: {description: When it began., type: str, returned: always}
+    expires_at: {description: When its lock ends or would have ended., type: str, returned: always}
+    expires_in: {description: The same in seconds from now., type: float, returned: always}
+    expired: {description: Whether its lock ended without being released., type: bool, returned: always}
+    finished_at: {description: When it ended., type: str, returned: always}
+    result:
+      description: V(succeeded), V(failed), or V(abandoned) where its lock expired or was broken; none while it is open.
+      type: str
+      returned: always
+    seconds: {description: How long it took up to now., type: float, returned: always}
+    hosts:
+      description: Each host of which there is a step, by its name.
+      returned: always
+      type: dict
+      contains:
+        instance_id: {description: Its instance id., type: str, returned: always}
+        before:
+          description:
+            - The digest that it ran before, by its step C(plan), else by the last C(swap) of an earlier rollout.
+          type: str
+          returned: always
+        after: {description: "The digest that it was brought to, by its step C(swap).", type: str, returned: always}
+        step: {description: Its last step., type: str, returned: always}
+        result: {description: How that ended., type: str, returned: always}
+        state: {description: V(out) where it was not put back into service., type: str, returned: always}
+        seconds: {description: How long its steps took together., type: float, returned: always}
+    steps:
+      description: What was done, in order.
+      returned: with O(steps)
+      type: list
+      elements: dict
+      contains:
+        at: {description: When it ended., type: str, returned: always}
+        actor: {description: Who did it., type: str, returned: always}
+        host: {description: The host; V(*) for the whole fleet., type: str, returned: always}
+        instance_id: {description: Its instance id., type: str, returned: always}
+        digest: {description: The image's digest., type: str, returned: always}
+        step: {description: What it was., type: str, returned: always}
+        result: {description: How it ended., type: str, returned: always}
+        seconds: {description: How long it took., type: float, returned: always}
+        detail: {description: What else is to be known., type: str, returned: always}
+interrupted:
+  description: Hosts that a rollout took out of service and that were not put back.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    host: {description: Its name in the inventory., type: str, returned: always, sample: gateway-a}
+    instance_id: {description: Its instance id., type: str, returned: always}
+    rollout_id: {description: The rollout., type: int, returned: always}
+    since: {description: When., type: str, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.history import rollouts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import DATABASE, STALE_AFTER, run
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "database": DATABASE,
+            "stale_after": STALE_AFTER,
+            "rollout_id": {"type": "int"},
+            "last": {"type": "int", "default": 5},
+            "steps": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    run(
+        module,
+        lambda database: {
+            "changed": False,
+            **rollouts(database, rollout_id=options["rollout_id"], last=options["last"], steps=options["steps"]),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

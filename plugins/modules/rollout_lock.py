@@ -1,0 +1,230 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_lock
+short_description: Hold the lock on changing the fleet
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - One rollout at a time holds the fleet. Its lock is a row in the gateways' database with holder, reason and expiry.
+  - The lock of a controller that died ends by itself after O(ttl) and is taken over by whoever asks next. Every module
+    that is given the rollout's id renews it, so that nothing has to run in the background.
+  - The lock is proven by RV(rollout_id), which is never used twice. A controller that was stopped for a while and lost
+    the lock meanwhile is refused with its next step.
+options:
+  state:
+    description:
+      - V(acquired) takes the lock; refused while somebody else holds it. The tables are made where they are missing.
+      - V(renewed) prolongs it and writes O(steps). It fails where the lock is lost. A lock that has expired and that
+        nobody took over can be renewed.
+      - V(released) ends the rollout with O(result). Once more is no change.
+      - V(broken) ends somebody else's rollout, whose next step is then refused. O(reason) goes into its journal.
+    type: str
+    choices: [acquired, renewed, released, broken]
+    required: true
+  reason:
+    description: Why, shown to others who want the lock. Needed for V(acquired) and V(broken).
+    type: str
+  holder:
+    description: Who holds it, as C(user@host). The user and host of this machine, where it is not given.
+    type: str
+  digest:
+    description: The digest of the image that the rollout brings.
+    type: str
+  wait:
+    description:
+      - For how many seconds to wait until the lock is free or has expired.
+      - Of several who wait, whoever asks first when it is free gets it.
+    type: float
+    default: 0
+  result:
+    description: How the rollout ended. Needed for V(released).
+    type: str
+    choices: [succeeded, failed]
+extends_documentation_fragment:
+  - evenkeel.fleet.database
+  - evenkeel.fleet.rollout
+attributes:
+  check_mode:
+    description: Answers as it would, and changes nothing. RV(rollout_id) is none where a lock would be acquired.
+    support: full
+  diff_mode:
+    description: Shows who held the lock before and after.
+    support: full
+seealso:
+  - module: evenkeel.fleet.rollout_info
+"""
+
+EXAMPLES = r"""
+- name: Take the lock
+  evenkeel.fleet.rollout_lock:
+    database: "{{ fleet_database }}"
+    state: acquired
+    reason: gateway 1.4.0
+    digest: sha256:6d1ef2a…
+    wait: 60
+  register: rollout
+  delegate_to: localhost
+  run_once: true
+
+- name: Note what was done on a host
+  evenkeel.fleet.rollout_lock:
+    database: "{{ fleet_database }}"
+    state: renewed
+    rollout_id: "{{ rollout.rollout_id }}"
+    steps:
+      - {host: gateway-a, step: pull, result: succeeded, seconds: 3.4}
+  delegate_to: localhost
+
+- name: End the rollout
+  evenkeel.fleet.rollout_lock:
+    database: "{{ fleet_database }}"
+    state: released
+    rollout_id: "{{ rollout.rollout_id }}"
+    result: succeeded
+  delegate_to: localhost
+  run_once: true
+
+- name: End the rollout of a controller that is known to be dead
+  evenkeel.fleet.rollout_lock:
+    database: "{{ fleet_database }}"
+    state: broken
+    reason: the CI runner was terminated
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+rollout_id:
+  description: What the following calls prove the lock with; of a broken lock, which one it was.
+  returned: success
+  type: int
+  sample: 17
+lock:
+  description: The lock as it is afterwards; where it was refused, that of the other holder.
+  returned: success, and when somebody else holds it
+  type: dict
+  contains:
+    rollout_id: {description: The rollout., type: int, returned: always, sample: 17}
+    holder: {description: Who holds it., type: str, returned: always, sample: ci@runner-3}
+    host: {description: From where., type: str, returned: always, sample: runner-3}
+    reason: {description: Why., type: str, returned: always, sample: gateway 1.4.0}
+    digest: {description: The image's digest., type: str, returned: always}
+    since: {description: Since when., type: str, returned: always}
+    expires_at: {description: When it ends unless it is renewed., type: str, returned: always}
+    expires_in: {description: The same in seconds. Negative when it has ended., type: float, returned: always}
+    expired: {description: Whether it has ended without being released., type: bool, returned: always}
+    finished_at: {description: When the rollout ended., type: str, returned: always}
+    result: {description: How it ended. V(abandoned) after its lock expired or was broken., type: str, returned: always}
+    seconds: {description: How long it took up to now., type: float, returned: always}
+took_over:
+  description: The rollout whose lock had expired, if one was taken over; like RV(lock).
+  returned: when acquired
+  type: dict
+interrupted:
+  description:
+    - Hosts that were taken out of service and not put back, by this rollout where it was released, else by others.
+    - See to them first, as they may be out of the load balancer, and then put them back with
+      M(evenkeel.fleet.instance_drain). Until then they do not count as in service.
+  returned: when acquired, released or broken
+  type: list
+  elements: dict
+  contains:
+    host: {description: Its name in the inventory., type: str, returned: always, sample: gateway-a}
+    instance_id: {description: Its instance id., type: str, returned: always}
+    rollout_id: {description: The rollout that took it out of service., type: int, returned: always}
+    since: {description: When., type: str, returned: always}
+cleared:
+  description: The instances that bore the mark of a rollout that is over. They may be elected again.
+  returned: when acquired or broken
+  type: list
+  elements: str
+waited:
+  description: Seconds until the lock was free.
+  returned: when acquired
+  type: float
+refusal:
+  description: V(locked) where somebody else holds the lock, V(lost) where it is lost, else none.
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import rollout
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.database import Database
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+    DATABASE,
+    HOLDER,
+    ROLLOUT,
+    STALE_AFTER,
+    hold_of,
+    holder_of,
+    run,
+)
+
+
+def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    hold = hold_of(options)
+    if options["state"] == "acquired":
+        return rollout.acquire(
+            database,
+            holder=holder_of(options),
+            reason=options["reason"],
+            digest=options["digest"],
+            wait=options["wait"],
+            hold=hold,
+            stale_after=options["stale_after"],
+            check_mode=check_mode,
+        )
+    if options["state"] == "renewed":
+        return rollout.renew(database, hold=hold, check_mode=check_mode)
+    if options["state"] == "released":
+        return rollout.release(database, result=options["result"], hold=hold, check_mode=check_mode)
+    return rollout.break_(
+        database,
+        rollout_id=options["rollout_id"],
+        by=holder_of(options),
+        reason=options["reason"],
+        stale_after=options["stale_after"],
+        check_mode=check_mode,
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "database": DATABASE,
+            "stale_after": STALE_AFTER,
+            **ROLLOUT,
+            "state": {
+                "type": "str",
+                "choices": ["acquired", "renewed", "released", "broken"],
+                "required": True,
+            },
+            "reason": {"type": "str"},
+            "holder": HOLDER,
+            "digest": {"type": "str"},
+            "wait": {"type": "float", "default": 0},
+            "result": {"type": "str", "choices": ["succeeded", "failed"]},
+        },
+        required_if=[
+            ("state", "acquired", ["reason"]),
+            ("state", "renewed", ["rollout_id"]),
+            ("state", "released", ["rollout_id", "result"]),
+            ("state", "broken", ["reason"]),
+        ],
+        supports_check_mode=True,
+    )
+    run(module, lambda database: work(database, module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader import compared
+
+LEADER = {"instanceId": "i-1", "launchedAt": "2026-01-01", "amILeader": True, "term": 3, "leader": "i-1"}
+FOLLOWER = {"instanceId": "i-2", "launchedAt": "2026-01-02", "amILeader": False, "term": 3, "leader": "i-1"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "leader", "words"),
+    [
+        ([LEADER, FOLLOWER], "i-1", []),
+        ([FOLLOWER, LEADER, LEADER], "i-1", []),
+        ([LEADER, {**FOLLOWER, "amILeader": True}], None, ["i-1 and i-2 all say that they lead"]),
+        ([FOLLOWER], None, ["nobody says that it leads", "i-2 takes i-1 for the leader"]),
+        ([LEADER, {**FOLLOWER, "term": 2}], "i-1", ["they know different terms: 2, 3"]),
+        ([LEADER, {**FOLLOWER, "leader": "i-3"}], "i-1", ["i-2 takes i-3 for the leader"]),
+        ([LEADER, "connection refused"], "i-1", ["http://1 does not tell: connection refused"]),
+        (["timed out"], None, ["http://0 does not tell: timed out", "nobody says that it leads"]),
+        # Older gateways tell neither term nor leader.
+        ([{"instanceId": "i-1", "amILeader": True}, {"instanceId": "i-2", "amILeader": False}], "i-1", []),
+    ],
+)
+def test_what_gateways_say(answers: list[Any], leader: str | None, words: list[str]) -> None:
+    result = compared({f"http://{number}": answer for number, answer in enumerate(answers)})
+    assert result["leader"] == leader
+    assert result["doubts"] == words
+
+
+def test_the_instances_are_in_the_order_of_age() -> None:
+    result = compared({"a": FOLLOWER, "b": LEADER})
+    assert [one["instance_id"] for one in result["instances"]] == ["i-1", "i-2"]
+    assert [one["leads"] for one in result["instances"]] == [True, False]
+    assert result["term"] == 3
