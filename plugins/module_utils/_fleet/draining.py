@@ -135,15 +135,16 @@ def _apply(
     recorded_for = change.recorded_for(fleet, instance, rollout_id)
     if recorded_for is not None:
         journal.write(connection, recorded_for, actor, fleet.now, [{**step, "result": "succeeded"}])
-    if mark != instance.draining_since:
-        if _can_mark(connection):
-            connection.execute("UPDATE ec2_launch SET draining_since = %s WHERE instance_id = %s", (mark, instance_id))
-        elif rollout_id is None:
-            raise FleetError(
-                "ec2_launch has no column draining_since, so that the instance can't be marked. Drain it as a part of "
-                "a rollout (rollout_id), whose journal remembers it, or run a newer gateway."
-            )
-    return recorded_for is not None or mark != instance.draining_since
+    differs = mark != instance.draining_since
+    marked = differs and _can_mark(connection)
+    if marked:
+        connection.execute("UPDATE ec2_launch SET draining_since = %s WHERE instance_id = %s", (mark, instance_id))
+    elif differs and rollout_id is None:
+        raise FleetError(
+            "ec2_launch has no column draining_since, so that the instance can't be marked. Drain it as a part of "
+            "a rollout (rollout_id), whose journal remembers it, or run a newer gateway."
+        )
+    return recorded_for is not None or marked
 
 
 def _can_mark(connection: Connection) -> bool:

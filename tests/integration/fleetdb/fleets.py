@@ -1,0 +1,124 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet in a database, as its rows, and the modules on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import database as db
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.draining import Drain, PutBack, carry_out
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import RefusedError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.rollout import Hold, acquire, release, renew
+from tests.integration.support import await_true
+
+STALE = 15.0
+
+
+def database(conninfo: str, **options: Any) -> db.Database:
+    return db.Database(db.settings({"conninfo": conninfo, **options}, "test"))
+
+
+class Fleet:
+    """`i-1` is the oldest. Everybody is fresh for as long as a test lasts."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+        self.name = str(conninfo_to_dict(conninfo)["dbname"])
+
+    def until_blocked(self) -> None:
+        """Until a session waits for a lock."""
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await_true(lambda: self.query(waiting), "somebody waits for a lock")
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def populate(self, count: int, leader: int | None = 1, term: int = 3) -> None:
+        self.query(
+            "INSERT INTO ec2_launch (instance_id, private_ip, launched_at, version, incarnation)"
+            " SELECT 'i-' || n, '10.0.0.' || n, now() + n * interval '1 minute' - interval '1 day', '1.0',"
+            " gen_random_uuid() FROM generate_series(1, %s) n",
+            count,
+        )
+        self.query(
+            "INSERT INTO ec2_heartbeat (instance_id, last_heartbeat)"
+            " SELECT instance_id, clock_timestamp() FROM ec2_launch"
+        )
+        if leader:
+            self.lead(leader, term)
+
+    def lead(self, number: int, term: int = 3, seconds: float = 3600) -> None:
+        self.query("UPDATE ec2_heartbeat SET is_leader = false")
+        self.query("UPDATE ec2_heartbeat SET is_leader = true WHERE instance_id = %s", f"i-{number}")
+        self.query(
+            "UPDATE leader_lease SET holder = %s, term = %s, elected_at = now(),"
+            " expires_at = clock_timestamp() + make_interval(secs => %s)",
+            f"i-{number}",
+            term,
+            seconds,
+        )
+
+    @property
+    def draining(self) -> list[str]:
+        return [
+            row[0]
+            for row in self.query("SELECT instance_id FROM ec2_launch WHERE draining_since IS NOT NULL ORDER BY 1")
+        ]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"database": {"conninfo": self.conninfo}}
+
+    def acquire(self, **options: Any) -> dict[str, Any]:
+        wanted: dict[str, Any] = {
+            "holder": "ci@runner",
+            "reason": "test",
+            "digest": None,
+            "wait": 0,
+            "hold": Hold(),
+            "stale_after": STALE,
+            "check_mode": False,
+        }
+        with database(self.conninfo) as connected:
+            return acquire(connected, **{**wanted, **options})
+
+    def renew(self, rollout_id: int, **hold: Any) -> dict[str, Any]:
+        with database(self.conninfo) as connected:
+            return renew(connected, hold=Hold(rollout_id, **hold), check_mode=False)
+
+    def release(self, rollout_id: int, result: Any = "succeeded") -> dict[str, Any]:
+        with database(self.conninfo) as connected:
+            return release(connected, result=result, hold=Hold(rollout_id), check_mode=False)
+
+    def drain(self, number: int, least: int = 1, **options: Any) -> dict[str, Any]:
+        return self._change(Drain(least, options.pop("alone", False)), number, options)
+
+    def put_back(self, number: int, **options: Any) -> dict[str, Any]:
+        return self._change(PutBack(), number, options)
+
+    def _change(self, change: Any, number: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """With `refusal` a code where it was refused."""
+        options = dict(options)
+        conninfo = options.pop("conninfo", self.conninfo)
+        wanted: dict[str, Any] = {
+            "instance_id": f"i-{number}",
+            "host": f"gateway-{number}",
+            "by": "somebody@desk",
+            "wait": 0,
+            "hold": Hold(options.pop("rollout_id", None)),
+            "stale_after": STALE,
+            "check_mode": False,
+        }
+        with database(conninfo) as connected:
+            try:
+                return carry_out(connected, change, **{**wanted, **options})
+            except RefusedError as error:
+                return {"changed": False, "message": error.message, **error.facts}
