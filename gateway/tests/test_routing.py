@@ -201,9 +201,10 @@ def test_a_name_without_an_address_fails_nobody(gateway: Start, upstream: Upstre
     assert [ask(both.port, "/api/api/x").status for _ in range(4)] == [200] * 4
 
 
-def test_the_budget_of_retries(gateway: Start, upstream: Upstream) -> None:
+@pytest.mark.parametrize("limits", [{}, {"RATE_LIMIT_CLIENT": "1000"}], ids=["alone", "beside limits"])
+def test_the_budget_of_retries(gateway: Start, upstream: Upstream, limits: dict[str, str]) -> None:
     upstream.respond = lambda request, _: HANG_UP
-    process = gateway(API_SERVICE_URL=upstream.url, CIRCUIT_ERRORS="0").ready()
+    process = gateway(API_SERVICE_URL=upstream.url, CIRCUIT_ERRORS="0", **limits).ready()
     assert {ask(process.port, "/api/api/x").status for _ in range(50)} == {502}
     # The first ten are tried three times; from then on it is clear that this helps nobody.
     assert 55 <= len(upstream.requests) <= 50 + 2 * 12

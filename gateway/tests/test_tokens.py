@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from contextlib import closing
@@ -241,6 +242,53 @@ def test_a_zero_hides_nothing(process: GatewayProcess) -> None:
     token = f"{encode(json.dumps(header).encode())}.{encode(json.dumps(claims()).encode())}."
     for signature in ("", "AAAA"):
         assert reason(process, token + signature) in {"bad_signature", "unknown_key", "wrong_algorithm"}
+
+
+def known_tokens(process: GatewayProcess) -> int:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(folder(process) / "haproxy.sock"))
+        connection.sendall(b"show table known_tokens\n")
+        text = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+    return int(re.findall(r"used:(\d+)", text)[0])
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256"])
+def test_a_token_that_is_known_is_good_for_itself_alone(process: GatewayProcess, algorithm: str) -> None:
+    """It is longer than any table's key: what follows its beginning counts as well."""
+    token = sign(key_for(algorithm), algorithm, claims(text="x" * 3000, jti=algorithm, roles=["reader"]))
+    before = known_tokens(process)
+    first = seen(process, token)
+    assert known_tokens(process) == before + 1
+    again = seen(process, token)
+    assert {**again, "x-request-id": ""} == {**first, "x-request-id": ""}
+    assert known_tokens(process) == before + 1
+    head, body, signature = token.split(".")
+    for wrong in ("A" + signature[1:], signature[:-8] + "AAAAAAAA", signature[:-4], ""):
+        assert reason(process, f"{head}.{body}.{wrong}") in {"bad_signature", "malformed"}
+    assert reason(process, f"{head}.{encode(json.dumps(claims(sub='admin')).encode())}.{signature}") == "bad_signature"
+    assert known_tokens(process) == before + 1
+    # What a route wants beyond it is asked each time.
+    assert ask(process, "/read", token).status == 403
+
+
+def test_a_token_that_is_known_ends_in_time(process: GatewayProcess) -> None:
+    ends = int(time.time()) + 2 - LEEWAY
+    token = sign(secret(), "HS256", claims(exp=ends, jti="short"))
+    assert seen(process, token)
+    assert seen(process, token)
+    until(lambda: ask(process, "/required", token).status == 401, 10, "it has expired")
+    assert reason(process, token) == "expired"
+    assert time.time() >= ends + LEEWAY
+
+
+def test_a_token_that_is_not_good_is_not_learned(process: GatewayProcess) -> None:
+    before = known_tokens(process)
+    now = int(time.time())
+    for changes in ({"exp": now - 100}, {"nbf": now + 100}, {"iss": "another"}, {"aud": "x"}, {"sub": " x"}):
+        for _ in range(2):
+            assert ask(process, "/required", sign(secret(), "HS256", claims(**changes))).status == 401
+    assert known_tokens(process) == before
 
 
 def test_every_truncation(process: GatewayProcess) -> None:

@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(CHECKOUT))
 
 from tests.bench.gateway import extremes, figures, report, shapes  # noqa: E402
-from tests.bench.gateway.figures import HEADLINE_RATE, Series, ratio  # noqa: E402
+from tests.bench.gateway.figures import BUSY_RATE, HEADLINE_RATE, Series, ratio  # noqa: E402
 from tests.bench.gateway.machine import BenchError, Processes  # noqa: E402
 from tests.bench.gateway.report import Line  # noqa: E402
 from tests.bench.gateway.targets import CACHE, Bench, Target  # noqa: E402
@@ -53,6 +53,10 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
+def _used(sample: figures.Sample) -> float:
+    return sample.total
+
+
 class Figures:
     """Everything that is asked of the gateway in figures."""
 
@@ -63,6 +67,7 @@ class Figures:
         self.lines: list[Line] = []
         self.notes: list[str] = []
         self.series: list[Series] = []
+        self.busy: list[Series] = []
 
     def run(self) -> None:
         self._load()
@@ -90,24 +95,32 @@ class Figures:
         say(f"{HEADLINE_RATE} requests/s on each in turn, {self.effort.seconds:.0f} s at a time")
         self.series = figures.rounds(bench, targets, self.effort.rounds, self.effort.seconds, say, rate=HEADLINE_RATE)
         by_name = {each.target.name: each for each in self.series}
-        self._processor_lines(*(by_name[target.name] for target in (bare, plain, whole, express)))
+        self._to_bare(HEADLINE_RATE, *(by_name[target.name] for target in (bare, plain, whole)))
+        self._to_express(by_name[whole.name], by_name[express.name])
         self._latency_lines(*(by_name[target.name] for target in (bare, whole, express)))
         for target in targets:
-            if target is not whole:
+            if target not in (bare, plain, whole):
                 bench.stop(target)
+        say(f"{BUSY_RATE} requests/s on HAProxy and the gateway, {self.effort.seconds:.0f} s at a time")
+        self.busy = figures.rounds(
+            bench, [bare, plain, whole], self.effort.rounds, self.effort.seconds, say, rate=BUSY_RATE
+        )
+        self._to_bare(BUSY_RATE, *self.busy)
+        bench.stop(bare)
+        bench.stop(plain)
         self._reloads(whole)
         bench.stop(whole)
 
-    def _processor_lines(self, bare: Series, plain: Series, whole: Series, express: Series) -> None:
-        def used(sample: figures.Sample) -> float:
-            return sample.total
+    def _to_bare(self, rate: int, bare: Series, plain: Series, whole: Series) -> None:
+        for what, series, limit in (("all features", whole, 2.5), ("plain", plain, 1.3)):
+            found = ratio(series, bare, _used)
+            name = f"processor time at {rate:,} requests/s, {what}, to bare HAProxy"
+            self._line(name, f"≤ {limit}x", f"{found:.2f}x", met=found <= limit)
 
-        found = ratio(whole, bare, used)
-        self._line("processor time, all features, to bare HAProxy", "≤ 2.5x", f"{found:.2f}x", met=found <= 2.5)
-        found = ratio(express, whole, used)
-        self._line("processor time, all features, to Express", "≤ 1/15", f"1/{found:.1f}", met=found >= 15)
-        found = ratio(plain, bare, used)
-        self._line("processor time, plain, to bare HAProxy", "≤ 1.3x", f"{found:.2f}x", met=found <= 1.3)
+    def _to_express(self, whole: Series, express: Series) -> None:
+        found = ratio(express, whole, _used)
+        name = f"processor time at {HEADLINE_RATE:,} requests/s, all features, to Express"
+        self._line(name, "≤ 1/15", f"1/{found:.1f}", met=found >= 15)
 
     def _latency_lines(self, bare: Series, whole: Series, express: Series) -> None:
         def mean(sample: figures.Sample) -> float:
@@ -172,7 +185,11 @@ class Figures:
             f"{os.cpu_count()} processors; {self.effort.rounds} rounds of {self.effort.seconds:.0f} s at "
             f"{HEADLINE_RATE} requests/s, medians.",
             report.lines_table(self.lines),
+            f"At {HEADLINE_RATE:,} requests/s:",
             report.processor_table(self.series, bare),
+            f"At {BUSY_RATE:,} requests/s:",
+            report.processor_table(self.busy, self.busy[0]),
+            f"At {HEADLINE_RATE:,} requests/s:",
             report.latency_table(self.series),
             *(f"- {note}" for note in self.notes),
         ]

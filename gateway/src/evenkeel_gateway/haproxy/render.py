@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ def configuration(inputs: Inputs) -> str:
         plain_path=PLAIN_PATH,
         port=settings.port,
         settings=settings,
+        threads=settings.proxy_threads or _threads(len(os.sched_getaffinity(0))),
         tls=_tls,
     )
 
@@ -138,6 +140,15 @@ def _tls(upstream: Upstream) -> str:
     if not upstream.tls:
         return ""
     return f" ssl verify required ca-file {_CA_FILE} sni str({upstream.host}) verifyhost {upstream.host}"
+
+
+def _threads(processors: int) -> int:
+    """Return half of them, rounded up: the host has more to do, and each thread makes a request dearer.
+
+    Two threads wake each other and share connections to the upstreams under locks, which costs a tenth of a request's
+    time; one serves 10,000 requests/s and more.
+    """
+    return (processors + 1) // 2
 
 
 def _maxconn(settings: Settings) -> int:

@@ -59,6 +59,7 @@ class ProxySettings(Part):
         TypeAdapter(tuple[Network, ...]).validate_python(PRIVATE_NETWORKS)
     )
     max_connections: int = Field(default=4096, ge=10)
+    proxy_threads: int | None = Field(default=None, ge=1, le=64)
     access_log: bool = True
     haproxy_binary: str = "haproxy"
 
