@@ -112,8 +112,9 @@ bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, b
 bench: bench-bootstrap bench-gateway ## Run all benchmarks
 
 .PHONY: docs
-docs: venv ## Write the tables of the roles' READMEs from their argument specifications
+docs: venv ## Write the tables of the roles' READMEs from their argument specifications, and those of docs/scale.md
 	@$(BIN)/python tools/role_docs.py
+	@$(BIN)/python tests/simulation/scale.py
 
 .PHONY: clean
 clean: down ## Remove the caches and the virtual environment, too

@@ -87,11 +87,11 @@ class Health:
 
     @property
     def key(self) -> dict[str, Any]:
-        """The entry as the API wants it named."""
+        """The entry as the API wants it named: a zone is refused for an instance."""
         return {
             "Id": self.id,
             **({"Port": self.port} if self.port else {}),
-            **({"AvailabilityZone": self.zone} if self.zone else {}),
+            **({"AvailabilityZone": self.zone} if self.zone and not self.id.startswith("i-") else {}),
         }
 
     @property

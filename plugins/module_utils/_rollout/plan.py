@@ -1,0 +1,498 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rollout does next: the order of hosts, the size of batches, and what a failure means.
+
+A Rollout is a value. advance() says what to do next, after() returns the rollout that has heard what became of it:
+
+    rollout = begin(fleet, wanted, knobs)
+    step, rollout = rollout.advance()                   # update host-2
+    rollout = rollout.after(Event("done", "host-2"))
+    step, rollout = rollout.advance()                   # update host-3, host-4
+    …                                                   # hand_over, update the former leader, end
+
+The rules, for any fleet and whatever happens:
+
+- Who runs the wanted digest and is not draining is left alone. A draining host was left so by a rollout that broke off:
+  it comes first and is finished.
+- At no time are fewer than min_in_service hosts in service, or more than max_unavailable out of it.
+- The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
+  no second one. A fleet of one host has nobody to hand over to, and a fleet that does not elect has no leader.
+- A host that turns leader before it is drained is put off to the end, once.
+- After a failure no host is updated any more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Union
+
+ON_FAILURE = ("rollback_host", "rollback_all", "stop")
+ANSWERS = {
+    "update": ("done", "failed", "unreachable", "put_off", "refused"),
+    "put_back": ("put_back", "not_put_back", "unreachable"),
+    "hand_over": ("handed_over", "handover_failed"),
+}
+
+# A number of hosts, or a percentage of the fleet such as "25%".
+Share = Union[int, str]
+
+
+class RefusedError(Exception):
+    """The rollout must not begin. reasons has a sentence for each thing that is wrong, and what to do about it."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(" ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is known of one host of the fleet. digest is None where it runs nothing or it is not known."""
+
+    name: str
+    digest: str | None
+    healthy: bool = True
+    draining: bool = False
+    leads: bool = False
+
+    @property
+    def serves(self) -> bool:
+        return self.healthy and not self.draining
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """An operator's wishes.
+
+    batches are the sizes one after the other, the last one again and again. Percentages are of the whole fleet, also
+    where only a part of it is updated; batches and max_unavailable are rounded down, but to one at least,
+    min_in_service is rounded up. elects is false for a fleet whose image knows no leader. allow_unhealthy lets a
+    rollout begin where hosts are unhealthy, such as one that brings the remedy.
+    """
+
+    batches: tuple[Share, ...] = (1, "10%", "25%")
+    max_unavailable: Share = "25%"
+    min_in_service: Share = 1
+    on_failure: str = "rollback_host"
+    elects: bool = True
+    allow_unhealthy: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next; hosts are named in order.
+
+    update: take these out, swap, gate, admit, all at the same time. Answered by done, failed, unreachable, put_off or
+    refused for each. A host that fails is put back within its own step, unless on_failure is stop.
+    hand_over: to one of candidates, the first one that will do, from hosts[0]. Answered by handed_over or
+    handover_failed.
+    put_back: these to the digest that they had. Answered by put_back or not_put_back for each.
+    wait: for the answers about these.
+    end: result is succeeded or failed; words say why, and in what state things are left.
+    """
+
+    kind: str
+    hosts: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    result: str = ""
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What has become of a step.
+
+    done: the host runs the wanted digest and is in service.
+    failed: it does not; serves says whether the old one is in service again.
+    unreachable: nobody knows what it does.
+    put_off: it turned leader, and was not touched.
+    refused: the permit was not given, and it was not touched.
+    handed_over: this host leads now; without a host, nobody does.
+    handover_failed: leadership is where it was.
+    put_back, not_put_back: an updated host runs its old digest and is in service again, or is not.
+
+    News, at any time:
+
+    leader: this host leads; without a host, nobody does.
+    out_of_service: a host that was not in work fails.
+    lock_lost: somebody else may change the fleet.
+    """
+
+    kind: str
+    host: str = ""
+    serves: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A rollout at one moment. The sets hold names of hosts."""
+
+    knobs: Knobs
+    hosts: tuple[str, ...]
+    pending: tuple[str, ...]
+    skipped: tuple[str, ...]
+    serving: frozenset[str]
+    updated: frozenset[str]
+    leader: str = ""
+    done: tuple[str, ...] = ()
+    in_work: frozenset[str] = frozenset()
+    work: str = ""
+    # Who of those in work was in service before.
+    taken_out: frozenset[str] = frozenset()
+    put_off: frozenset[str] = frozenset()
+    restored: frozenset[str] = frozenset()
+    batches_begun: int = 0
+    handovers: int = 0
+    handing_over: bool = False
+    lock_lost: bool = False
+    unrestored: bool = False
+    failures: tuple[str, ...] = field(default=())
+
+    def advance(self) -> tuple[Step, Rollout]:
+        """What to do next, and the rollout that knows that it is being done."""
+        if self.in_work or self.handing_over:
+            return Step("wait", self._in_order(self.in_work)), self
+        if self.failures:
+            return self._after_a_failure()
+        followers = self.followers()
+        if followers:
+            return self._update(self.batch(followers))
+        if self.pending:
+            return self._leader_last()
+        return Step("end", result="succeeded", words=(self._count_of_done(),)), self
+
+    def after(self, event: Event) -> Rollout:
+        """The rollout that knows of it; ValueError for an event that answers nothing that was asked."""
+        host = event.host
+        if any(event.kind in answers for answers in ANSWERS.values()):
+            asked = self.handing_over if event.kind in ANSWERS["hand_over"] else host in self.in_work
+            if not asked or event.kind not in ANSWERS[self.work]:
+                raise ValueError(f"{event.kind}: this answers nothing that was asked of {host or 'the fleet'}")
+        if host and host not in self.hosts:
+            raise ValueError(f"{event.kind}: {host} is not in the fleet")
+        handler = getattr(self, f"_on_{event.kind}", None)
+        if handler is None:
+            raise ValueError(f"there is no event {event.kind}")
+        rollout: Rollout = handler(event)
+        return rollout
+
+    # The rules.
+
+    def followers(self) -> tuple[str, ...]:
+        """Who is to be updated before the leader; whom it costs nothing to take out comes first."""
+        alone = len(self.hosts) == 1
+        left = [host for host in self.pending if alone or host != self.leader]
+        return tuple(sorted(left, key=lambda host: host in self.serving))
+
+    def room(self) -> int:
+        """How many hosts in service may be taken out of it now."""
+        out_of_service = len(self.hosts) - len(self.serving)
+        above_minimum = len(self.serving) - at_least(self.knobs.min_in_service, len(self.hosts))
+        return min(above_minimum, at_most(self.knobs.max_unavailable, len(self.hosts)) - out_of_service)
+
+    def batch(self, candidates: Iterable[str]) -> tuple[str, ...]:
+        """The next batch of them, as large as it may be; empty where nobody may be taken out."""
+        sizes = self.knobs.batches
+        size = at_most(sizes[min(self.batches_begun, len(sizes) - 1)], len(self.hosts))
+        size = min(size, at_most(self.knobs.max_unavailable, len(self.hosts)))
+        room = max(self.room(), 0)
+        chosen: list[str] = []
+        for host in candidates:
+            cost = 1 if host in self.serving else 0
+            if len(chosen) < size and cost <= room:
+                chosen.append(host)
+                room -= cost
+        return tuple(chosen)
+
+    def may_hand_over(self) -> bool:
+        return self.handovers == 0
+
+    def may_be_put_off(self, host: str) -> bool:
+        return host not in self.put_off
+
+    # Steps.
+
+    def _update(self, batch: tuple[str, ...]) -> tuple[Step, Rollout]:
+        if not batch:
+            return self._fail(self._no_room()).advance()
+        return Step("update", batch), replace(self, batches_begun=self.batches_begun + 1)._take_out("update", batch)
+
+    def _leader_last(self) -> tuple[Step, Rollout]:
+        candidates = self._in_order((self.updated & self.serving) - {self.leader})
+        if not self.may_hand_over():
+            words = f"{self.leader} leads again after the handover, and a second one is not made: run it again later."
+            return self._fail(words).advance()
+        if not candidates:
+            return self._fail(f"{self.leader} leads, and no updated host is in service to take over.").advance()
+        if not self.batch([self.leader]):  # known before the handover, which would be for nothing
+            return self._fail(self._no_room()).advance()
+        step = Step("hand_over", (self.leader,), candidates)
+        return step, replace(self, work="hand_over", handovers=self.handovers + 1, handing_over=True)
+
+    def _after_a_failure(self) -> tuple[Step, Rollout]:
+        words = list(self.failures)
+        if self.knobs.on_failure == "rollback_all" and not self.lock_lost:
+            left = [host for host in reversed(self.done) if host not in self.restored]
+            if self.leader in left and len(self.hosts) > 1:
+                left.remove(self.leader)
+                words.append(f"{self.leader} leads and stays on the new image: a second handover is not made.")
+            if left and not self.unrestored:
+                batch = self.batch(left)
+                if batch:
+                    return Step("put_back", batch), self._take_out("put_back", batch)
+                words.append("No host can be taken out of service to be put back.")
+            if left:
+                words.append(f"Still on the new image: {', '.join(left)}.")
+        elif self.done:
+            words.append(f"On the new image: {', '.join(self.done)}.")
+        if self.pending:
+            words.append(f"Not touched: {', '.join(self.pending)}.")
+        return Step("end", result="failed", words=tuple(words)), self
+
+    # Events.
+
+    def _on_done(self, event: Event) -> Rollout:
+        host = event.host
+        rollout = self._back(host, serves=True)
+        return replace(
+            rollout,
+            pending=_without(rollout.pending, host),
+            updated=rollout.updated | {host},
+            done=(*rollout.done, host),
+        )
+
+    def _on_failed(self, event: Event) -> Rollout:
+        rollout = self._back(event.host, serves=event.serves)
+        rollout = replace(rollout, pending=_without(rollout.pending, event.host))
+        state = "It serves with what it had before." if event.serves else "It is out of service."
+        return rollout._fail(f"{event.host} failed{_because(event)}. {state}")
+
+    def _on_unreachable(self, event: Event) -> Rollout:
+        rollout = self._back(event.host, serves=False)
+        rollout = replace(rollout, pending=_without(rollout.pending, event.host))
+        rollout = replace(rollout, unrestored=rollout.unrestored or event.host in rollout.done)
+        return rollout._fail(f"{event.host} can't be reached{_because(event)}.")
+
+    def _on_put_off(self, event: Event) -> Rollout:
+        host = event.host
+        rollout = replace(self._back(host, serves=host in self.taken_out), leader=host)
+        if not self.may_be_put_off(host):
+            return rollout._fail(f"{host} turned leader for the second time: leadership keeps moving.")
+        return replace(
+            rollout,
+            put_off=rollout.put_off | {host},
+            pending=(*_without(rollout.pending, host), host),
+        )
+
+    def _on_refused(self, event: Event) -> Rollout:
+        rollout = self._back(event.host, serves=event.host in self.taken_out)
+        return rollout._fail(f"{event.host} was not permitted to leave{_because(event)}.")
+
+    def _on_leader(self, event: Event) -> Rollout:
+        rollout = replace(self, leader=event.host)
+        return rollout if event.host or not self.knobs.elects else rollout._fail("Nobody leads.")
+
+    def _on_handed_over(self, event: Event) -> Rollout:
+        rollout = replace(self, leader=event.host, handing_over=False)
+        if event.host in ("", self.leader):
+            return rollout._fail(f"{event.host or 'Nobody'} leads after the handover.")
+        return rollout
+
+    def _on_handover_failed(self, event: Event) -> Rollout:
+        return replace(self, handing_over=False)._fail(f"{self.leader} did not hand over{_because(event)}.")
+
+    def _on_put_back(self, event: Event) -> Rollout:
+        rollout = self._back(event.host, serves=True)
+        return replace(rollout, restored=rollout.restored | {event.host}, updated=rollout.updated - {event.host})
+
+    def _on_not_put_back(self, event: Event) -> Rollout:
+        rollout = replace(self._back(event.host, serves=event.serves), unrestored=True)
+        return rollout._fail(f"{event.host} could not be put back{_because(event)}.")
+
+    def _on_out_of_service(self, event: Event) -> Rollout:
+        rollout = replace(self, serving=self.serving - {event.host}, taken_out=self.taken_out - {event.host})
+        return rollout._fail(f"{event.host} went out of service{_because(event)}.")
+
+    def _on_lock_lost(self, event: Event) -> Rollout:
+        return replace(self, lock_lost=True)._fail(f"The lock on the fleet was lost{_because(event)}.")
+
+    # Small change.
+
+    def _take_out(self, work: str, batch: tuple[str, ...]) -> Rollout:
+        taken = frozenset(batch)
+        return replace(self, work=work, in_work=taken, taken_out=taken & self.serving, serving=self.serving - taken)
+
+    def _back(self, host: str, *, serves: bool) -> Rollout:
+        return replace(
+            self,
+            in_work=self.in_work - {host},
+            taken_out=self.taken_out - {host},
+            serving=self.serving | {host} if serves else self.serving - {host},
+        )
+
+    def _fail(self, words: str) -> Rollout:
+        return replace(self, failures=(*self.failures, words))
+
+    def _no_room(self) -> str:
+        return (
+            f"{len(self.serving)} of {len(self.hosts)} hosts are in service: with min_in_service "
+            f"{self.knobs.min_in_service} and max_unavailable {self.knobs.max_unavailable} none of them may leave."
+        )
+
+    def _count_of_done(self) -> str:
+        return f"Updated: {len(self.done)}. They ran it already: {len(self.skipped)}."
+
+    def _in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        wanted = frozenset(names)
+        return tuple(host for host in self.hosts if host in wanted)
+
+
+def begin(
+    fleet: Sequence[Host], wanted: str, knobs: Knobs | None = None, selected: Iterable[str] | None = None
+) -> Rollout:
+    """The rollout of this digest; RefusedError where it must not begin.
+
+    fleet has every host, also where only the selected ones are to be updated: the rules are about all of them.
+    """
+    wishes = knobs or Knobs()
+    chosen = {host.name for host in fleet} if selected is None else set(selected)
+    reasons = [*wrong_knobs(wishes, len(fleet)), *_wrong_fleet(fleet, chosen, wishes)]
+    if reasons:
+        raise RefusedError(reasons)
+    leaders = [host.name for host in fleet if host.leads]
+    rollout = Rollout(
+        knobs=wishes,
+        hosts=tuple(host.name for host in fleet),
+        pending=tuple(h.name for h in fleet if h.name in chosen and (h.digest != wanted or h.draining)),
+        skipped=tuple(h.name for h in fleet if h.name in chosen and h.digest == wanted and not h.draining),
+        serving=frozenset(host.name for host in fleet if host.serves),
+        updated=frozenset(host.name for host in fleet if host.digest == wanted and not host.draining),
+        leader=leaders[0] if leaders else "",
+    )
+    reasons = _refusals(rollout, fleet)
+    if reasons:
+        raise RefusedError(reasons)
+    return rollout
+
+
+def sunny_day(rollout: Rollout) -> list[Step]:
+    """All steps of it if nothing fails, the end among them: the plan to be shown."""
+    steps: list[Step] = []
+    while True:
+        step, rollout = rollout.advance()
+        steps.append(step)
+        if step.kind == "end":
+            return steps
+        if step.kind == "hand_over":
+            rollout = rollout.after(Event("handed_over", step.candidates[0]))
+        for host in step.hosts if step.kind == "update" else ():
+            rollout = rollout.after(Event("done", host))
+
+
+def replay(rollout: Rollout, events: Iterable[Event]) -> Step:
+    """What comes next after all this has happened since the beginning; for callers who keep events, not a Rollout."""
+    answers = {kind for kinds in ANSWERS.values() for kind in kinds}
+    for event in events:
+        # Whoever answers was asked before. Other news may come before the next step is begun, and change what it is.
+        if event.kind in answers and not rollout.in_work and not rollout.handing_over:
+            rollout = rollout.advance()[1]
+        rollout = rollout.after(event)
+    return rollout.advance()[0]
+
+
+def at_most(share: Share, fleet: int) -> int:
+    """A number of hosts as an upper limit: rounded down, but one at least."""
+    number, percent = _read(share)
+    return max(1, fleet * number // 100 if percent else number)
+
+
+def at_least(share: Share, fleet: int) -> int:
+    """A number of hosts as a lower limit: rounded up."""
+    number, percent = _read(share)
+    return -(-fleet * number // 100) if percent else number
+
+
+def wrong_knobs(knobs: Knobs, fleet: int) -> list[str]:
+    """A sentence for each wish that can't be."""
+    reasons = []
+    if not knobs.batches:
+        reasons.append("rollout_batches is empty: give at least one size, such as [1].")
+    for name, shares in (
+        ("rollout_batches", knobs.batches),
+        ("rollout_max_unavailable", (knobs.max_unavailable,)),
+        ("rollout_min_in_service", (knobs.min_in_service,)),
+    ):
+        lowest = 0 if name == "rollout_min_in_service" else 1
+        for share in shares:
+            try:
+                number, percent = _read(share)
+            except ValueError as error:
+                reasons.append(f"{name}: {error}.")
+                continue
+            if number < lowest or (percent and number > 100):
+                reasons.append(f"{name}: {share} is out of range.")
+            elif lowest == 0 and fleet and not percent and number > fleet:
+                reasons.append(f"{name} is {number}, and the fleet has {fleet} hosts.")
+    if knobs.on_failure not in ON_FAILURE:
+        reasons.append(f"rollout_on_failure is {knobs.on_failure}: take one of {', '.join(ON_FAILURE)}.")
+    return reasons
+
+
+def _wrong_fleet(fleet: Sequence[Host], chosen: set[str], knobs: Knobs) -> list[str]:
+    names = [host.name for host in fleet]
+    leaders = [host.name for host in fleet if host.leads]
+    reasons = []
+    if not names:
+        reasons.append("The fleet has no host.")
+    if len(set(names)) < len(names):
+        reasons.append(f"A host is there twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
+    if chosen - set(names):
+        reasons.append(f"Not in the fleet: {', '.join(sorted(chosen - set(names)))}.")
+    if len(leaders) > 1:
+        reasons.append(f"{' and '.join(leaders)} say that they lead: nothing is drained before that is settled.")
+    if knobs.elects and names and not leaders:
+        reasons.append("Nobody leads: wait for the election, or look at the database. Nothing is drained until then.")
+    return reasons
+
+
+def _refusals(rollout: Rollout, fleet: Sequence[Host]) -> list[str]:
+    if not rollout.pending:
+        return []
+    knobs, leader = rollout.knobs, rollout.leader
+    unhealthy = [host.name for host in fleet if not host.healthy and not host.draining]
+    if unhealthy and not knobs.allow_unhealthy:
+        return [
+            f"Not healthy before the start: {', '.join(unhealthy)}. Mend them or take them out of the inventory, or "
+            "set rollout_allow_unhealthy, which counts them as out of service and updates them first."
+        ]
+    # Who is out of service and comes first will be in service when the others' turn comes.
+    later = replace(rollout, serving=rollout.serving | set(rollout.followers()))
+    if rollout.serving & set(rollout.pending) and later.room() < 1:
+        return [f"{rollout._no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]
+    if leader in rollout.pending and len(rollout.hosts) > 1:
+        others = (rollout.updated & rollout.serving) | set(rollout.pending)
+        if not others - {leader}:
+            return [
+                f"{leader} leads, and there is no updated host to hand over to: let another host be updated as well."
+            ]
+    return []
+
+
+def _read(share: Share) -> tuple[int, bool]:
+    """The number, and whether it is a percentage."""
+    match = re.fullmatch(r"(\d+)(%?)", str(share).strip())
+    if not match or isinstance(share, bool):
+        raise ValueError(f"{share!r} is neither a number of hosts nor a percentage")
+    return int(match[1]), bool(match[2])
+
+
+def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)
+
+
+def _because(event: Event) -> str:
+    return f": {event.words.rstrip('.')}" if event.words else ""

@@ -1,0 +1,309 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
+    Event,
+    Host,
+    Knobs,
+    RefusedError,
+    Rollout,
+    Step,
+    at_least,
+    at_most,
+    begin,
+    replay,
+    sunny_day,
+)
+
+ONE_BY_ONE = Knobs(batches=(1,))
+
+
+def fleet(count: int, leader: int = 1, **changed: Host) -> list[Host]:
+    hosts = [Host(f"host-{number}", "old", leads=number == leader) for number in range(1, count + 1)]
+    return [changed.get(host.name.replace("-", "_"), host) for host in hosts]
+
+
+def shape(steps: list[Step]) -> list[tuple[str, ...]]:
+    return [(step.kind, *step.hosts) for step in steps]
+
+
+def told(rollout: Rollout, *events: Event) -> tuple[Step, Rollout]:
+    """What comes next after this was heard."""
+    for event in events:
+        rollout = rollout.after(event)
+    return rollout.advance()
+
+
+def at(rollout: Rollout, *events: Event) -> tuple[Step, Rollout]:
+    """The same, with a step begun before each event that needs one."""
+    step, rollout = rollout.advance()
+    for event in events:
+        rollout = rollout.after(event)
+        step, rollout = rollout.advance()
+    return step, rollout
+
+
+def reasons(hosts: list[Host], knobs: Knobs | None = None, selected: list[str] | None = None) -> str:
+    with pytest.raises(RefusedError) as caught:
+        begin(hosts, "new", knobs, selected)
+    return str(caught.value)
+
+
+def test_followers_in_growing_batches_then_the_leader_alone() -> None:
+    steps = sunny_day(begin(fleet(20, leader=3), "new"))
+    assert [len(step.hosts) for step in steps if step.kind == "update"] == [1, 2, 5, 5, 5, 1, 1]
+    assert steps[-3].kind == "hand_over"
+    assert (steps[-3].hosts, steps[-3].candidates[0]) == (("host-3",), "host-1")
+    assert steps[-2] == Step("update", ("host-3",))
+    assert (steps[-1].result, steps[-1].words) == ("succeeded", ("Updated: 20. They ran it already: 0.",))
+
+
+def test_three_hosts() -> None:
+    assert shape(sunny_day(begin(fleet(3), "new"))) == [
+        ("update", "host-2"),
+        ("update", "host-3"),
+        ("hand_over", "host-1"),
+        ("update", "host-1"),
+        ("end",),
+    ]
+
+
+def test_who_runs_it_already_is_left_alone() -> None:
+    hosts = fleet(4, host_2=Host("host-2", "new"))
+    rollout = begin(hosts, "new")
+    assert rollout.skipped == ("host-2",)
+    assert shape(sunny_day(rollout))[:2] == [("update", "host-3"), ("update", "host-4")]
+
+
+def test_nothing_to_do() -> None:
+    hosts = [Host("host-1", "new", leads=True), Host("host-2", "new", healthy=False)]
+    assert shape(sunny_day(begin(hosts, "new"))) == [("end",)]
+
+
+def test_a_leader_that_is_updated_already_keeps_leading() -> None:
+    hosts = fleet(3, host_1=Host("host-1", "new", leads=True))
+    assert shape(sunny_day(begin(hosts, "new"))) == [("update", "host-2"), ("update", "host-3"), ("end",)]
+
+
+def test_what_a_dead_controller_left_draining_is_finished_first() -> None:
+    hosts = fleet(4, host_4=Host("host-4", "new", draining=True))
+    rollout = begin(hosts, "new", ONE_BY_ONE)
+    assert shape(sunny_day(rollout))[:2] == [("update", "host-4"), ("update", "host-2")]
+
+
+def test_a_part_of_the_fleet_keeps_the_rules_of_the_whole() -> None:
+    hosts = fleet(8, leader=1)
+    assert shape(sunny_day(begin(hosts, "new", selected=["host-1", "host-2"]))) == [
+        ("update", "host-2"),
+        ("hand_over", "host-1"),
+        ("update", "host-1"),
+        ("end",),
+    ]
+    assert "let another host be updated" in reasons(hosts, selected=["host-1"])
+    updated = fleet(8, host_5=Host("host-5", "new"))
+    assert sunny_day(begin(updated, "new", selected=["host-1"]))[0].candidates == ("host-5",)
+    assert "Not in the fleet: host-9." in reasons(hosts, selected=["host-1", "host-9"])
+
+
+def test_one_host_only() -> None:
+    assert "none of them may leave" in reasons(fleet(1))
+    assert shape(sunny_day(begin(fleet(1), "new", Knobs(min_in_service=0)))) == [("update", "host-1"), ("end",)]
+
+
+def test_a_fleet_that_does_not_elect() -> None:
+    hosts = fleet(3, leader=0)
+    assert "Nobody leads" in reasons(hosts)
+    assert shape(sunny_day(begin(hosts, "new", Knobs(elects=False)))) == [
+        ("update", "host-1"),
+        ("update", "host-2"),
+        ("update", "host-3"),
+        ("end",),
+    ]
+
+
+def test_two_leaders() -> None:
+    hosts = fleet(3, host_2=Host("host-2", "old", leads=True))
+    assert "host-1 and host-2 say that they lead" in reasons(hosts)
+    assert "host-1 and host-2 say that they lead" in reasons(hosts, Knobs(elects=False))
+
+
+def test_an_unhealthy_follower() -> None:
+    hosts = fleet(4, host_3=Host("host-3", "old", healthy=False))
+    assert "Not healthy before the start: host-3." in reasons(hosts)
+    allowed = Knobs(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
+    rollout = begin(hosts, "new", allowed)
+    assert shape(sunny_day(rollout))[:2] == [("update", "host-3"), ("update", "host-2")]
+    step, _ = at(rollout, Event("failed", "host-3"))
+    assert step.words[0] == "host-3 failed. It is out of service."
+    others = ["host-1", "host-2"]
+    assert "3 of 4 hosts are in service: with min_in_service 3" in reasons(hosts, allowed, others)
+    assert "max_unavailable 1" in reasons(hosts, Knobs(allow_unhealthy=True, max_unavailable=1), others)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        (Knobs(batches=()), "rollout_batches is empty"),
+        (Knobs(batches=(0,)), "rollout_batches: 0 is out of range"),
+        (Knobs(batches=("x",)), "'x' is neither a number of hosts nor a percentage"),
+        (Knobs(batches=(1, "101%")), "101% is out of range"),
+        (Knobs(max_unavailable="0%"), "rollout_max_unavailable: 0% is out of range"),
+        (Knobs(max_unavailable=-1), "-1 is neither"),
+        (Knobs(min_in_service=4), "rollout_min_in_service is 4, and the fleet has 3 hosts"),
+        (Knobs(min_in_service=3), "with min_in_service 3"),
+        (Knobs(min_in_service="100%"), "with min_in_service 100%"),
+        (Knobs(on_failure="panic"), "take one of rollback_host, rollback_all, stop"),
+    ],
+)
+def test_wishes_that_cannot_be(knobs: Knobs, words: str) -> None:
+    assert words in reasons(fleet(3), knobs)
+
+
+def test_percentages() -> None:
+    assert [at_most("10%", count) for count in (1, 9, 10, 19, 20, 1000)] == [1, 1, 1, 1, 2, 100]
+    assert [at_least("50%", count) for count in (1, 2, 3, 5)] == [1, 1, 2, 3]
+    assert (at_least(0, 5), at_most(7, 5)) == (0, 7)
+
+
+def test_a_failure_ends_it_and_the_rest_stays_untouched() -> None:
+    step, _ = at(begin(fleet(4), "new", ONE_BY_ONE), Event("done", "host-2"), Event("failed", "host-3", serves=True))
+    assert (step.kind, step.result) == ("end", "failed")
+    assert step.words == (
+        "host-3 failed. It serves with what it had before.",
+        "On the new image: host-2.",
+        "Not touched: host-1, host-4.",
+    )
+
+
+def test_the_others_of_a_batch_finish_before_the_end() -> None:
+    rollout = begin(fleet(12), "new", Knobs(batches=(3,)))
+    step, rollout = at(rollout, Event("failed", "host-2", serves=True, words="no answer"))
+    assert step == Step("wait", ("host-3", "host-4"))
+    step, rollout = told(rollout, Event("done", "host-3"), Event("unreachable", "host-4"))
+    assert step.words[0] == "host-2 failed: no answer. It serves with what it had before."
+    assert "host-4 can't be reached." in step.words
+
+
+def test_all_are_put_back_but_who_leads() -> None:
+    knobs = Knobs(batches=(1,), on_failure="rollback_all")
+    done = [Event("done", f"host-{number}") for number in (2, 3)]
+    rollout = begin(fleet(4), "new", knobs)
+    step, before = at(rollout, *done, Event("failed", "host-4", serves=True))
+    assert step == Step("put_back", ("host-3",))
+    step, after = told(before, Event("put_back", "host-3"))
+    assert step == Step("put_back", ("host-2",))
+    step, _ = told(after, Event("put_back", "host-2"))
+    assert step.words == ("host-4 failed. It serves with what it had before.", "Not touched: host-1.")
+    step, _ = told(before, Event("not_put_back", "host-3", words="disk full"))
+    assert step.words[1:3] == ("host-3 could not be put back: disk full.", "Still on the new image: host-3, host-2.")
+
+    step, _ = at(
+        rollout,
+        *done,
+        Event("done", "host-4"),
+        Event("handed_over", "host-3"),
+        Event("failed", "host-1", serves=True),
+        Event("put_back", "host-4"),
+        Event("put_back", "host-2"),
+    )
+    assert (step.kind, step.words[1]) == (
+        "end",
+        "host-3 leads and stays on the new image: a second handover is not made.",
+    )
+
+
+def test_a_host_that_turned_leader_comes_last() -> None:
+    rollout = begin(fleet(3), "new")
+    step, rollout = at(rollout, Event("put_off", "host-2"))
+    assert step == Step("update", ("host-1",))
+    step, rollout = told(rollout, Event("done", "host-1"))
+    assert step == Step("update", ("host-3",))
+    step, rollout = told(rollout, Event("done", "host-3"))
+    assert step == Step("hand_over", ("host-2",), ("host-1", "host-3"))
+    step, rollout = told(rollout, Event("handed_over", "host-1"))
+    assert step == Step("update", ("host-2",))
+    step, _ = told(rollout, Event("done", "host-2"))
+    assert step.result == "succeeded"
+
+
+def test_leadership_that_keeps_moving() -> None:
+    step, _ = at(begin(fleet(3), "new"), *(Event("put_off", host) for host in ("host-2", "host-1", "host-3", "host-2")))
+    assert "leadership keeps moving" in step.words[0]
+
+
+def test_no_second_handover() -> None:
+    done = [Event("done", host) for host in ("host-2", "host-3")]
+    step, _ = at(begin(fleet(3), "new"), *done, Event("handed_over", "host-2"), Event("put_off", "host-1"))
+    assert "host-1 leads again after the handover" in step.words[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Event("handed_over", "host-1"), "host-1 leads after the handover."),
+        (Event("handed_over"), "Nobody leads after the handover."),
+        (Event("handover_failed", words="not confirmed"), "host-1 did not hand over: not confirmed."),
+        (Event("lock_lost"), "The lock on the fleet was lost."),
+    ],
+)
+def test_a_handover_that_fails(event: Event, words: str) -> None:
+    done = [Event("done", host) for host in ("host-2", "host-3")]
+    _, rollout = at(begin(fleet(3), "new"), *done)
+    rollout = rollout.after(event)
+    if event.kind == "lock_lost":
+        rollout = rollout.after(Event("handed_over", "host-2"))
+    step, _ = rollout.advance()
+    assert (step.kind, step.words[0]) == ("end", words)
+
+
+def test_leadership_that_moves_by_itself_needs_no_handover() -> None:
+    done = [Event("done", host) for host in ("host-2", "host-3")]
+    rollout = begin(fleet(3), "new")
+    assert replay(rollout, done).kind == "hand_over"
+    assert replay(rollout, [*done, Event("leader", "host-3")]) == Step("update", ("host-1",))
+    assert replay(rollout, [*done, Event("leader")]).words[0] == "Nobody leads."
+
+
+def test_replayed_events_lead_to_where_the_rollout_was() -> None:
+    rollout = begin(fleet(3), "new")
+    events: list[Event] = []
+    for step in sunny_day(rollout):
+        assert replay(rollout, events) == step
+        if step.kind == "hand_over":
+            events.append(Event("handed_over", step.candidates[0]))
+        elif step.kind == "update":
+            events += [Event("done", host) for host in step.hosts]
+    news = Event("out_of_service", "host-3")
+    assert replay(rollout, [Event("done", "host-2"), news]).kind == "end"
+
+
+def test_a_lost_lock_ends_it_without_touching_anybody() -> None:
+    knobs = Knobs(batches=(1,), on_failure="rollback_all")
+    step, _ = at(begin(fleet(4), "new", knobs), Event("done", "host-2"), Event("lock_lost"), Event("done", "host-3"))
+    assert (step.kind, step.words[0]) == ("end", "The lock on the fleet was lost.")
+
+
+def test_a_permit_that_is_refused_and_a_host_that_dies_end_it() -> None:
+    rollout = begin(fleet(3), "new")
+    step, _ = at(rollout, Event("refused", "host-2", words="the database does not answer"))
+    assert step.words[0] == "host-2 was not permitted to leave: the database does not answer."
+    assert "Not touched: host-1, host-2, host-3." in step.words
+    step, _ = at(rollout, Event("out_of_service", "host-3"), Event("done", "host-2"))
+    assert step.words[0] == "host-3 went out of service."
+
+
+def test_answers_that_nobody_asked_for() -> None:
+    _, rollout = begin(fleet(3), "new").advance()
+    for event in (
+        Event("done", "host-3"),
+        Event("put_back", "host-2"),
+        Event("leader", "host-9"),
+        Event("handover_failed"),
+        Event("x"),
+    ):
+        with pytest.raises(ValueError, match=event.kind):
+            rollout.after(event)

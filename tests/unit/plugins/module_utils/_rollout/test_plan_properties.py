@@ -1,0 +1,295 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules of a rollout, for any fleet and any sequence of failures; and that a broken rule is noticed.
+
+A world is played: it knows what every host really does, draws what goes wrong, and checks each step against the rules
+by what it knows itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
+    ON_FAILURE,
+    Event,
+    Host,
+    Knobs,
+    RefusedError,
+    Rollout,
+    Step,
+    at_least,
+    at_most,
+    begin,
+    sunny_day,
+)
+
+shares = st.one_of(st.integers(1, 12), st.integers(1, 100).map("{}%".format))
+knobs = st.builds(
+    Knobs,
+    batches=st.lists(shares, min_size=1, max_size=4).map(tuple),
+    max_unavailable=shares,
+    min_in_service=st.one_of(st.integers(0, 5), st.integers(0, 90).map("{}%".format)),
+    on_failure=st.sampled_from(ON_FAILURE),
+    elects=st.just(True),
+    allow_unhealthy=st.booleans(),
+)
+
+
+@st.composite
+def fleets(draw: Callable[..., Any]) -> list[Host]:
+    count = draw(st.integers(1, 14))
+    leader = draw(st.integers(0, count - 1))
+    # Most are as they should be, or hardly a rollout would begin.
+    moods = (["fine"], ["fine", "updated"], ["fine"] * 7 + ["updated", "unhealthy", "draining"])
+    state = st.sampled_from(draw(st.sampled_from(moods)))
+    hosts = []
+    for number in range(count):
+        is_now = draw(state)
+        hosts.append(
+            Host(
+                f"host-{number}",
+                "new" if is_now == "updated" else "old",
+                healthy=is_now != "unhealthy",
+                draining=is_now == "draining",
+                leads=number == leader,
+            )
+        )
+    return hosts
+
+
+@st.composite
+def parts(draw: Callable[..., Any]) -> tuple[list[Host], list[str]]:
+    hosts = draw(fleets())
+    every = [host.name for host in hosts]
+    return hosts, draw(st.one_of(st.just(every), st.lists(st.sampled_from(every), unique=True)))
+
+
+class World:
+    """A fleet that is being rolled, with a will of its own."""
+
+    def __init__(self, hosts: list[Host], selected: list[str], rollout: Rollout, data: st.DataObject) -> None:
+        self.names = [host.name for host in hosts]
+        self.selected = set(selected)
+        self.serving = {host.name for host in hosts if host.serves}
+        self.updated = {host.name for host in hosts if host.digest == "new" and not host.draining}
+        self.leader = next(host.name for host in hosts if host.leads)
+        self.known_leader = self.leader
+        self.rollout = rollout
+        self.knobs = rollout.knobs
+        self.draw = data.draw
+        # Troubles of one kind keep others from being met: not every day has all of them.
+        self.faults = self.draw(st.sampled_from([0, 0, 1, 4]))
+        self.elections = self.draw(st.sampled_from([0, 2, 6]))
+        self.touched: Counter[str] = Counter()
+        self.handovers = 0
+        self.batches = 0
+        self.failed = False
+        self.lock_lost = False
+        self.events = 0
+
+    def play(self, mishaps: bool) -> Step:
+        while True:
+            step, self.rollout = self.rollout.advance()
+            self.events += 1
+            assert self.events <= 6 * len(self.names) + 12, "it does not end"
+            if step.kind == "end":
+                assert step.words
+                # Leadership that moves by itself may leave nobody to hand over to, or nobody who may leave.
+                assert step.result == "failed" if self.failed else self.rollout.put_off or step.result == "succeeded"
+                return step
+            assert not self.lock_lost, "the fleet is somebody else's"
+            getattr(self, f"do_{step.kind}")(step, mishaps)
+            if mishaps and self.faults and self.one_in(25):
+                self.lock_lost = self.failed = True
+                self.tell(Event("lock_lost"))
+            if mishaps and self.faults and self.serving and self.one_in(25):
+                victim = self.draw(st.sampled_from(sorted(self.serving)))
+                self.serving.discard(victim)
+                self.failed = True
+                self.tell(Event("out_of_service", victim))
+
+    def do_update(self, step: Step, mishaps: bool) -> None:
+        assert not self.failed, "after a failure nobody is updated"
+        size = self.knobs.batches[min(self.batches, len(self.knobs.batches) - 1)]
+        self.batches += 1
+        assert 0 < len(step.hosts) <= at_most(size, len(self.names))
+        assert set(step.hosts) <= self.selected
+        assert not set(step.hosts) & self.updated
+        if len(self.names) > 1:
+            assert self.known_leader not in step.hosts, "the leader is never updated"
+        self.may_leave(step)
+        # An election that the rollout has not heard of; after the handover it is the worst time for one.
+        if mishaps and self.draw(st.integers(1, 6)) <= max(self.elections, 3 * self.handovers):
+            self.leader = self.draw(st.sampled_from([*self.names, *step.hosts * 40]))
+        for host in self.any_order(step.hosts):
+            if host == self.leader and len(self.names) > 1:
+                self.known_leader = host
+                still = self.rollout.put_off
+                self.tell(Event("put_off", host))
+                self.failed |= host in still
+                continue
+            outcomes = ["done"] * 12 + ["failed", "failed back", "unreachable", "refused"] * self.faults
+            outcome = self.draw(st.sampled_from(outcomes)) if mishaps else "done"
+            if outcome == "refused":
+                self.failed = True
+                self.tell(Event("refused", host))
+                continue
+            self.touched[host] += 1
+            self.failed |= outcome != "done"
+            if outcome == "done":
+                self.serving.add(host)
+                self.updated.add(host)
+            elif outcome != "failed back":
+                self.serving.discard(host)
+            else:
+                self.serving.add(host)
+            self.tell(Event(outcome.split()[0], host, serves=outcome == "failed back"))
+
+    def do_put_back(self, step: Step, mishaps: bool) -> None:
+        assert self.failed and self.knobs.on_failure == "rollback_all"
+        assert set(step.hosts) <= self.updated & set(self.touched)
+        assert self.known_leader not in step.hosts or len(self.names) == 1
+        self.may_leave(step)
+        for host in self.any_order(step.hosts):
+            self.touched[host] += 1
+            outcome = self.draw(st.sampled_from(["put_back"] * 6 + ["not_put_back", "unreachable"]))
+            if outcome == "put_back":
+                self.updated.discard(host)
+                self.serving.add(host)
+            else:
+                self.serving.discard(host)
+            self.tell(Event(outcome if mishaps else "put_back", host))
+
+    def do_hand_over(self, step: Step, mishaps: bool) -> None:
+        assert not self.failed
+        self.handovers += 1
+        assert self.handovers <= 1, "a second handover"
+        assert step.hosts == (self.known_leader,)
+        assert set(step.candidates) <= self.updated & self.serving - set(step.hosts)
+        left = self.selected - self.updated
+        assert left == {self.known_leader}, "the leader comes last"
+        self.may_leave(step)
+        outcome = self.draw(st.sampled_from(["moved"] * 8 + ["failed", "stays", "nobody"])) if mishaps else "moved"
+        self.failed |= outcome != "moved"
+        if outcome == "moved":
+            self.leader = self.known_leader = self.draw(st.sampled_from(step.candidates))
+            self.tell(Event("handed_over", self.leader))
+        elif outcome == "failed":
+            self.tell(Event("handover_failed"))
+        else:
+            self.tell(Event("handed_over", self.known_leader if outcome == "stays" else ""))
+
+    def may_leave(self, step: Step) -> None:
+        leaving = self.serving & set(step.hosts)
+        if leaving:
+            self.room_for(len(leaving))
+
+    def room_for(self, count: int) -> None:
+        left = len(self.serving) - count
+        assert left >= at_least(self.knobs.min_in_service, len(self.names)), "fewer than min_in_service"
+        out = len(self.names) - left
+        assert out <= at_most(self.knobs.max_unavailable, len(self.names)), "more than max_unavailable"
+
+    def tell(self, event: Event) -> None:
+        self.rollout = self.rollout.after(event)
+
+    def any_order(self, hosts: tuple[str, ...]) -> list[str]:
+        order: list[str] = self.draw(st.permutations(hosts))
+        return order
+
+    def one_in(self, count: int) -> bool:
+        return bool(self.draw(st.integers(1, count)) == count)
+
+
+def play(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject, *, mishaps: bool) -> World | None:
+    hosts, selected = part
+    try:
+        rollout = begin(hosts, "new", wishes, selected)
+    except RefusedError as refused:
+        assert all(reason.endswith(".") for reason in refused.reasons)
+        return None
+    world = World(hosts, selected, rollout, data)
+    end = world.play(mishaps)
+    if end.result == "succeeded":
+        assert world.selected <= world.updated
+    if not world.failed:
+        assert not [host for host, times in world.touched.items() if times > 1], "touched twice without a failure"
+    assert set(world.touched) <= world.selected
+    return world
+
+
+bad_days = settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@bad_days
+@given(part=parts(), wishes=knobs, data=st.data())
+def test_on_any_day(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject) -> None:
+    play(part, wishes, data, mishaps=True)
+
+
+@bad_days
+@given(part=parts(), wishes=knobs, data=st.data())
+def test_on_a_sunny_day(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject) -> None:
+    """What begins comes to its end, whoever was out of service before; and the plan that is shown is what happens."""
+    world = play(part, wishes, data, mishaps=False)
+    if world is not None:
+        assert not world.failed
+        assert world.selected <= world.updated
+        hosts, selected = part
+        plan = sunny_day(begin(hosts, "new", wishes, selected))
+        leader = next(host.name for host in hosts if host.leads)
+        updates = [step.hosts for step in plan if step.kind == "update"]
+        if len(hosts) > 1 and leader in world.touched:
+            assert updates[-1] == (leader,)
+        assert world.handovers == [step.kind for step in plan].count("hand_over")
+        assert Counter(name for batch in updates for name in batch) == world.touched
+
+
+def without_minimum(rollout: Rollout) -> int:
+    knobs = replace(rollout.knobs, min_in_service=0)
+    return ORIGINAL_ROOM(replace(rollout, knobs=knobs))
+
+
+def everybody(rollout: Rollout) -> tuple[str, ...]:
+    return rollout.pending
+
+
+def heedless(rollout: Rollout) -> tuple[Step, Rollout]:
+    return ORIGINAL_ADVANCE(replace(rollout, failures=()))
+
+
+ORIGINAL_ROOM, ORIGINAL_ADVANCE = Rollout.room, Rollout.advance
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        ("room", without_minimum),
+        ("room", lambda _rollout: 1000),
+        ("followers", everybody),
+        ("may_hand_over", lambda _rollout: True),
+        ("may_be_put_off", lambda _rollout, _host: True),
+        ("advance", heedless),
+    ],
+    ids=["min_in_service", "max_unavailable", "leader last", "one handover", "it ends", "a failure stops it"],
+)
+def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, rule: str, broken: Callable[..., Any]) -> None:
+    monkeypatch.setattr(Rollout, rule, broken)
+    with pytest.raises((AssertionError, RecursionError)):
+        test_on_any_day()
