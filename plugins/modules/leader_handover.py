@@ -31,7 +31,7 @@ options:
       - Without O(target), the version that the new leader shall run. Where the leader runs it, nothing is done.
     type: str
   timeout:
-    description: Seconds within which another one has to lead, and to wait for somebody who could.
+    description: Seconds within which another one has to lead. As long, it waits where nobody leads at the moment.
     type: float
     default: 30
   holder:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .errors import FleetError, RefusedError
-from .fleet import TEMPORARY, Fleet, Lease, locked, seconds, successor, timestamp
+from .fleet import Fleet, Lease, locked, seconds, successor, timestamp
 from .read import lock, read
 from .rollout import Hold
 
@@ -68,7 +68,8 @@ def hand_over(
                 asked = _ask(connection, fleet, wish, timeout, hold.rollout_id)
             break
         except RefusedError as error:
-            if error.refusal not in (*TEMPORARY, "no_candidate") or time.monotonic() - started >= timeout:
+            # An election may be under way.
+            if error.refusal != "no_leader" or time.monotonic() - started >= timeout:
                 raise
         time.sleep(RETRY_SECONDS)
     if asked.target == asked.old or check_mode:

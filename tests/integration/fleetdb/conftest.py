@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -21,13 +19,11 @@ from tests.integration.support import CHECKOUT
 # The gateway's own tests have servers and instances to run it with.
 sys.path.insert(0, str(CHECKOUT / "gateway" / "tests"))
 
-from evenkeel_gateway.database import Database
-from evenkeel_gateway.migrations import migrate
 from support.instances import Process, assert_never_two
 from support.pgbouncer import PgBouncer
 from support.postgres import Cluster
 
-from tests.integration.fleetdb.fleets import Fleet
+from tests.integration.fleetdb.fleets import Fleet, migrated
 
 _numbers = itertools.count(1)
 
@@ -81,12 +77,3 @@ def gateways(fleet: Fleet, tmp_path: Path) -> Iterator[Callable[[int], list[Proc
 
         yield start
         assert_never_two(*(process.record for process in running))
-
-
-def migrated(conninfo: str) -> None:
-    async def run() -> Any:
-        database = Database(conninfo, "migrate")
-        await migrate(database)
-        await database.close()
-
-    asyncio.run(run())

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from evenkeel_gateway.database import Database
+from evenkeel_gateway.migrations import migrate
 from psycopg.conninfo import conninfo_to_dict
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import database as db
@@ -20,8 +23,18 @@ from tests.integration.support import await_true
 STALE = 15.0
 
 
-def database(conninfo: str, **options: Any) -> db.Database:
-    return db.Database(db.settings({"conninfo": conninfo, **options}, "test"))
+def migrated(conninfo: str) -> None:
+    async def run() -> Any:
+        connection = Database(conninfo, "migrate")
+        await migrate(connection)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def database(place: str | Mapping[str, Any]) -> db.Database:
+    """`place` is a connection string or what a module gets as `database`."""
+    return db.Database(db.settings({"conninfo": place} if isinstance(place, str) else place, "test"))
 
 
 class Fleet:
@@ -36,9 +49,14 @@ class Fleet:
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         await_true(lambda: self.query(waiting), "somebody waits for a lock")
 
+    def until_idle(self) -> None:
+        """Until no other session is in a transaction."""
+        busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await_true(lambda: not self.query(f"{busy} AND state <> 'idle'"), "the other sessions have ended their work")
+
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            cursor = connection.execute(sql.encode(), values)
+            cursor = connection.execute(sql.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def populate(self, count: int, leader: int | None = 1, term: int = 3) -> None:

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 
 from tests.integration.fleetdb.fleets import Fleet
-from tests.integration.support import run_by_ansible, run_module
+from tests.integration.support import await_true, run_by_ansible, run_module
+
+AGE = "extract(epoch FROM clock_timestamp() - max(last_heartbeat))"
 
 
 def test_a_follower_is_marked_once_and_put_back(fleet: Fleet) -> None:
@@ -77,6 +79,17 @@ def test_the_question_waits_for_an_election_and_sees_its_result(fleet: Fleet) ->
             election.commit()
             assert asked.result(10)["refusal"] == "leading"
     assert fleet.draining == []
+
+
+def test_who_became_stale_while_it_waited_does_not_count(fleet: Fleet) -> None:
+    fleet.populate(3)
+    with psycopg.connect(fleet.conninfo) as election, ThreadPoolExecutor(1) as pool:
+        election.execute("SELECT FROM leader_lease FOR UPDATE")
+        asked = pool.submit(fleet.drain, 3, 1, stale_after=1)
+        fleet.until_blocked()
+        await_true(lambda: fleet.query(f"SELECT 1 FROM ec2_heartbeat HAVING {AGE} > 1.1"), "all are stale")
+        election.rollback()
+        assert asked.result(10)["refusal"] == "too_few"
 
 
 def test_who_was_swapped_stays_out_until_it_is_put_back(fleet: Fleet) -> None:
