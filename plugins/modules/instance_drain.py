@@ -46,7 +46,7 @@ options:
   wait:
     description:
       - For how many seconds to ask again where the refusal may pass by itself, which are RV(refusal) V(no_leader),
-        V(too_few), V(stale) and V(unknown).
+        V(too_few), V(stale) and V(unknown), or where somebody else has locked the lease for too long.
     type: float
     default: 0
   host:

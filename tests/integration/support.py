@@ -32,7 +32,8 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        handed = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}
+        about = {"_ansible_module_name": f"evenkeel.fleet.{name}", "_ansible_check_mode": check, "_ansible_diff": True}
+        handed = {**arguments, **about}
         assert self.process.stdin
         self.process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": handed}))
         self.process.stdin.close()

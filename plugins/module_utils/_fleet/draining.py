@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import journal
-from .errors import FleetError, RefusedError
+from .errors import DatabaseError, FleetError, RefusedError
 from .fleet import TEMPORARY, Fleet, Instance, Refusal, locked, permit, timestamp, unknown
 from .read import lock
 from .rollout import Hold
@@ -92,26 +92,32 @@ def carry_out(
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Waits up to `wait` seconds where the refusal may pass by itself; then raises RefusedError.
+    """Waits up to `wait` seconds where the refusal, or a lock of somebody else's, may pass; then raises RefusedError.
 
     The lock is renewed also where it is refused, and the journal has it as a step that was skipped.
     """
     started = time.monotonic()
     while True:
         waited = time.monotonic() - started
-        with database.transaction(keep=not check_mode) as connection:
-            fleet = lock(connection, stale_after=stale_after)
-            rollout = hold.renew(connection, fleet.rollout, fleet.now)
-            actor = rollout.holder if rollout else by
-            refusal = change.refusal(fleet, instance_id, hold.rollout_id)
-            final = refusal is None or refusal.code not in TEMPORARY or waited >= wait
-            step = {"host": host, "instance_id": instance_id, "step": change.step, "seconds": round(waited, 3)}
-            changed = False
-            if refusal is None:
-                changed = _apply(connection, change, fleet, instance_id, hold.rollout_id, actor, step)
-            elif final and hold.rollout_id is not None:
-                skipped = {**step, "result": "skipped", "detail": refusal.words}
-                journal.write(connection, hold.rollout_id, actor, fleet.now, [skipped])
+        try:
+            with database.transaction(keep=not check_mode) as connection:
+                fleet = lock(connection, stale_after=stale_after)
+                rollout = hold.renew(connection, fleet.rollout, fleet.now)
+                actor = rollout.holder if rollout else by
+                refusal = change.refusal(fleet, instance_id, hold.rollout_id)
+                final = refusal is None or refusal.code not in TEMPORARY or waited >= wait
+                step = {"host": host, "instance_id": instance_id, "step": change.step, "seconds": round(waited, 3)}
+                changed = False
+                if refusal is None:
+                    changed = _apply(connection, change, fleet, instance_id, hold.rollout_id, actor, step)
+                elif final and hold.rollout_id is not None:
+                    skipped = {**step, "result": "skipped", "detail": refusal.words}
+                    journal.write(connection, hold.rollout_id, actor, fleet.now, [skipped])
+        except DatabaseError as error:
+            if not error.busy or waited >= wait:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
         if refusal is None:
             return _outcome(fleet, change, instance_id, changed, waited)
         if final:

@@ -28,6 +28,11 @@ class DatabaseError(FleetError):
         self.out_of_reach = out_of_reach
         self.in_doubt = in_doubt
 
+    @property
+    def busy(self) -> bool:
+        """Somebody else had a lock for too long, or each other's; nothing was changed."""
+        return self.state in ("55P03", "40P01")
+
 
 class RefusedError(FleetError):
     """The question was answered, with no. `refusal` is the reason as a code."""

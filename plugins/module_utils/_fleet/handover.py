@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import journal
-from .errors import FleetError, RefusedError
+from .errors import DatabaseError, FleetError, RefusedError
 from .fleet import Fleet, Lease, locked, seconds, successor, timestamp
-from .read import lock, read
+from .read import clock, lock, open_rollout, read
 from .rollout import Hold
 
 if TYPE_CHECKING:
@@ -60,30 +61,37 @@ def hand_over(
     """
     started = time.monotonic()
     while True:
-        try:
-            with database.transaction(keep=not check_mode) as connection:
-                fleet = lock(connection, stale_after=stale_after)
-                # Its confirmation renews the lock once more; until then it must not end.
-                replace(hold, ttl=max(hold.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
-                asked = _ask(connection, fleet, wish, timeout, hold.rollout_id)
+        with database.transaction(keep=not check_mode) as connection:
+            fleet = lock(connection, stale_after=stale_after)
+            # Its outcome renews the lock once more; until then it must not end.
+            replace(hold, ttl=max(hold.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
+            asked = _ask(connection, fleet, wish, timeout, hold.rollout_id)
+        if isinstance(asked, _Asked):
             break
-        except RefusedError as error:
-            # An election may be under way.
-            if error.refusal != "no_leader" or time.monotonic() - started >= timeout:
-                raise
+        # An election may be under way.
+        if asked.refusal != "no_leader" or time.monotonic() - started >= timeout:
+            raise asked
+        hold = replace(hold, steps=())  # they are written
         time.sleep(RETRY_SECONDS)
     if asked.target == asked.old or check_mode:
         return _result(asked, asked.old_term, None, changed=asked.target != asked.old)
-    fleet = _wait(database, asked, wish, started + timeout, stale_after)
-    assert fleet.lease is not None
-    gap = _gap(asked, fleet.lease)
-    result = _result(asked, fleet.lease.term, gap, changed=True)
-    if hold.rollout_id is not None:
-        _note(database, replace(hold, steps=()), asked, result, time.monotonic() - started)
+    try:
+        lease = _wait(database, asked, wish, started + timeout, stale_after)
+    except FleetError as error:
+        with suppress(FleetError):  # the first one says more
+            _note(database, hold, asked, "failed", error.message, time.monotonic() - started)
+        raise
+    result = _result(asked, lease.term, _gap(asked, lease), changed=True)
+    gap = "unknown" if result["gap"] is None else f"{result['gap']:g} s"
+    detail = f"{asked.old} → {asked.target}, term {asked.old_term} → {lease.term}, gap {gap}"
+    _note(database, hold, asked, "succeeded", detail, time.monotonic() - started)
     return result
 
 
-def _ask(connection: Connection, fleet: Fleet, wish: Wish, timeout: float, rollout_id: int | None) -> _Asked:
+def _ask(
+    connection: Connection, fleet: Fleet, wish: Wish, timeout: float, rollout_id: int | None
+) -> _Asked | RefusedError:
+    """Write the request, unless it is refused or the target leads."""
     lease = fleet.lease
     if lease is None:
         raise FleetError(
@@ -95,13 +103,13 @@ def _ask(connection: Connection, fleet: Fleet, wish: Wish, timeout: float, rollo
     if refusal is None:
         target, refusal = successor(fleet, target=wish.target, among=wish.among, version=wish.version)
     if refusal is None and target != fleet.leader and _pending(fleet, lease, wish):
-        raise RefusedError(
+        return RefusedError(
             "pending",
             f"A handover to {lease.requested_holder} is pending until {timestamp(lease.request_expires_at)}, requested "
             f"by {lease.requested_by}: {lease.reason}. Try again when it is over.",
         )
     if refusal:
-        raise RefusedError(refusal.code, refusal.words, leader=fleet.leader, instances=fleet.shown())
+        return RefusedError(refusal.code, refusal.words, leader=fleet.leader, instances=fleet.shown())
     assert target is not None and fleet.leader is not None
     if target != fleet.leader:
         connection.execute(
@@ -123,14 +131,20 @@ def _notify(connection: Connection) -> None:
     connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
 
 
-def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_after: float) -> Fleet:
+def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_after: float) -> Lease:
     while True:
-        with database.transaction(snapshot=True) as connection:
-            fleet = read(connection, stale_after=stale_after)
+        try:
+            with database.transaction(snapshot=True) as connection:
+                fleet = read(connection, stale_after=stale_after)
+        except DatabaseError:  # a pooler that restarts; what was asked for goes on without us
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
         lease = fleet.lease
         assert lease is not None
         if _confirmed(asked, fleet):
-            return fleet
+            return lease
         ours = lease.requested_holder == asked.target and lease.requested_by == wish.by
         # What a gateway drops and what it fulfils look alike until somebody leads.
         if fleet.leader is not None and not ours:
@@ -150,11 +164,12 @@ def _confirmed(asked: _Asked, fleet: Fleet) -> bool:
     return fleet.leader == asked.target and fleet.lease.term > asked.old_term
 
 
-def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float) -> Fleet:
+def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float) -> Lease:
     with database.transaction() as connection:
         fleet = lock(connection, stale_after=stale_after)
         if _confirmed(asked, fleet):
-            return fleet
+            assert fleet.lease is not None
+            return fleet.lease
         connection.execute(
             "UPDATE leader_lease SET requested_holder = NULL, requested_by = NULL, reason = NULL,"
             " request_expires_at = NULL WHERE requested_holder = %s AND requested_by = %s",
@@ -176,7 +191,7 @@ def _failed(asked: _Asked, fleet: Fleet, why: str) -> FleetError:
 
 
 def _gap(asked: _Asked, lease: Lease) -> float | None:
-    """For how long nobody held the lease, by the database's clock."""
+    """For how long nobody held the lease, by the database's clock; at most, where the old leader died meanwhile."""
     since = lease.vacant_since if lease.vacant_since and lease.vacant_since >= asked.at else asked.old_until
     gap = seconds(lease.elected_at, since)
     return None if gap is None else max(0.0, gap)
@@ -195,16 +210,17 @@ def _result(asked: _Asked, term: int, gap: float | None, *, changed: bool) -> di
     }
 
 
-def _note(database: Database, hold: Hold, asked: _Asked, result: dict[str, Any], took: float) -> None:
-    gap = "unknown" if result["gap"] is None else f"{result['gap']:g} s"
+def _note(database: Database, hold: Hold, asked: _Asked, result: str, detail: str, took: float) -> None:
+    if hold.rollout_id is None:
+        return
     step = {
         "host": journal.WHOLE_FLEET,
         "instance_id": asked.target,
         "step": journal.HANDOVER,
-        "result": "succeeded",
+        "result": result,
         "seconds": round(took, 3),
-        "detail": f"{asked.old} → {asked.target}, term {asked.old_term} → {result['term']}, gap {gap}",
+        "detail": detail,
     }
     with database.transaction() as connection:
-        fleet = lock(connection)
-        replace(hold, steps=[step]).renew(connection, fleet.rollout, fleet.now)
+        rollout = open_rollout(connection)
+        replace(hold, steps=[step]).renew(connection, rollout, clock(connection))

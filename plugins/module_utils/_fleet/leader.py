@@ -44,6 +44,9 @@ def described(fleet: Fleet) -> dict[str, Any]:
 
 def from_gateways(urls: Sequence[str], timeout: float) -> dict[str, Any]:
     """Ask all at once. What has no path is asked for `/api/about-me`."""
+    wrong = [url for url in urls if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname]
+    if wrong:
+        raise FleetError(f"urls: {', '.join(wrong)} should begin with http:// or https:// and a host.")
     with ThreadPoolExecutor(min(_PARALLEL, len(urls) or 1)) as pool:
         answers = list(pool.map(lambda url: _ask(url, timeout), urls))
     return compared(dict(zip(urls, answers)))
@@ -65,8 +68,9 @@ def _ask(url: str, timeout: float) -> Mapping[str, Any] | str:
 def compared(answers: Mapping[str, Mapping[str, Any] | str]) -> dict[str, Any]:
     """The same result as from the database, with what only that knows as None."""
     found = [f"{url} does not tell: {answer}" for url, answer in answers.items() if isinstance(answer, str)]
-    told = {str(one["instanceId"]): one for one in answers.values() if not isinstance(one, str)}
-    leaders = sorted(name for name, one in told.items() if one.get("amILeader") is True)
+    telling = [answer for answer in answers.values() if not isinstance(answer, str)]
+    told = {str(one["instanceId"]): one for one in telling}
+    leaders = sorted({str(one["instanceId"]) for one in telling if one.get("amILeader") is True})
     leader = leaders[0] if len(leaders) == 1 else None
     if len(leaders) > 1:
         found.append(f"{' and '.join(leaders)} all say that they lead")

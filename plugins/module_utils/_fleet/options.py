@@ -75,6 +75,8 @@ def holder_of(options: Mapping[str, Any]) -> str:
 
 
 def hold_of(options: Mapping[str, Any]) -> Hold:
+    if options["ttl"] <= 0:
+        raise FleetError("ttl: a lock has to last for some time; give seconds above 0.")
     return Hold(options["rollout_id"], options["ttl"], options["steps"])
 
 

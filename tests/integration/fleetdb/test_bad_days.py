@@ -200,6 +200,14 @@ def test_a_row_that_somebody_holds(fleet: Fleet) -> None:
             answer = run_module(module, {"database": options, **ACTS[module]})
             assert answer["failed"] and "Somebody has held a row that is needed for too long" in answer["msg"]
             assert time.monotonic() - started < 4
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(fleet.drain, 2, 1, wait=10, conninfo=options)
+            fleet.until_blocked()
+            time.sleep(0.6)
+            assert not asked.done()
+            somebody.rollback()
+            assert asked.result(10)["refusal"] is None
+        somebody.execute("SELECT FROM leader_lease FOR UPDATE")
         # Reading waits for nobody.
         assert not run_module("leader_info", {"database": options})["failed"]
 

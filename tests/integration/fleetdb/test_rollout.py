@@ -21,7 +21,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors impor
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.rollout import Hold
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.schema import create_missing
 from tests.integration.fleetdb.fleets import Fleet, database, migrated
-from tests.integration.support import Running, await_true, run_module, start_module
+from tests.integration.support import Running, run_module, start_module
 
 CATALOGUE = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity, identity_generation"
@@ -205,18 +205,21 @@ def test_killed_at_any_moment_the_lock_ends_by_itself(fleet: Fleet) -> None:
 def test_killed_at_any_moment_a_permit_is_undone_by_the_next_rollout(fleet: Fleet, expire: Any) -> None:
     fleet.populate(3)
     chance = random.Random(5)
-    connected = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'evenkeel instance_drain'"
     left = set()
-    # Before it has begun, while it is connected, after it has ended.
-    for moment in (0.0, *(chance.uniform(0, 0.012) for _ in range(6)), 30.0):
+    # While it waits for the lease, in its further work, after it has ended.
+    for moment in (None, *(chance.uniform(0, 0.012) for _ in range(4)), 30.0):
         dead = fleet.acquire()["rollout_id"]
-        call = start_module(
-            "instance_drain",
-            {**fleet.options, "rollout_id": dead, "instance_id": "i-3", "host": "c", "min_in_service": 2},
-        )
-        if 0 < moment < 1:
-            await_true(lambda: fleet.query(connected), "it is connected")
-        kill(call, moment)
+        with psycopg.connect(fleet.conninfo) as election:
+            election.execute("SELECT FROM leader_lease FOR UPDATE")
+            call = start_module(
+                "instance_drain",
+                {**fleet.options, "rollout_id": dead, "instance_id": "i-3", "host": "c", "min_in_service": 2},
+            )
+            fleet.until_blocked()
+            if moment is None:
+                kill(call, 0)
+            election.rollback()
+        kill(call, moment or 0)
         fleet.until_idle()
         out = fleet.draining
         expire()

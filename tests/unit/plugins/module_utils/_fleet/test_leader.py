@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader import compared
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import FleetError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader import compared, from_gateways
 
 LEADER = {"instanceId": "i-1", "launchedAt": "2026-01-01", "amILeader": True, "term": 3, "leader": "i-1"}
 FOLLOWER = {"instanceId": "i-2", "launchedAt": "2026-01-02", "amILeader": False, "term": 3, "leader": "i-1"}
@@ -33,6 +34,12 @@ def test_what_gateways_say(answers: list[Any], leader: str | None, words: list[s
     result = compared({f"http://{number}": answer for number, answer in enumerate(answers)})
     assert result["leader"] == leader
     assert result["doubts"] == words
+
+
+@pytest.mark.parametrize("url", ["10.0.0.1", "//10.0.0.1", "http://", "ftp://10.0.0.1"])
+def test_what_is_no_address_is_not_asked(url: str) -> None:
+    with pytest.raises(FleetError, match="http:// or https://"):
+        from_gateways(["http://10.0.0.1", url], 1)
 
 
 def test_the_instances_are_in_the_order_of_age() -> None:
