@@ -435,6 +435,24 @@ options:
                 description: Seconds for one request.
                 type: float
                 default: 3
+              version:
+                description:
+                  - The version that the container has to say it is. A healthy one of another version fails at once.
+                  - It is looked for in the JSON of C(about_url), or of C(url) where that is not given.
+                type: str
+                version_added: 0.2.0
+              version_field:
+                description: Where in that JSON the version stands, such as C(version) or C(build.version).
+                type: str
+                default: version
+                version_added: 0.2.0
+              hold:
+                description:
+                  - Seconds for which a new container has to stay healthy after that. The first bad answer fails it, so
+                    that one that ends soon after its start is not kept.
+                type: float
+                default: 0
+                version_added: 0.2.0
   fitness:
     description:
       - Only look whether the host is fit for a bootstrap, and return the problems. Changes nothing.
@@ -634,16 +652,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_spec import (
+    CONTAINER,
+    LOGIN,
+    records,
+    strings,
+)
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge, glance
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
-
-
-def strings(**more: Any) -> dict[str, Any]:
-    return dict(type="list", elements="str", **more)
-
-
-def records(**options: Any) -> dict[str, Any]:
-    return {"type": "list", "elements": "dict", "options": options}
 
 
 def per_os(**more: Any) -> dict[str, Any]:
@@ -717,61 +733,6 @@ IMDS = {
         "networks": strings(default=[]),
     },
 }
-LOGINS = records(
-    registry={"type": "str", "required": True},
-    method={"type": "str", "choices": ["helper", "token"], "default": "helper"},
-    region={"type": "str"},
-    environment={"type": "dict"},
-)
-HEALTHCHECK = {
-    "type": "dict",
-    "options": {
-        "test": strings(),
-        "interval": {"type": "str"},
-        "timeout": {"type": "str"},
-        "retries": {"type": "int"},
-        "start_period": {"type": "str"},
-    },
-}
-GATE = {
-    "type": "dict",
-    "options": {
-        "url": {"type": "str", "required": True},
-        "about_url": {"type": "str"},
-        "timeout": {"type": "int", "default": 90},
-        "successes": {"type": "int", "default": 2},
-        "interval": {"type": "float", "default": 0.5},
-        "request_timeout": {"type": "float", "default": 3},
-    },
-}
-CONTAINERS = records(
-    name={"type": "str", "required": True},
-    image={"type": "str", "required": True},
-    pull={"type": "str", "choices": ["missing", "always", "never"]},
-    pull_environment={"type": "dict", "default": {}},
-    pull_timeout={"type": "int", "default": 600},
-    networks=strings(),
-    network_aliases=strings(),
-    ports=strings(),
-    env={"type": "dict"},
-    volumes=strings(),
-    tmpfs=strings(),
-    read_only={"type": "bool", "default": False},
-    cap_drop=strings(),
-    security_opt=strings(),
-    user={"type": "str"},
-    command=strings(),
-    labels={"type": "dict"},
-    restart_policy={"type": "str", "default": "unless-stopped"},
-    memory={"type": "str"},
-    log_driver={"type": "str"},
-    log_options={"type": "dict"},
-    stop_timeout={"type": "int", "default": 30},
-    init={"type": "bool"},
-    healthcheck=HEALTHCHECK,
-    extra_hosts=strings(),
-    gate=GATE,
-)
 DECLARATIONS = {
     "type": "list",
     "elements": "dict",
@@ -786,8 +747,8 @@ DECLARATIONS = {
         "engine": ENGINE,
         "networks": NETWORKS,
         "imds": IMDS,
-        "logins": LOGINS,
-        "containers": CONTAINERS,
+        "logins": records(**LOGIN),
+        "containers": records(**CONTAINER),
     },
 }
 

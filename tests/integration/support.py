@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,17 @@ MODULES = CHECKOUT / "plugins" / "modules"
 class Running:
     """A module that was started: its result, or its process to be killed."""
 
-    def __init__(self, name: str, arguments: Mapping[str, Any], check: bool, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        check: bool,
+        variables: Mapping[str, str],
+        command: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, MODULES / f"{name}.py"],
+            command or python(MODULES / f"{name}.py"),
             env=environment(**variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,6 +60,11 @@ class Running:
         return {"failed": False, **result}
 
 
+def python(script: Path, inside: Sequence[str] = ()) -> list[str]:
+    """The command that runs a script, by a command that brings it to where it is to run."""
+    return [*inside, sys.executable, str(script)]
+
+
 def environment(**variables: str) -> dict[str, str]:
     """The shell's, without what somebody who runs tests may have set in it."""
     theirs = ("ANSIBLE_", "AWS_", "PG")
@@ -74,15 +86,19 @@ def run_module(
     check: bool = False,
     timeout: float = 60.0,
     variables: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The result of one call with these arguments and environment variables; failed is always there."""
-    return start_module(name, arguments, check=check, variables=variables).result(timeout)
+    command = python(MODULES / f"{name}.py", inside)
+    return Running(name, arguments, check, variables or {}, command).result(timeout)
 
 
-def run_by_ansible(name: str, arguments: Mapping[str, Any], *options: str, **variables: str) -> tuple[int, str]:
+def run_by_ansible(
+    name: str, arguments: Mapping[str, Any], *options: str, inside: Sequence[str] = (), **variables: str
+) -> tuple[int, str]:
     """The exit code and text of `ansible localhost -m …`: slower, and with all that Ansible does around a module."""
     program = Path(sys.executable).parent / "ansible"
-    command = [program, "localhost", "-m", f"evenkeel.fleet.{name}", "-a", json.dumps(arguments), *options]
+    command = [*inside, program, "localhost", "-m", f"evenkeel.fleet.{name}", "-a", json.dumps(arguments), *options]
     finished = subprocess.run(
         [str(word) for word in command],
         cwd=CHECKOUT,

@@ -8,11 +8,18 @@ becomes <name>-previous. So whatever ends a call half-way, the names tell the ne
 
 * <name>-next: created and never started; thrown away.
 * <name>-replaced without <name>: the new one had not been started; the old one serves again at once.
-* <name>-replaced beside <name>: the new one has not proven itself; it passes its gate now, or the old one comes back.
+* <name>-replaced beside <name>: the new one has not proven itself, unless it has its restart policy by now; it passes
+  its gate now, or the old one comes back.
+* <name>-withdrawn: the same, where the new one is the previous one put back; if it fails it is the previous one again.
+* <name> alone, stopped or about to be (restart policy "no" though declared otherwise): the stop was interrupted; it
+  serves again.
+
+Whatever fails within a call goes back the same way, so that there is one way only.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -20,19 +27,27 @@ from typing import Any
 
 from . import container_body as declared
 from .docker import Docker, DockerError, container_name
-from .gate import GateError, about, wait
+from .gate import Gate, GateError, about
 from .host import Glance, Host, HostError, Spec
+from .images import misfit, refuse_other_architecture
 from .ports import listeners
-from .redact import redacted
 from .registry import pull
+from .vitals import hopeless, last_lines, restart_count, said
 
 SETTLE = 1.0
-LINE = 400
 UNGATED_PATIENCE = 120.0
-# The old one served before; the new one's gate needn't fit it.
+# The old one served before.
 OLD_PATIENCE = 15.0
 # Good enough for one answer; a container that needs more is one for the call itself to wait for.
 GLANCE_PATIENCE = 0.5
+REMOVAL_PATIENCE = 10.0
+# systemd starts an engine that died again, after a pause.
+ENGINE_PATIENCE = 30.0
+
+EXEC_FORMAT = "exec format error"
+
+# What came of a call.
+UNCHANGED, SWAPPED, RESTORED, ROLLED_BACK, FAILED = "unchanged", "swapped", "restored", "rolled_back", "failed"
 
 
 def ensure_container(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec]) -> dict[str, Any]:
@@ -51,18 +66,53 @@ class Container:
         self.name: str = spec["name"]
         self.resource = f"container {self.name}"
         self.replaced_name = f"{self.name}-replaced"
+        self.withdrawn_name = f"{self.name}-withdrawn"
         self.previous_name = f"{self.name}-previous"
         self.next_name = f"{self.name}-next"
+        self.outcome = UNCHANGED
+        # Where that which serves again was found.
+        self.recovered_from = ""
+        self.old: Mapping[str, Any] | None = None
+        # The one that failed: id, image, digest, version as far as it said one, exit_code and log.
+        self.casualty: dict[str, Any] | None = None
+        self._stopping = False
+        self._version: str | None = None
 
     def ensure(self) -> dict[str, Any]:
-        current = self._repaired()
-        image = self._image()
+        current = self.recover()
+        image = self.image()
         replaced = not self._matches(current, image)
         if replaced:
-            self._replace(current)
+            self._replace(current, image)
         elif current is not None:
-            self._keep(current)
+            self._update_in_place(current)
+            self._check(current)
         return self._report(image, replaced=replaced)
+
+    def restore(self, wanted: str | None) -> None:
+        """Put the previous one back in place of the current one, which becomes the previous one.
+
+        `wanted`: the image that is to serve then, as a reference or a digest. Without it, a call that finds a
+        replacement interrupted takes undoing that for what was meant.
+        """
+        current = self.recover(finish=False)
+        previous = self.find(self.previous_name)
+        interrupted = bool(self.recovered_from) and self.recovered_from != self.withdrawn_name
+        if current and (self._runs(current, wanted) if wanted else interrupted):
+            self._check(current)
+            return
+        if previous is None:
+            raise HostError(f"There is no {self.previous_name} that could be put back; nothing was stopped.")
+        if wanted and not self._runs(previous, wanted):
+            raise HostError(
+                f"{self.previous_name} is of the image {image_of(previous)}, not of {wanted}; nothing was stopped. "
+                "Roll that image out instead."
+            )
+        before = _spec_of(current) if current else ""
+        with self.host.change(self.resource, "restore", before, _spec_of(previous)) as apply:
+            if apply:
+                self._switch(previous["Id"], current, self.withdrawn_name)
+            self.outcome = RESTORED
 
     # What is there
 
@@ -75,11 +125,34 @@ class Container:
         limited = bool(current["HostConfig"].get("Memory")) == bool(declared.memory(self.spec))
         return same_image and limited and labels.get(declared.CONFIG_LABEL) == declared.fingerprint(self.spec)
 
-    def _image(self) -> dict[str, Any] | None:
+    def find(self, name: str) -> dict[str, Any] | None:
+        """A container by its name. One that is on its way out is waited for."""
+        deadline = time.monotonic() + REMOVAL_PATIENCE
+        while True:
+            found = self.docker.container(name)
+            leaves = found and found["State"]["Status"] in ("removing", "dead")
+            if not leaves or self.host.check_mode or time.monotonic() > deadline:
+                return found
+            if found and found["State"]["Status"] == "dead":
+                self.docker.request("DELETE", f"/containers/{found['Id']}", force=1, v=1)
+            time.sleep(0.1)
+
+    def _runs(self, container: Mapping[str, Any], wanted: str) -> bool:
+        """Whether a container is of an image, by reference or by digest."""
+        references = [container["Image"], image_of(container)]
+        references += (self.docker.image(container["Image"]) or {}).get("RepoDigests") or []
+        digests = [reference.rpartition("@")[2] for reference in references if "sha256:" in reference]
+        return wanted in references or ("sha256:" in wanted and wanted.rpartition("@")[2] in digests)
+
+    @property
+    def pull_policy(self) -> str:
+        return self.spec.get("pull") or ("missing" if "@sha256:" in self.spec["image"] else "always")
+
+    def image(self) -> dict[str, Any] | None:
         """The local image behind the reference, pulled where needed; None in check mode where it isn't there yet."""
         reference = self.spec["image"]
         present = self.docker.image(reference)
-        policy = self.spec.get("pull") or ("missing" if "@sha256:" in reference else "always")
+        policy = self.pull_policy
         if policy == "never":
             if present is None and not self.host.check_mode:
                 raise HostError(f"The image {reference} isn't on this host, and pull is set to never.")
@@ -104,42 +177,96 @@ class Container:
 
     # Half-way states
 
-    def _repaired(self) -> Mapping[str, Any] | None:
-        """What serves under the name, once what an interrupted call left behind is put right."""
-        leftover = self.docker.container(self.next_name)
+    def recover(self, *, finish: bool = True) -> Mapping[str, Any] | None:
+        """What serves under the name, once what an interrupted call left behind is put right.
+
+        A new one that hasn't proven itself does it now, where it is the declared one and `finish` is set.
+        """
+        self._discard_next()
+        current = self.find(self.name)
+        aside = self._aside()
+        if aside is None and current is None:
+            aside = self.find(self.previous_name)
+        if aside is None:
+            return self._awake(current) if current else None
+        if current and _proven(current):
+            return self._tidied(current, aside)
+        if current and finish and self._promising(current):
+            return self._finished(current, aside)
+        left = str(aside["Name"]).lstrip("/")
+        with self.host.change(
+            self.resource, "restore", after=f"an interrupted replacement left {left}; it serves again\n"
+        ) as apply:
+            if apply:
+                if current:
+                    self._clear_away(current["Id"])
+                self._wake(aside)
+        self.outcome, self.recovered_from = RESTORED, left
+        return self.find(self.name) if apply else aside
+
+    def _discard_next(self) -> None:
+        leftover = self.find(self.next_name)
         if leftover:
             with self.host.change(f"container {self.next_name}", "remove") as apply:
                 if apply:
-                    self._remove(leftover)
-        current = self.docker.container(self.name)
-        if current:
+                    self._remove(leftover["Id"])
+
+    def _aside(self) -> dict[str, Any] | None:
+        """The one that serves again if the new one fails."""
+        return self.find(self.replaced_name) or self.find(self.withdrawn_name)
+
+    def _promising(self, unproven: Mapping[str, Any]) -> bool:
+        """Whether proving it is worth a try: one that has ended by itself had its chance."""
+        fresh = unproven["State"]["Running"] or unproven["State"]["Status"] == "created"
+        return fresh and self._matches(unproven, self.docker.image(self.spec["image"]))
+
+    def _tidied(self, proven: Mapping[str, Any], aside: Mapping[str, Any]) -> Mapping[str, Any]:
+        left = str(aside["Name"]).lstrip("/")
+        with self.host.change(self.resource, "finish", f"{left} is kept\n", f"{self.previous_name} is kept\n") as apply:
+            if apply:
+                self._keep_the_old_one()
+        if left == self.withdrawn_name:
+            self.recovered_from = self.name
+        return proven
+
+    def _finished(self, unproven: Mapping[str, Any], aside: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        self.old = aside
+        with self.host.change(self.resource, "finish", f"{unproven['State']['Status']}\n", "running\n") as apply:
+            if apply:
+                self._prove(unproven["Id"])
+            self.outcome = SWAPPED
+        return self.find(self.name) if apply else unproven
+
+    def _awake(self, current: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """A container that is stopped, or is being stopped by the engine for a call that is gone, serves again."""
+        running = current["State"]["Running"]
+        if running and not _being_stopped(current):
             return current
-        for name in (self.replaced_name, self.previous_name):
-            old = self.docker.container(name)
-            if old:
-                with self.host.change(
-                    self.resource, "restore", after=f"an interrupted replacement left {name}; it serves again\n"
-                ) as apply:
-                    if apply:
-                        self._put_back(old)
-                return self.docker.container(self.name) if apply else old
-        return None
+        status = "being stopped" if running else current["State"]["Status"]
+        with self.host.change(self.resource, "start", f"{status}\n", "running\n") as apply:
+            if apply:
+                self._wake(current)
+        self.outcome, self.recovered_from = RESTORED, self.name
+        return self.find(self.name) if apply else current
+
+    def _wake(self, old: Mapping[str, Any]) -> None:
+        try:
+            self._put_back(old)
+        except HostError as error:
+            # What is to replace it may well start.
+            self.host.warn(f"{self.resource} had been stopped and doesn't start again: {error.message}")
 
     # Unchanged
 
-    def _keep(self, current: Mapping[str, Any]) -> None:
-        self._update_in_place(current)
-        unproven = self.docker.container(self.replaced_name)
-        started = not current["State"]["Running"]
-        if started or unproven:
-            action = "start" if started else "finish"
-            with self.host.change(self.resource, action, f"{current['State']['Status']}\n", "running\n") as apply:
-                if apply:
-                    self._prove(current["Id"], unproven)
-        elif isinstance(self.host, Glance):
+    def _check(self, current: Mapping[str, Any]) -> None:
+        if isinstance(self.host, Glance):
             self._gate(current["Id"], successes=1, patience=GLANCE_PATIENCE)
         elif not self.host.check_mode:
-            self._gate(current["Id"], successes=1)
+            try:
+                with self.host.phase("gate"):
+                    self._gate(current["Id"], successes=1 if self.outcome == UNCHANGED else self._successes)
+            except GateError as error:
+                raise GateError(error.message + self._last_words(current["Id"], error.message)) from error
 
     def _update_in_place(self, current: Mapping[str, Any]) -> None:
         """The memory limit and the restart policy change without a restart."""
@@ -156,61 +283,89 @@ class Container:
 
     # Replacing
 
-    def _replace(self, current: Mapping[str, Any] | None) -> None:
+    def _replace(self, current: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> None:
         before = _spec_of(current) if current else ""
         action = "replace" if current else "create"
+        refuse_other_architecture(self.docker, self.spec["image"], image)
         self._refuse_taken_ports(current)
         with self.host.change(self.resource, action, before, declared.shown(self.spec)) as apply:
-            if not apply:
-                return
-            new = self._create()
-            old = self._settle_unproven(current)
-            if old:
-                self._stop(old, self.replaced_name)
-            self._rename(new, self.name)
-            self._prove(new, self.docker.container(self.replaced_name))
-
-    def _settle_unproven(self, current: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Of an interrupted replacement the proven container is the one worth keeping."""
-        if current and self.docker.container(self.replaced_name):
-            self._remove(current)
-            return None
-        return current
+            if apply:
+                with self.host.phase("create"):
+                    new = self._create()
+                self._switch(new, current, self.replaced_name)
+            self.outcome = SWAPPED
 
     def _create(self) -> str:
+        body = declared.body(self.spec)
         try:
-            new = str(self.docker.post("/containers/create", declared.body(self.spec), name=self.next_name)["Id"])
+            try:
+                new = str(self.docker.post("/containers/create", body, name=self.next_name)["Id"])
+            except DockerError as error:
+                if error.status != 409:
+                    raise
+                # A call that is gone had asked for it a moment ago.
+                self._discard_next()
+                new = str(self.docker.post("/containers/create", body, name=self.next_name)["Id"])
+            for network in list(self.spec.get("networks") or [])[1:]:
+                self.docker.post(
+                    f"/networks/{network}/connect", {"Container": new, "EndpointConfig": declared.endpoint(self.spec)}
+                )
         except DockerError as error:
             raise HostError(
                 f"The container {self.name} can't be created; nothing was stopped. {error.message}"
             ) from error
-        for network in list(self.spec.get("networks") or [])[1:]:
-            self.docker.post(
-                f"/networks/{network}/connect", {"Container": new, "EndpointConfig": declared.endpoint(self.spec)}
-            )
         return new
 
-    def _stop(self, container: Mapping[str, Any], name: str) -> None:
-        seconds = declared.stop_timeout(self.spec)
-        # With the policy "always" it would come back beside the new one when the engine restarts.
-        self.docker.post(f"/containers/{container['Id']}/update", {"RestartPolicy": {"Name": "no"}})
-        with self.host.phase("stop"):
-            self.docker.post(f"/containers/{container['Id']}/stop", t=seconds, timeout=seconds + 30)
-        self._rename(container["Id"], name)
+    def _switch(self, new: str, old: Mapping[str, Any] | None, aside: str) -> None:
+        """The old one stops and steps aside, the new one starts and proves itself; or all is as it was."""
+        self.old = old
+        try:
+            if old:
+                self._stop(old)
+                self._rename(old["Id"], aside)
+            self._rename(new, self.name)
+        except HostError as error:
+            raise self._undone(error, new) from error
+        self._prove(new)
 
-    def _prove(self, new: str, old: Mapping[str, Any] | None) -> None:
+    def _stop(self, container: Mapping[str, Any]) -> None:
+        # With the policy "always" it would come back beside the new one when the engine restarts. And it tells the next
+        # call that a stop was under way, which the engine finishes even if this call is gone.
+        self.docker.post(f"/containers/{container['Id']}/update", {"RestartPolicy": {"Name": "no"}})
+        self._stopping = True
+        with self.host.phase("stop"):
+            self._await_stop(container["Id"])
+
+    def _await_stop(self, container: str) -> None:
+        seconds = declared.stop_timeout(self.spec)
+        self.docker.post(f"/containers/{container}/stop", t=seconds, timeout=seconds + 30)
+
+    def _prove(self, new: str) -> None:
         """Start, pass the gate, and keep the old one as the previous; or put it back."""
         try:
-            self._start(new)
-            self._gate(new, successes=int((self.spec.get("gate") or {}).get("successes") or 2))
+            with self.host.phase("start"):
+                self._start(new)
+            with self.host.phase("gate"):
+                self._gate(new, successes=self._successes, hold=float(self._gate_spec.get("hold") or 0))
+            self._set_restart_policy(new)
         except HostError as error:
-            raise HostError(f"{error.message}{self._last_words(new)}\n{self._give_up(new, old)}") from error
-        self._set_restart_policy(new)
-        if old:
-            previous = self.docker.container(self.previous_name)
+            raise self._undone(error, new) from error
+        try:
+            self._keep_the_old_one()
+        except HostError as error:
+            self.outcome = SWAPPED
+            raise HostError(
+                f"The new {self.name} serves, but the old one couldn't be kept as {self.previous_name}: "
+                f"{error.message} Run this again."
+            ) from error
+
+    def _keep_the_old_one(self) -> None:
+        aside = self._aside()
+        if aside:
+            previous = self.find(self.previous_name)
             if previous:
-                self._remove(previous)
-            self._rename(old["Id"], self.previous_name)
+                self._remove(previous["Id"])
+            self._rename(aside["Id"], self.previous_name)
 
     def _start(self, new: str) -> None:
         try:
@@ -219,24 +374,72 @@ class Container:
             taken = "\n".join(self._taken_ports(None))
             raise HostError(f"The container {self.name} doesn't start: {taken or error.message}") from error
 
-    def _give_up(self, new: str, old: Mapping[str, Any] | None) -> str:
+    # Going back
+
+    def _undone(self, error: HostError, new: str) -> HostError:
+        """All as it was before, and an error that says so."""
+        self.outcome = FAILED
+        message = error.message
         try:
-            self._remove({"Id": new})
-            if not old:
-                return f"The failed container was removed; there was no earlier {self.name} to put back."
-            self._put_back(old)
-        except HostError as error:
-            by_hand = f" Start it by hand: docker start {old['Id'][:12]}" if old else ""
-            return f"AND THE OLD CONTAINER COULDN'T BE PUT BACK: {error.message}{by_hand}"
-        image = _image_of(old)
+            with self.host.phase("put_back"):
+                self.docker.await_answer(ENGINE_PATIENCE)
+                message += self._last_words(new, message)
+                return HostError(f"{message}\n{self._give_up(new)}")
+        except HostError as trouble:
+            by_hand = f" Run this again, or start it by hand: docker start {self.old['Id'][:12]}" if self.old else ""
+            return HostError(f"{message}\nAND THE OLD CONTAINER COULDN'T BE PUT BACK: {trouble.message}{by_hand}")
+
+    def _last_words(self, container: str, message: str) -> str:
+        """Remember how a container failed, and say it."""
+        found = self.docker.container(container)
+        if found is None or found["State"]["Status"] == "created":
+            return ""
+        lines = last_lines(self.docker, container)
+        image = image_of(found)
+        self.casualty = {
+            "id": container,
+            "image": image,
+            "digest": digest(image, self.docker.image(found["Image"])),
+            "version": self._version,
+            "exit_code": None if found["State"]["Running"] else found["State"]["ExitCode"],
+            "log": lines,
+        }
+        words = said(lines)
+        return f"\n{misfit(self.docker, container)}{words}" if EXEC_FORMAT in message + words else words
+
+    def _give_up(self, new: str) -> str:
+        gone = self._clear_away(new)
+        old = self._aside() or self.find(self.name)
+        if not old:
+            return f"{gone}; there was no earlier {self.name} to put back."
+        self._put_back(old)
+        image = image_of(old)
         try:
-            self._gate(old["Id"], successes=1, patience=OLD_PATIENCE)
+            self._gate(old["Id"], successes=1, of_new=False)
         except GateError as error:
-            return f"The failed container was removed; the old one ({image}) is back, but see: {error.message}"
-        return f"The failed container was removed; the old one is back and serves ({image})."
+            return f"{gone}; the old one ({image}) is back, but see: {error.message}"
+        self.outcome = ROLLED_BACK
+        return f"{gone}; the old one is back and serves ({image})."
+
+    def _clear_away(self, failed: str) -> str:
+        """A new one is removed. A previous one that was put back in vain is the previous one again."""
+        found = self.docker.container(failed)
+        previous = f"The failed container is {self.previous_name} again"
+        if found and found["Name"] == f"/{self.previous_name}":
+            return previous
+        if found and self.find(self.withdrawn_name):
+            self._stop(found)
+            self._rename(failed, self.previous_name)
+            return previous
+        if found:
+            self._remove(failed)
+        return "The failed container was removed"
 
     def _put_back(self, old: Mapping[str, Any]) -> None:
-        self._rename(old["Id"], self.name)
+        if old["State"]["Running"] and (self._stopping or _being_stopped(old)):
+            self._await_stop(old["Id"])
+        if old["Name"] != f"/{self.name}":
+            self._rename(old["Id"], self.name)
         self._set_restart_policy(old["Id"])
         self.docker.post(f"/containers/{old['Id']}/start")
 
@@ -247,11 +450,10 @@ class Container:
     def _rename(self, container: str, name: str) -> None:
         self.docker.post(f"/containers/{container}/rename", name=name)
 
-    def _remove(self, container: Mapping[str, Any]) -> None:
-        identity = container["Id"]
+    def _remove(self, container: str) -> None:
         seconds = min(declared.stop_timeout(self.spec), 10)
-        self.docker.request("POST", f"/containers/{identity}/stop", t=seconds, timeout=seconds + 30)
-        self.docker.delete(f"/containers/{identity}", force=1, v=1)
+        self.docker.request("POST", f"/containers/{container}/stop", t=seconds, timeout=seconds + 30)
+        self.docker.delete(f"/containers/{container}", force=1, v=1)
 
     # Ports
 
@@ -281,24 +483,41 @@ class Container:
 
     # Health
 
-    def _gate(self, container: str, *, successes: int, patience: float | None = None) -> None:
-        gate = self.spec.get("gate")
-        restarts = (self.docker.container(container) or {}).get("RestartCount") or 0
-        with self.host.phase("gate"):
-            try:
-                if gate:
-                    limited = {**gate, "timeout": patience} if patience else gate
-                    wait(limited, lambda: self._hopeless(container, restarts), successes=successes)
-                else:
-                    self._wait_without_gate(container, restarts, patience or UNGATED_PATIENCE)
-            except GateError as error:
-                raise GateError(f"The container {self.name} isn't healthy. {error.message}") from error
+    @property
+    def _gate_spec(self) -> Spec:
+        return self.spec.get("gate") or {}
+
+    @property
+    def _successes(self) -> int:
+        return int(self._gate_spec.get("successes") or 2)
+
+    def _gate(
+        self, container: str, *, successes: int, patience: float | None = None, hold: float = 0, of_new: bool = True
+    ) -> None:
+        """Wait until it is healthy, for so many seconds at most, and see it stay so for a while."""
+        spec = dict(self._gate_spec)
+        if patience:
+            spec["timeout"] = patience
+        if not of_new:
+            spec["version"] = None
+        restarts = restart_count(self.docker.container(container))
+        gate = Gate(spec, lambda: hopeless(self.docker, container, restarts)) if self._gate_spec else None
+        try:
+            if gate:
+                gate.wait(successes)
+                if hold:
+                    gate.hold(hold)
+            else:
+                self._wait_without_gate(container, restarts, patience or (UNGATED_PATIENCE if of_new else OLD_PATIENCE))
+        except GateError as error:
+            self._version = gate.report()["version"] if gate and of_new else None
+            raise GateError(f"The container {self.name} isn't healthy. {error.message}") from error
 
     def _wait_without_gate(self, container: str, restarts: int, patience: float) -> None:
         """Its own health check decides where it has one; else it must at least stay up for a moment."""
         started = time.monotonic()
         while True:
-            why = self._hopeless(container, restarts)
+            why = hopeless(self.docker, container, restarts)
             if why:
                 raise GateError(why)
             state = (self.docker.container(container) or {}).get("State") or {}
@@ -309,28 +528,6 @@ class Container:
             if waited > patience:
                 raise GateError(f"Its health check still says {health} after {patience:g} s.")
             time.sleep(0.25)
-
-    def _hopeless(self, container: str, restarts: int) -> str | None:
-        found = self.docker.container(container)
-        if found is None:
-            return "It was removed while it was waited for."
-        state = found["State"]
-        if state.get("OOMKilled"):
-            return f"It was killed for using more memory than its limit ({self.spec.get('memory')})."
-        if state.get("Restarting") or (found.get("RestartCount") or 0) > restarts:
-            return f"It keeps ending, with exit code {state['ExitCode']}."
-        if not state["Running"]:
-            return f"It ended with exit code {state['ExitCode']}. {state.get('Error') or ''}".rstrip()
-        if (state.get("Health") or {}).get("Status") == "unhealthy":
-            output = str(((state["Health"].get("Log") or [{}])[-1]).get("Output", "")).strip()
-            return f"Its health check says unhealthy: {redacted(output[-400:])}"
-        return None
-
-    def _last_words(self, container: str) -> str:
-        response = self.docker.request("GET", f"/containers/{container}/logs", stdout=1, stderr=1, tail=20)
-        text = redacted(demultiplexed(response.body)).strip() if response.status == 200 else ""
-        lines = [line if len(line) <= LINE else f"{line[:LINE]}…" for line in text.splitlines()]
-        return "\n".join(["\nIts last lines:", *lines]) if lines else "\nIt wrote nothing."
 
     def _report(self, image: Mapping[str, Any] | None, *, replaced: bool) -> dict[str, Any]:
         current = self.docker.container(self.name)
@@ -361,17 +558,6 @@ def digest(reference: str, image: Mapping[str, Any] | None) -> str | None:
     return None
 
 
-def demultiplexed(stream: bytes) -> str:
-    """The text of a log stream: frames of a kind, three zero bytes and a length; or plain, from a terminal."""
-    text = b""
-    rest = stream
-    while len(rest) >= 8 and rest[0] in (0, 1, 2) and rest[1:4] == b"\0\0\0":
-        length = int.from_bytes(rest[4:8], "big")
-        text += rest[8 : 8 + length]
-        rest = rest[8 + length :]
-    return (text + rest).decode("utf-8", "replace")
-
-
 def _limits(host_config: Mapping[str, Any]) -> dict[str, Any]:
     policy = host_config.get("RestartPolicy") or {}
     return {
@@ -394,11 +580,23 @@ def _published(container: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 def _spec_of(container: Mapping[str, Any]) -> str:
     labels = container["Config"].get("Labels") or {}
-    return str(labels.get(declared.SPEC_LABEL) or f"(not made by this collection: {_image_of(container)})\n")
+    return str(labels.get(declared.SPEC_LABEL) or f"(not made by this collection: {image_of(container)})\n")
 
 
-def _image_of(container: Mapping[str, Any]) -> str:
+def image_of(container: Mapping[str, Any]) -> str:
     return str(container["Config"].get("Image") or container["Image"])
+
+
+def _proven(container: Mapping[str, Any]) -> bool:
+    """It runs with a restart policy, which it gets once it has passed its gate."""
+    return bool(container["State"]["Running"] and _limits(container["HostConfig"])["RestartPolicy"]["Name"] != "no")
+
+
+def _being_stopped(container: Mapping[str, Any]) -> bool:
+    """Its restart policy is "no" though it was declared otherwise: its stop was asked for."""
+    declaration = (container["Config"].get("Labels") or {}).get(declared.SPEC_LABEL) or "{}"
+    wanted = json.loads(declaration).get("restart_policy") or "no"
+    return bool(wanted != "no" and _limits(container["HostConfig"])["RestartPolicy"]["Name"] == "no")
 
 
 def _line(image: Mapping[str, Any] | None) -> str:

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,14 +20,11 @@ from .files import ensure_directory, ensure_file, explained
 from .host import DifferenceError, Glance, Host, HostError, Runner, Spec, run_command
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
+from .lock import one_at_a_time
 from .networks import ensure_network
 from .packages import ensure_packages
 from .registry import ensure_login
 from .units import Units, ensure_unit
-
-LOCK = Path("/run/evenkeel.lock")
-# A first run on a slow host, left behind by a controller that was killed, takes minutes.
-LOCK_WAIT = 300
 
 
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
@@ -136,25 +131,3 @@ def label(item: Spec) -> str:
     return next((str(item[name]) for name in ("path", "name", "registry") if item.get(name)), "") or shlex.join(
         map(str, item.get("argv") or [])
     )
-
-
-@contextmanager
-def one_at_a_time(host: Host) -> Iterator[None]:
-    """Two calls at once would replace each other's containers."""
-    if host.check_mode:
-        yield
-        return
-    with LOCK.open("w", encoding="ascii") as lock:
-        deadline = time.monotonic() + LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise HostError(
-                        f"Another call has been converging this host for more than {LOCK_WAIT} s ({LOCK} is held): "
-                        "let it finish, then run this again."
-                    ) from None
-                time.sleep(0.5)
-        yield

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -27,16 +28,29 @@ class DockerError(HostError):
 class Docker:
     """The engine of one host."""
 
-    def __init__(self, host: Host, units: Units) -> None:
+    def __init__(self, host: Host, units: Units | None) -> None:
         self.host = host
         self.units = units
 
     def expected(self) -> bool:
-        """Whether to ask the engine at all. Only in check mode may it be absent: something declared would bring it.
+        """Whether to ask the engine at all. Only in check mode may it be absent, where a unit may bring it.
 
         A connection to a socket-activated engine starts it, which check mode must not do.
         """
-        return not self.host.check_mode or self.units.state(UNIT).active
+        return not self.host.check_mode or self.units is None or self.units.state(UNIT).active
+
+    def await_answer(self, seconds: float) -> None:
+        """Wait for an engine that is being restarted."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.request("GET", "/_ping", timeout=5)
+            except HostError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def request(self, method: str, path: str, body: Any = None, timeout: float = 60, **query: Any) -> Response:
         target = path + (f"?{urlencode(query)}" if query else "")

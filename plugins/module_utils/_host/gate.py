@@ -1,12 +1,19 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until a container serves, or it is clear that it won't."""
+"""Waiting until a service is healthy, or it is clear that it won't be.
+
+A gate is a mapping: `url` must answer 200. With `version` or `instance`, the JSON of `about_url` (of `url` itself where
+there is none) must say them. `aggregate_url`, a second address, must answer 200 at the end; `max_latency` bounds the
+95th percentile of the answers that counted. `timeout`, `interval`, `request_timeout` and `max_latency` are seconds.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from .host import HostError, Spec
@@ -16,38 +23,181 @@ from .redact import redacted
 # Says why waiting is pointless by now, or None.
 Hopeless = Callable[[], Optional[str]]
 
+VERSION_FIELD = "version"
+INSTANCE_FIELD = "instanceId"
+BETWEEN_GOOD_ONES = 0.1
+
 
 class GateError(HostError):
-    """The container didn't become healthy."""
+    """It didn't become healthy, or didn't stay so."""
 
 
-def wait(gate: Spec, hopeless: Hopeless, *, successes: int) -> None:
-    """Poll until so many good answers came in a row."""
-    url = gate["url"]
-    timeout = float(gate.get("timeout") or 90)
-    interval = float(gate.get("interval") or 0.5)
-    deadline = time.monotonic() + timeout
-    good = 0
-    while True:
-        answer = ask(url, min(float(gate.get("request_timeout") or 3), max(deadline - time.monotonic(), 0.5)))
-        good = good + 1 if isinstance(answer, Response) and answer.status == 200 else 0
-        if good >= successes:
-            return
-        why = hopeless()
-        if why:
-            raise GateError(f"{why} {last_answer(url, answer)}")
-        if time.monotonic() + interval > deadline:
-            raise GateError(f"It didn't answer 200 {count(successes)} within {timeout:g} s. {last_answer(url, answer)}")
-        time.sleep(interval if not good else min(interval, 0.1))
+@dataclass(frozen=True)
+class Look:
+    """One look at a service: how long its answer took, in seconds, and what it said."""
+
+    seconds: float
+    problem: str = ""
+    version: str | None = None
+    instance: str | None = None
+    # Healthy, and of a version that isn't the wanted one.
+    other_version: bool = False
+    # From another instance than the wanted one, as a load balancer gives them: says nothing about this one.
+    foreign: bool = False
+
+    @property
+    def good(self) -> bool:
+        return not self.problem and not self.foreign
+
+
+class Gate:
+    """A gate and all that was seen through it."""
+
+    def __init__(self, spec: Spec, hopeless: Hopeless | None = None) -> None:
+        self.spec = spec
+        self.hopeless = hopeless
+        self.interval = float(spec.get("interval") or 0.5)
+        self.request_timeout = float(spec.get("request_timeout") or 3)
+        self.looks: list[Look] = []
+
+    def wait(self, successes: int) -> None:
+        """Look until so many good answers came in a row."""
+        timeout = float(self.spec.get("timeout") or 90)
+        deadline = time.monotonic() + timeout
+        row: list[Look] = []
+        others = 0
+        while True:
+            look = self._look(min(self.request_timeout, max(deadline - time.monotonic(), 0.5)))
+            problem = look.problem
+            if not look.foreign:
+                row = [*row, look][-successes:] if look.good else []
+                others = others + 1 if look.other_version else 0
+            if len(row) >= successes:
+                problem = self._too_slow(row) or self._aggregate()
+                if not problem:
+                    return
+            why = self.hopeless() if self.hopeless else None
+            if self.hopeless and others >= successes:
+                # There is one container behind the address, and it won't change its mind.
+                why = why or "It is healthy, but not of the wanted version."
+            if why:
+                raise GateError(f"{why} {problem}")
+            if time.monotonic() + self.interval > deadline:
+                raise GateError(f"It didn't answer {self._wanted()} {count(successes)} within {timeout:g} s. {problem}")
+            time.sleep(min(self.interval, BETWEEN_GOOD_ONES) if row and not problem else self.interval)
+
+    def hold(self, seconds: float, tolerate: int = 0) -> None:
+        """Look for so many seconds; more bad answers than are tolerated end it at once."""
+        began = time.monotonic()
+        row: list[Look] = []
+        bad = 0
+        while True:
+            look = self._look(self.request_timeout)
+            why = self.hopeless() if self.hopeless else None
+            if look.good:
+                row.append(look)
+            elif not look.foreign:
+                bad += 1
+            if why or bad > tolerate:
+                after = time.monotonic() - began
+                what = (
+                    f"It was healthy, and {after:.1f} s later it no longer was ({bad} bad of {len(row) + bad} answers)."
+                )
+                raise GateError(" ".join(part for part in (what, why, look.problem) if part))
+            left = began + seconds - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(self.interval, left))
+        problem = self._too_slow(row) if row else f"No answer came from {self.spec.get('instance')}."
+        if problem:
+            raise GateError(f"It was to stay healthy for {seconds:g} s. {problem}")
+
+    def report(self) -> dict[str, Any]:
+        """How many answers, how many of them good, who gave them; latencies of the good ones in seconds."""
+        good = [look for look in self.looks if look.good]
+        own = [look for look in self.looks if not look.foreign]
+        seconds = sorted(look.seconds for look in good)
+        return {
+            "answers": len(self.looks),
+            "good": len(good),
+            "version": own[-1].version if own else None,
+            "instance": own[-1].instance if own else None,
+            "latency": {
+                "p50": round(percentile(seconds, 50), 4),
+                "p95": round(percentile(seconds, 95), 4),
+                "max": round(seconds[-1], 4),
+            }
+            if seconds
+            else None,
+        }
+
+    def _look(self, timeout: float) -> Look:
+        look = self._looked(timeout)
+        self.looks.append(look)
+        return look
+
+    def _looked(self, timeout: float) -> Look:
+        spec = self.spec
+        url = spec["url"]
+        verify = spec.get("validate_certs") is not False
+        started = time.monotonic()
+        answer = ask(url, timeout, verify)
+        seconds = time.monotonic() - started
+        if not isinstance(answer, Response) or answer.status != 200:
+            return Look(seconds, last_answer(url, answer))
+        version, instance = spec.get("version"), spec.get("instance")
+        if not version and not instance:
+            return Look(seconds)
+        if spec.get("about_url"):
+            url = spec["about_url"]
+            answer = ask(url, timeout, verify)
+        about = described(url, answer)
+        runs = text_at(about, spec.get("version_field") or VERSION_FIELD)
+        is_instance = text_at(about, spec.get("instance_field") or INSTANCE_FIELD)
+        if instance and is_instance and is_instance != instance:
+            return Look(seconds, f"{url} last answered for {is_instance}.", runs, is_instance, foreign=True)
+        other = bool(version and runs and runs != str(version))
+        problem = f"{url} says version {runs}, not {version}." if other else ""
+        for what, wanted, found in (("version", version, runs), ("instance", instance, is_instance)):
+            if wanted and not found:
+                problem = f"It doesn't say its {what}. {last_answer(url, answer)}"
+        return Look(seconds, problem, runs, is_instance, other_version=other)
+
+    def _wanted(self) -> str:
+        parts = ["200"]
+        if self.spec.get("version"):
+            parts.append(f"with version {self.spec['version']}")
+        if self.spec.get("instance"):
+            parts.append(f"from {self.spec['instance']}")
+        return " ".join(parts)
+
+    def _too_slow(self, row: Sequence[Look]) -> str:
+        bound = float(self.spec.get("max_latency") or math.inf)
+        took = percentile(sorted(look.seconds for look in row), 95)
+        if took <= bound:
+            return ""
+        return f"Its answers are good, but take {took:.3f} s (95th percentile of {len(row)}), more than {bound:g} s."
+
+    def _aggregate(self) -> str:
+        url = self.spec.get("aggregate_url")
+        if not url:
+            return ""
+        answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False)
+        return "" if isinstance(answer, Response) and answer.status == 200 else last_answer(url, answer)
 
 
 def count(successes: int) -> str:
     return "once" if successes == 1 else f"{successes} times in a row"
 
 
-def ask(url: str, timeout: float) -> Response | OSError:
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The nearest rank of ordered values."""
+    return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
+
+
+def ask(url: str, timeout: float, verify: bool = True) -> Response | OSError:
     try:
-        return get(url, timeout)
+        return get(url, timeout, verify)
     except OSError as error:
         return error
 
@@ -60,11 +210,27 @@ def last_answer(url: str, answer: Response | OSError) -> str:
 
 def about(url: str, timeout: float) -> Any:
     """The JSON with which a service describes itself, or what came instead of it."""
-    answer = ask(url, timeout)
+    return described(url, ask(url, timeout))
+
+
+def described(url: str, answer: Response | OSError) -> dict[str, Any]:
     if isinstance(answer, OSError):
         return {"error": last_answer(url, answer)}
     try:
         value = answer.json()
-    except json.JSONDecodeError:
+    except ValueError:
         value = None
     return value if answer.status == 200 and isinstance(value, dict) else {"error": last_answer(url, answer)}
+
+
+def text_at(value: Any, path: str) -> str | None:
+    """What stands in nested mappings at a path such as build.version, as text."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if value is None or isinstance(value, (dict, list)) else str(value)
+
+
+def version_of(gate: Spec) -> str | None:
+    """The version that a service says it is, where it says one now."""
+    url = gate.get("about_url") or gate["url"]
+    return text_at(about(url, float(gate.get("request_timeout") or 3)), gate.get("version_field") or VERSION_FIELD)

@@ -26,6 +26,12 @@ def redacted(text: str) -> str:
     return text
 
 
+def secrets(environment: dict[str, str]) -> set[str]:
+    """The values of environment variables that are not shown as they are."""
+    shown = shown_environment(environment)
+    return {value for name, value in environment.items() if value and shown[name] != value}
+
+
 def shown_environment(environment: dict[str, str]) -> dict[str, str]:
     """Environment variables for a diff: what looks like a secret by its name or form is hidden."""
     return {name: redacted(f"{name}={value}").split("=", 1)[1] for name, value in environment.items()}

@@ -123,12 +123,21 @@ def _log_in(host: Host, spec: Spec) -> None:
         raise HostError(explain_pull(f"The login at {registry} failed", result))
 
 
+def login_of(container: Spec, logins: Sequence[Spec]) -> Spec:
+    """The login at the registry of a container's image."""
+    registry = container["image"].split("/", 1)[0]
+    return next((entry for entry in logins if entry["registry"] == registry), {})
+
+
+def pull_environment(container: Spec, logins: Sequence[Spec]) -> dict[str, str]:
+    own = container.get("pull_environment") or {}
+    return client_environment({**(login_of(container, logins).get("environment") or {}), **own})
+
+
 def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     """Pull a container's image through the client, which is what runs the credential helper."""
     reference = container["image"]
-    registry = reference.split("/", 1)[0]
-    login = next((entry for entry in logins if entry["registry"] == registry), {})
-    environment = client_environment({**(login.get("environment") or {}), **(container.get("pull_environment") or {})})
+    environment = pull_environment(container, logins)
     timeout = float(container.get("pull_timeout") or 600)
     log = home() / ".ecr" / "log" / "ecr-login.log"
     read_before = log.stat().st_size if log.exists() else 0

@@ -15,6 +15,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     files,
     host,
     imds,
+    lock,
     packages,
     registry,
     stamps,
@@ -44,6 +45,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(imds, "FOREIGN_DROP_IN", tmp_path / "units/nftables.service.d/evenkeel-imds.conf")
     for module in (units, imds):
         monkeypatch.setattr(module, "UNIT_DIR", tmp_path / "units")
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(engine, "CONFIG", tmp_path / "etc/daemon.json")
     monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(os, "fchown", lambda *_: None)

@@ -47,6 +47,8 @@ class EngineDouble:
     def _routes(self) -> dict[str, Any]:
         return {
             r"GET /info": lambda **_: _answer(200, self.infos.pop(0) if len(self.infos) > 1 else self.infos[0]),
+            r"GET /_ping": lambda **_: Response(200, b"OK"),
+            r"GET /version": lambda **_: _answer(200, {"Arch": "amd64"}),
             r"GET /containers/json": self._list,
             r"POST /containers/create": self._create,
             r"GET /containers/([^/]+)/json": lambda name, **_: _found(self.container(name)),

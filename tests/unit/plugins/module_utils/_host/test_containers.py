@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import (
-    demultiplexed,
-    digest,
-    ensure_container,
-)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, docker
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import digest, ensure_container
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.vitals import demultiplexed
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
     EngineDouble,
     Runner,
@@ -195,6 +193,215 @@ def test_whatever_died_half_way_is_repaired(
     assert docker_engine.state() == result
 
 
+def labelled(engine: EngineDouble, name: str, *, status: str, policy: str, image: str = "sha256:old") -> dict[str, Any]:
+    """One that this collection made, with the restart policy that it has by now."""
+    spec = json.dumps({"restart_policy": "unless-stopped"})
+    entry = engine.add(name, status=status, image=image, Labels={"evenkeel.spec": spec})
+    entry["HostConfig"]["RestartPolicy"]["Name"] = policy
+    return entry
+
+
+def container(host: Host, **spec: Any) -> containers.Container:
+    return containers.Container(host, Docker(host, None), {**SPEC, **spec}, [])
+
+
+def test_a_stop_that_was_interrupted_is_undone_before_a_pull_can_fail(
+    target: Host, docker_engine: EngineDouble, runner: Runner
+) -> None:
+    runner.answer("docker pull", code=1, stderr="manifest unknown")
+    for status in ("running", "exited"):
+        docker_engine.containers.clear()
+        old = labelled(docker_engine, "gateway", status=status, policy="no")
+        with pytest.raises(HostError, match="no such image or tag"):
+            ensure(target, image="registry/gateway:none")
+        assert docker_engine.container("gateway") is old
+        assert docker_engine.state() == {"gateway": "running"}
+        assert policy(docker_engine, "gateway") == "unless-stopped"
+    assert actions(target) == ["start", "start"]
+    stopped = [call for call in docker_engine.calls if call.endswith("/stop")]
+    assert len(stopped) == 1, "the stop that may still be under way is waited for"
+
+
+def test_one_that_is_unproven_and_not_the_declared_one_gives_way_before_a_pull_can_fail(
+    target: Host, docker_engine: EngineDouble, runner: Runner
+) -> None:
+    runner.answer("docker pull", code=1, stderr="manifest unknown")
+    labelled(docker_engine, "gateway", status="running", policy="no", image="sha256:new")
+    old = labelled(docker_engine, "gateway-replaced", status="exited", policy="no")
+    with pytest.raises(HostError, match="no such image or tag"):
+        ensure(target, image="registry/gateway:none")
+    assert docker_engine.container("gateway") is old
+    assert docker_engine.state() == {"gateway": "running"}
+
+
+@pytest.mark.parametrize("aside", ["gateway-replaced", "gateway-withdrawn"])
+def test_a_proven_one_stays_and_the_old_one_is_kept(target: Host, docker_engine: EngineDouble, aside: str) -> None:
+    new = labelled(docker_engine, "gateway", status="running", policy="unless-stopped")
+    old = labelled(docker_engine, aside, status="exited", policy="no")
+    labelled(docker_engine, "gateway-previous", status="exited", policy="no")
+    assert (container(target).recover() or {})["Id"] == new["Id"]
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+    assert docker_engine.container("gateway-previous") is old
+    assert actions(target) == ["finish"]
+
+
+def test_an_old_one_that_does_not_start_again_is_replaced_all_the_same(
+    target: Host, docker_engine: EngineDouble
+) -> None:
+    old = docker_engine.add("gateway", status="exited")
+    docker_engine.refuse[rf"POST /containers/{old['Id']}/start"] = "mount is gone"
+    ensure(target)
+    assert docker_engine.state() == {"gateway-previous": "exited", "gateway": "running"}
+    assert "doesn't start again: " in target.warnings[0]
+    assert "mount is gone" in target.warnings[0]
+
+
+def test_a_stopped_one_that_is_not_healthy_is_not_thrown_away(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target, command=["old"])
+    entry = docker_engine.container("gateway")
+    assert entry is not None
+    entry["State"].update(Running=False, Status="exited")
+    docker_engine.behaviours["old"] = {"Running": False, "Status": "exited", "ExitCode": 9}
+    with pytest.raises(HostError, match="ended with exit code 9"):
+        ensure(target, command=["old"])
+    assert docker_engine.container("gateway") is entry
+
+
+def test_what_fails_between_stop_and_start_goes_back_too(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    old = docker_engine.container("gateway")
+    assert old is not None
+    docker_engine.refuse[r"POST /containers/id2/rename"] = "out of names"
+    with pytest.raises(HostError, match=r"out of names.*\n.*the old one is back and serves"):
+        ensure(target, env={"A": "1"})
+    assert docker_engine.container("gateway") is old
+    assert docker_engine.state() == {"gateway": "running"}
+
+
+def test_a_create_that_a_dead_call_had_asked_for_is_no_obstacle(
+    target: Host, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure(target)
+    real, late = docker_engine.unix_request, []
+
+    def request(path: str, method: str, url: str, body: Any, timeout: float) -> Any:
+        if "/containers/create" in url and not late:
+            late.append(docker_engine.add("gateway-next", status="created"))
+            return Response(409, b'{"message": "the name is in use"}')
+        return real(path, method, url, body, timeout)
+
+    monkeypatch.setattr(docker, "unix_request", request)
+    ensure(target, env={"A": "1"})
+    assert docker_engine.state() == {"gateway-previous": "exited", "gateway": "running"}
+    assert late[0] not in docker_engine.containers
+
+
+def test_restoring_exchanges_the_two(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    first = docker_engine.container("gateway")
+    ensure(target, env={"A": "1"})
+    second = docker_engine.container("gateway")
+    docker_engine.calls.clear()
+    subject = container(target, env={"A": "1"})
+    subject.restore(None)
+    assert subject.outcome == "restored"
+    assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (first, second)
+    assert (policy(docker_engine, "gateway"), policy(docker_engine, "gateway-previous")) == ("unless-stopped", "no")
+    assert not any("create" in call or call.startswith("DELETE") for call in docker_engine.calls)
+    container(target).restore(None)
+    assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (second, first)
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+
+
+def test_a_previous_one_that_fails_is_the_previous_one_again(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target, command=["old"])
+    first = docker_engine.container("gateway")
+    ensure(target)
+    second = docker_engine.container("gateway")
+    docker_engine.behaviours["old"] = {"Running": False, "Status": "exited", "ExitCode": 9}
+    subject = container(target)
+    with pytest.raises(HostError, match="exit code 9"):
+        subject.restore(None)
+    assert subject.outcome == "rolled_back"
+    assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (second, first)
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+    assert policy(docker_engine, "gateway-previous") == "no"
+
+
+def test_restoring_a_wanted_image(target: Host, docker_engine: EngineDouble) -> None:
+    docker_engine.images["registry/gateway@sha256:2"] = {"Id": "sha256:two"}
+    ensure(target)
+    ensure(target, image="registry/gateway@sha256:2")
+    second = docker_engine.container("gateway")
+    with pytest.raises(HostError, match=r"gateway-previous is of the image registry/gateway@sha256:1, not of sha256:9"):
+        container(target).restore("sha256:9")
+    for wanted in ("registry/gateway@sha256:2", "sha256:2", "sha256:two"):
+        subject = container(target)
+        subject.restore(wanted)
+        assert subject.outcome == "unchanged"
+    assert docker_engine.container("gateway") is second
+    for _again in range(2):
+        container(target).restore("sha256:1")
+        assert docker_engine.container("gateway-previous") is second
+    assert actions(target) == ["create", "replace", "restore"]
+
+
+def test_restoring_after_a_replacement_that_was_interrupted_only_undoes_it(
+    target: Host, docker_engine: EngineDouble
+) -> None:
+    labelled(docker_engine, "gateway", status="running", policy="no", image="sha256:new")
+    old = labelled(docker_engine, "gateway-replaced", status="exited", policy="no")
+    labelled(docker_engine, "gateway-previous", status="exited", policy="no")
+    subject = container(target)
+    subject.restore(None)
+    assert subject.outcome == "restored"
+    assert docker_engine.container("gateway") is old
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_restoration_that_was_interrupted_is_done_again(
+    target: Host, docker_engine: EngineDouble, renamed: bool
+) -> None:
+    name = "gateway" if renamed else "gateway-previous"
+    previous = labelled(docker_engine, name, status="exited", policy="no")
+    current = labelled(docker_engine, "gateway-withdrawn", status="exited", policy="no")
+    container(target).restore(None)
+    assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (previous, current)
+    assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
+
+
+def test_nothing_to_restore(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    with pytest.raises(HostError, match=r"no gateway-previous that could be put back; nothing was stopped"):
+        container(target).restore(None)
+    assert docker_engine.state() == {"gateway": "running"}
+
+
+def test_restoring_in_check_mode(target: Host, checked: Host, docker_engine: EngineDouble) -> None:
+    checked.check_mode = False
+    ensure(target)
+    ensure(target, env={"A": "1"})
+    checked.check_mode = True
+    before = docker_engine.state()
+    docker_engine.calls.clear()
+    subject = container(checked)
+    subject.restore(None)
+    assert subject.outcome == "restored"
+    assert '"A": "1"' in checked.diff[-1]["before"]
+    assert '"A"' not in checked.diff[-1]["after"]
+    assert docker_engine.state() == before
+    assert {call.split()[0] for call in docker_engine.calls} == {"GET"}
+
+
+def test_an_image_for_another_processor_stops_nothing(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    docker_engine.images["registry/gateway@sha256:2"] = {"Id": "sha256:two", "Architecture": "arm64"}
+    with pytest.raises(HostError, match="made for arm64, and this host is amd64; nothing was stopped"):
+        ensure(target, image="registry/gateway@sha256:2")
+    assert docker_engine.state() == {"gateway": "running"}
+
+
 @pytest.mark.parametrize("left", ["gateway-replaced", "gateway-previous"])
 def test_what_is_left_serves_even_if_the_new_one_fails(target: Host, docker_engine: EngineDouble, left: str) -> None:
     old = docker_engine.add(left, status="exited")
@@ -301,7 +508,7 @@ def test_an_unhealthy_or_oom_killed_one_is_said(target: Host, docker_engine: Eng
     docker_engine.behaviours["greedy"] = {"Running": False, "Status": "exited", "OOMKilled": True}
     with pytest.raises(HostError, match="health check says unhealthy: connection refused"):
         ensure(target, command=["sick"])
-    with pytest.raises(HostError, match=r"more memory than its limit \(64m\)"):
+    with pytest.raises(HostError, match=r"more memory than its limit \(64 MiB\)"):
         ensure(target, command=["greedy"], memory="64m")
 
 

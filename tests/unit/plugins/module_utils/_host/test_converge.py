@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.do
 
 @pytest.fixture(autouse=True)
 def here(root: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converge, "LOCK", root / "lock")
     monkeypatch.setattr(containers, "SETTLE", 0.0)
     monkeypatch.setattr(containers, "listeners", lambda _port: [])
     monkeypatch.setattr(networks, "ROUTES", root / "route")
@@ -92,27 +90,6 @@ def test_imds_lets_a_network_through_that_comes_later(target: Host, root: Path, 
     assert target.warnings == []
 
 
-def test_a_second_call_waits_for_the_first(target: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converge, "LOCK_WAIT", 0.2)
-    inside, done = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with converge.one_at_a_time(target):
-            inside.set()
-            done.wait(10)
-
-    thread = threading.Thread(target=first, daemon=True)
-    thread.start()
-    assert inside.wait(5)
-    with pytest.raises(HostError, match="Another call has been converging this host"), converge.one_at_a_time(target):
-        pass
-    done.set()
-    thread.join(5)
-    started = time.monotonic()
-    with converge.one_at_a_time(target):
-        assert time.monotonic() - started < 5
-
-
 GATEWAY = {"name": "gateway", "image": "gateway@sha256:1", "gate": {"url": "http://127.0.0.1/api/health"}}
 
 
@@ -128,7 +105,7 @@ def settled(
 ) -> list[dict[str, Any]]:
     """The declarations of a host on which nothing is left to do."""
     state_of_units(runner)
-    monkeypatch.setattr(gate, "get", lambda _url, _timeout: Response(200, b"{}"))
+    monkeypatch.setattr(gate, "get", lambda *_: Response(200, b"{}"))
     docker_engine.images = {"gateway@sha256:1": {"Id": "sha256:one"}}
     declarations: list[dict[str, Any]] = [
         {
@@ -178,7 +155,7 @@ def test_a_glance_does_not_settle_for_what_is_no_change(
     state_of_units(runner)
     assert converge.glance(settled, runner=runner) is not None
 
-    monkeypatch.setattr(gate, "get", lambda _url, _timeout: Response(503, b"{}"))
+    monkeypatch.setattr(gate, "get", lambda *_: Response(503, b"{}"))
     started = time.monotonic()
     assert converge.glance(settled, runner=runner) is None, "the gateway is not healthy"
     assert time.monotonic() - started < 5, "waiting is for the call that can do something about it"
@@ -188,8 +165,3 @@ def test_a_glance_takes_an_error_for_a_difference(settled: list[dict[str, Any]],
     runner.answers.clear()
     runner.answer("systemctl show", code=1)
     assert converge.glance(settled, runner=runner) is None
-
-
-def test_check_mode_takes_no_lock(checked: Host) -> None:
-    with converge.one_at_a_time(checked):
-        assert not converge.LOCK.exists()

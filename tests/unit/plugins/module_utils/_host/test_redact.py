@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import redacted, shown_environment
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import (
+    redacted,
+    secrets,
+    shown_environment,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +48,7 @@ def test_reasons_stay_readable(text: str) -> None:
 
 
 def test_environment_for_a_diff() -> None:
-    shown = shown_environment({"A": "1", "DB_PASSWORD": "hunter2", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:c@d"})
+    given = {"A": "1", "DB_PASSWORD": "hunter2", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:c@d"}
+    shown = shown_environment(given)
+    assert secrets(given) == {"hunter2", "a://b:c@d"}
     assert shown == {"A": "1", "DB_PASSWORD": "(hidden)", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:(hidden)@d"}

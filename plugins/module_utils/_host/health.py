@@ -1,0 +1,63 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gate that stands alone: nothing is changed by it, it only tells whether a service is and stays healthy."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from .docker import Docker
+from .gate import Gate
+from .host import Host, HostError, Spec
+from .vitals import hopeless, last_lines, restart_count, said
+
+
+def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
+    """Ask as the options of the module health_gate say. Returns the report, and why it failed or nothing."""
+    spec = {**options, "version": options.get("wanted_version"), "instance": options.get("wanted_instance")}
+    docker = Docker(Host(), None)
+    name = options.get("container")
+    began = time.monotonic()
+    report: dict[str, Any] = {}
+    problem = ""
+    gate = Gate(spec)
+    watched = ""
+    try:
+        _check(options)
+        if name:
+            found = docker.container(name)
+            if found is None:
+                raise HostError(f"There is no container {name} on this host.")
+            # The very one that is there now: when it is replaced meanwhile, that is no answer for it.
+            watched, restarts = found["Id"], restart_count(found)
+            gate.hopeless = lambda: hopeless(docker, watched, restarts)
+        gate.wait(options["successes"])
+        if options.get("hold"):
+            gate.hold(options["hold"], options.get("tolerate") or 0)
+    except HostError as error:
+        problem = f"The container {name} isn't healthy. {error.message}" if watched else error.message
+        if watched:
+            report["log"] = _log(docker, watched)
+            problem += said(report["log"])
+    report.update(gate.report(), seconds=round(time.monotonic() - began, 3))
+    return report, problem
+
+
+def _check(options: Spec) -> None:
+    for key in ("url", "about_url", "aggregate_url"):
+        parts = urlsplit(options.get(key) or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise HostError(f"{key} isn't an address such as http://127.0.0.1/api/health: {options[key]}")
+    for key in ("successes", "timeout", "interval", "request_timeout"):
+        if options[key] <= 0:
+            raise HostError(f"{key} has to be more than 0.")
+
+
+def _log(docker: Docker, container: str) -> list[str]:
+    try:
+        return last_lines(docker, container)
+    except HostError:
+        return []
