@@ -210,15 +210,6 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import BalancerError, Report
 
-try:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    IMPORT_ERROR = None
-except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
-
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
@@ -282,8 +273,13 @@ def act(module: AnsibleModule, report: Report) -> None:
 
 
 def client(module: AnsibleModule) -> Any:
-    if IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=IMPORT_ERROR)
+    # Here, because it costs more than all that HAProxy needs.
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
     wanted = module.params
     try:
         session = boto3.Session(

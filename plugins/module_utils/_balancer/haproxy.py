@@ -123,7 +123,8 @@ def parse_servers(said: str) -> list[Server]:
         found = state.get((row["pxname"], row["svname"]))
         if found is None:  # a frontend, or the sum of a backend
             continue
-        check = row.get("last_chk", "")
+        # In the middle of a check it has a star before it. last_chk says more, but comes and goes.
+        check = (row.get("check_status", "").lstrip("* "), row.get("check_desc", ""), row.get("check_code", ""))
         servers.append(
             Server(
                 backend=row["pxname"],
@@ -134,7 +135,7 @@ def parse_servers(said: str) -> list[Server]:
                 weight=int(found["srv_uweight"]),
                 checked=bool(int(found["srv_check_state"]) & CHECK_CONFIGURED),
                 sessions=int(row["scur"] or 0) + int(row["qcur"] or 0),
-                last_check=" ".join(part for part in (row.get("check_status", ""), check) if part),
+                last_check=" ".join(part for part in check if part not in ("", "0")),
             )
         )
     return servers
@@ -290,7 +291,7 @@ def _look_again(seats: Sequence[Seat], report: Report) -> None:
             raise BalancerError(f"{seat.name} is gone from HAProxy at {seat.proxy.address}.")
         seat.server = found[0]
         sessions = f"{seat.server.sessions} sessions" if seat.server.drained else ""
-        reason = "; ".join(part for part in (sessions, seat.server.last_check.lstrip("* ")) if part)
+        reason = "; ".join(part for part in (sessions, seat.server.last_check) if part)
         report.stands(seat.place, seat.server.status, reason)
 
 
