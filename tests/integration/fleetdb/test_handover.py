@@ -140,17 +140,20 @@ def test_drain_and_handover_at_once_never_drain_the_leader(fleet: Fleet, gateway
     """The target is being drained by another call: one of the two is refused, whichever comes first."""
     gateways(3)
     await_true(lambda: leading(fleet) == [("i-1",)], "the first leads")
-    for target in (2, 3, 2, 3):
+    chance = random.Random(11)
+    for target in (2, 3, 2, 3, 2, 3):
         barrier = threading.Barrier(2)
+        delay = chance.choice((0, 0.02, 0.3))
 
-        def drained(target: int = target, barrier: threading.Barrier = barrier) -> Any:
+        def drained(target: int = target, barrier: threading.Barrier = barrier, delay: float = delay) -> Any:
             barrier.wait(10)
+            time.sleep(delay)
             return fleet.drain(target, 1, stale_after=2)["refusal"]
 
         def handed(target: int = target, barrier: threading.Barrier = barrier) -> Any:
             barrier.wait(10)
             try:
-                return hand(fleet, target=f"i-{target}", timeout=0 if target % 2 else 5)["new"]
+                return hand(fleet, target=f"i-{target}", timeout=5)["new"]
             except FleetError:
                 return None
 
@@ -164,6 +167,8 @@ def test_drain_and_handover_at_once_never_drain_the_leader(fleet: Fleet, gateway
         assert draining_leader == 0, results
         fleet.query("UPDATE ec2_launch SET draining_since = NULL")
         await_true(lambda: len(leading(fleet)) == 1, "somebody leads")
+    hand(fleet, target="i-2")
+    assert fleet.drain(2, 1, stale_after=2)["refusal"] == "leading"
 
 
 def test_as_a_step_of_a_rollout(fleet: Fleet, gateways: Gateways) -> None:
