@@ -135,8 +135,7 @@ def _apply(
     actor: str,
     step: dict[str, Any],
 ) -> bool:
-    instance = fleet.find(instance_id)
-    assert instance is not None
+    instance = fleet.known(instance_id)
     mark = change.mark(fleet, instance)
     recorded_for = change.recorded_for(fleet, instance, rollout_id)
     if recorded_for is not None:
@@ -172,8 +171,7 @@ def _facts(fleet: Fleet, instance_id: str) -> dict[str, Any]:
 
 
 def _outcome(fleet: Fleet, change: Change, instance_id: str, changed: bool, waited: float) -> dict[str, Any]:
-    instance = fleet.find(instance_id)
-    assert instance is not None
+    instance = fleet.known(instance_id)
     drained = isinstance(change, Drain)
     serving = set(fleet.in_service()) - {instance_id}
     after = serving if drained else serving | {instance_id}

@@ -106,6 +106,10 @@ class Fleet:
     def find(self, instance_id: str) -> Instance | None:
         return next((one for one in self.instances if one.instance_id == instance_id), None)
 
+    def known(self, instance_id: str) -> Instance:
+        """One that was found before."""
+        return next(one for one in self.instances if one.instance_id == instance_id)
+
     @property
     def leader(self) -> str | None:
         """Who leads now; None where nobody does, or where nobody can tell."""
@@ -248,6 +252,10 @@ def locked(fleet: Fleet, rollout_id: int | None) -> Refusal | None:
     )
 
 
+def no_leader(fleet: Fleet) -> Refusal:
+    return Refusal("no_leader", f"There is nobody to take over from: {'; '.join(doubts(fleet))}.")
+
+
 def unknown(fleet: Fleet, instance_id: str) -> Refusal:
     known = ", ".join(one.instance_id for one in fleet.instances) or "nobody"
     return Refusal("unknown", f"{instance_id} is not among the instances of the fleet ({known}). Does its gateway run?")
@@ -264,35 +272,33 @@ class Refusal:
 TEMPORARY = ("no_leader", "too_few", "stale", "unknown")
 
 
-def successor(
-    fleet: Fleet, *, target: str | None, among: Sequence[str] | None, version: str | None
-) -> tuple[str | None, Refusal | None]:
+def successor(fleet: Fleet, *, target: str | None, among: Sequence[str] | None, version: str | None) -> str | Refusal:
     """Who shall lead: `target`, or the oldest that is in service, in `among` and of `version`.
 
     The present leader, where `among` or `version` is given and it fits: then there is nothing to do.
     """
     leader = fleet.leader
     if leader is None:
-        return None, Refusal("no_leader", f"There is nobody to take over from: {'; '.join(doubts(fleet))}.")
+        return no_leader(fleet)
     if target is not None:
         instance = fleet.find(target)
         if instance is None:
-            return None, unknown(fleet, target)
+            return unknown(fleet, target)
         absence = None if target == leader else fleet.absence(instance)
         code = "draining" if fleet.fresh(instance) else "stale"
-        return (None, Refusal(code, f"{target} can't lead: it {absence}.")) if absence else (target, None)
+        return Refusal(code, f"{target} can't lead: it {absence}.") if absence else target
     wanted = [
         one
         for one in fleet.instances
         if (among is None or one.instance_id in among) and (version is None or one.version == version)
     ]
     if (among is not None or version is not None) and leader in [one.instance_id for one in wanted]:
-        return leader, None
+        return leader
     fit = [one.instance_id for one in wanted if not fleet.absence(one) and one.instance_id != leader]
     if fit:
-        return fit[0], None
+        return fit[0]
     reasons = [f"{one.instance_id} {fleet.absence(one)}" for one in wanted if fleet.absence(one)]
     text = "Nobody could take over from " + leader
     text += f" of those asked for ({', '.join(among)})" if among is not None else ""
     text += f" with version {version}" if version is not None else ""
-    return None, Refusal("no_candidate", f"{text}{': ' if reasons else ''}{'; '.join(reasons)}.")
+    return Refusal("no_candidate", f"{text}{': ' if reasons else ''}{'; '.join(reasons)}.")

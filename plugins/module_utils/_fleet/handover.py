@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusedError
-from .fleet import Fleet, Lease, locked, seconds, successor, timestamp
+from .fleet import Fleet, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 from .read import clock, lock, open_rollout, read
 from .rollout import Hold
 
@@ -98,27 +98,25 @@ def _ask(
             "There is no table leader_lease: these gateways have no lease, and can't be asked to hand it over. "
             "Stop the leader last; the election then picks another one."
         )
-    refusal = locked(fleet, rollout_id)
-    target = None
-    if refusal is None:
-        target, refusal = successor(fleet, target=wish.target, among=wish.among, version=wish.version)
-    if refusal is None and target != fleet.leader and _pending(fleet, lease, wish):
-        return RefusedError(
-            "pending",
-            f"A handover to {lease.requested_holder} is pending until {timestamp(lease.request_expires_at)}, requested "
-            f"by {lease.requested_by}: {lease.reason}. Try again when it is over.",
-        )
-    if refusal:
-        return RefusedError(refusal.code, refusal.words, leader=fleet.leader, instances=fleet.shown())
-    assert target is not None and fleet.leader is not None
-    if target != fleet.leader:
+    target = locked(fleet, rollout_id) or successor(fleet, target=wish.target, among=wish.among, version=wish.version)
+    leader = fleet.leader
+    if isinstance(target, Refusal) or leader is None:
+        refusal = target if isinstance(target, Refusal) else no_leader(fleet)
+        return RefusedError(refusal.code, refusal.words, leader=leader, instances=fleet.shown())
+    if target != leader:
+        if _pending(fleet, lease, wish):
+            return RefusedError(
+                "pending",
+                f"A handover to {lease.requested_holder} is pending until {timestamp(lease.request_expires_at)}, "
+                f"requested by {lease.requested_by}: {lease.reason}. Try again when it is over.",
+            )
         connection.execute(
             "UPDATE leader_lease SET requested_holder = %s, requested_by = %s, reason = %s,"
             " request_expires_at = %s + make_interval(secs => %s)",
             (target, wish.by, wish.reason, fleet.now, timeout),
         )
         _notify(connection)
-    return _Asked(fleet.leader, lease.term, target, fleet.now, lease.expires_at)
+    return _Asked(leader, lease.term, target, fleet.now, lease.expires_at)
 
 
 def _pending(fleet: Fleet, lease: Lease, wish: Wish) -> bool:
@@ -141,11 +139,11 @@ def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        lease = fleet.lease
-        assert lease is not None
-        if _confirmed(asked, fleet):
+        lease = _confirmed(asked, fleet)
+        if lease:
             return lease
-        ours = lease.requested_holder == asked.target and lease.requested_by == wish.by
+        wanted = fleet.lease and (fleet.lease.requested_holder, fleet.lease.requested_by)
+        ours = wanted == (asked.target, wish.by)
         # What a gateway drops and what it fulfils look alike until somebody leads.
         if fleet.leader is not None and not ours:
             raise _failed(
@@ -159,17 +157,17 @@ def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_
         time.sleep(POLL_SECONDS)
 
 
-def _confirmed(asked: _Asked, fleet: Fleet) -> bool:
-    assert fleet.lease is not None
-    return fleet.leader == asked.target and fleet.lease.term > asked.old_term
+def _confirmed(asked: _Asked, fleet: Fleet) -> Lease | None:
+    lease = fleet.lease
+    return lease if lease and fleet.leader == asked.target and lease.term > asked.old_term else None
 
 
 def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float) -> Lease:
     with database.transaction() as connection:
         fleet = lock(connection, stale_after=stale_after)
-        if _confirmed(asked, fleet):
-            assert fleet.lease is not None
-            return fleet.lease
+        lease = _confirmed(asked, fleet)
+        if lease:
+            return lease
         connection.execute(
             "UPDATE leader_lease SET requested_holder = NULL, requested_by = NULL, reason = NULL,"
             " request_expires_at = NULL WHERE requested_holder = %s AND requested_by = %s",
@@ -179,14 +177,14 @@ def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float)
 
 
 def _failed(asked: _Asked, fleet: Fleet, why: str) -> FleetError:
-    assert fleet.lease is not None
     leader = fleet.leader or "nobody"
+    term = fleet.lease.term if fleet.lease else None
     return FleetError(
         f"The leadership did not go from {asked.old} (term {asked.old_term}) to {asked.target}: {leader} leads (term "
-        f"{fleet.lease.term}). {why}",
+        f"{term}). {why}",
         old=asked.old,
         leader=fleet.leader,
-        term=fleet.lease.term,
+        term=term,
     )
 
 

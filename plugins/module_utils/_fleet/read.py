@@ -56,14 +56,12 @@ class Tables(NamedTuple):
 
 
 def tables(connection: Connection) -> Tables:
-    cursor = connection.execute(
+    [found] = connection.execute(
         "SELECT to_regclass('ec2_launch') IS NOT NULL AND to_regclass('ec2_heartbeat') IS NOT NULL,"
         " to_regclass('leader_lease') IS NOT NULL,"
         " to_regclass('fleet_rollout') IS NOT NULL AND to_regclass('fleet_rollout_step') IS NOT NULL"
     )
-    row = cursor.fetchone()
-    assert row is not None
-    return Tables(*row)
+    return Tables(*found)
 
 
 def read(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet:
@@ -104,17 +102,16 @@ def open_rollout(connection: Connection, lock: str = " FOR UPDATE") -> Rollout |
         return rows.execute((_OPEN + lock).encode()).fetchone()
 
 
-def rollout_of(connection: Connection, rollout_id: int) -> Rollout | None:
+def rollout_of(connection: Connection, rollout_id: int | None) -> Rollout | None:
     with connection.cursor(row_factory=class_row(Rollout)) as rows:
         return rows.execute((ROLLOUT + " WHERE id = %s").encode(), (rollout_id,)).fetchone()
 
 
 def clock(connection: Connection) -> datetime:
     """In a statement of its own, after those that wait for locks."""
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
-    assert row is not None
-    now: datetime = row[0]
-    return now
+    [(now,)] = connection.execute("SELECT clock_timestamp()")
+    moment: datetime = now
+    return moment
 
 
 def out_of_service(connection: Connection) -> dict[str, Out]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,23 +53,31 @@ class Hold:
             if self.steps:
                 raise FleetError("steps: they belong to a rollout; give rollout_id.")
             return None
+        return self.prove(connection, rollout, now)
+
+    def prove(self, connection: Connection, rollout: Rollout | None, now: datetime) -> Rollout:
+        """The same, of a call that is nothing without a lock."""
+        journal.refuse_reserved(self.steps)
         if rollout is None or rollout.id != self.rollout_id:
             raise _lost(connection, self.rollout_id, rollout)
-        connection.execute(
-            "UPDATE fleet_rollout SET expires_at = %s + make_interval(secs => %s) WHERE id = %s",
-            (now, self.ttl, rollout.id),
-        )
+        expires_at = now + timedelta(seconds=self.ttl)
+        connection.execute("UPDATE fleet_rollout SET expires_at = %s WHERE id = %s", (expires_at, rollout.id))
         journal.write(connection, rollout.id, rollout.holder, now, self.steps)
-        return rollout
+        return replace(rollout, expires_at=expires_at)
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _Taken:
     fleet: Fleet
-    refusal: Refusal | None = None
-    rollout: Rollout | None = None
+    rollout: Rollout
     took_over: Rollout | None = None
     cleared: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Held:
+    refusal: Refusal
+    lock: Mapping[str, Any]
 
 
 def acquire(
@@ -105,14 +113,12 @@ def acquire(
                 continue
             raise
         waited = time.monotonic() - started
-        if attempt.rollout:
-            return _acquired(attempt, attempt.rollout, waited, check_mode)
-        assert attempt.refusal and attempt.fleet.rollout
-        shown = attempt.fleet.rollout.shown(attempt.fleet.now)
+        if isinstance(attempt, _Taken):
+            return _acquired(attempt, waited, check_mode)
         if waited >= wait:
             text = f"{attempt.refusal.words} Waited {waited:.0f} s." if wait else attempt.refusal.words
-            raise RefusedError(attempt.refusal.code, text, lock=shown)
-        time.sleep(min(POLL_SECONDS, max(0.05, min(wait - waited, shown["expires_in"]))))
+            raise RefusedError(attempt.refusal.code, text, lock=attempt.lock)
+        time.sleep(min(POLL_SECONDS, max(0.05, min(wait - waited, attempt.lock["expires_in"]))))
 
 
 def _attempt(
@@ -123,32 +129,31 @@ def _attempt(
     hold: Hold,
     stale_after: float,
     mine: list[int],
-) -> _Attempt:
+) -> _Taken | _Held:
     create_missing(connection)  # in check mode it has not been called before
     fleet = lock(connection, stale_after=stale_after)
     open_ = fleet.rollout
     if open_ and open_.id in mine:
-        return _Attempt(fleet, rollout=open_)
+        return _Taken(fleet, open_)
     refusal = locked(fleet, None)
-    if refusal:
-        return _Attempt(fleet, refusal)
+    if open_ and refusal:
+        return _Held(refusal, open_.shown(fleet.now))
     if open_:
-        _close(connection, open_.id, fleet.now, "abandoned")
+        _close(connection, open_, fleet.now, "abandoned")
     expires_at = fleet.now + timedelta(seconds=hold.ttl)
-    row = connection.execute(
+    [(rollout_id,)] = connection.execute(
         "INSERT INTO fleet_rollout (holder, reason, digest, started_at, expires_at) VALUES (%s, %s, %s, %s, %s)"
         " RETURNING id",
         (holder, reason, digest, fleet.now, expires_at),
-    ).fetchone()
-    assert row is not None
-    rollout = Rollout(row[0], holder, reason, digest, fleet.now, expires_at)
+    )
+    rollout = Rollout(rollout_id, holder, reason, digest, fleet.now, expires_at)
     mine.append(rollout.id)
     journal.write(connection, rollout.id, holder, fleet.now, hold.steps)
-    return _Attempt(fleet, None, rollout, open_, _clear_marks(connection, fleet))
+    return _Taken(fleet, rollout, open_, _clear_marks(connection, fleet))
 
 
-def _acquired(attempt: _Attempt, rollout: Rollout, waited: float, check_mode: bool) -> dict[str, Any]:
-    fleet = attempt.fleet
+def _acquired(taken: _Taken, waited: float, check_mode: bool) -> dict[str, Any]:
+    fleet, rollout = taken.fleet, taken.rollout
     shown = rollout.shown(fleet.now)
     if check_mode:
         shown["rollout_id"] = None  # none was made
@@ -156,11 +161,11 @@ def _acquired(attempt: _Attempt, rollout: Rollout, waited: float, check_mode: bo
         "changed": True,
         "rollout_id": shown["rollout_id"],
         "lock": shown,
-        "took_over": attempt.took_over.shown(fleet.now) if attempt.took_over else None,
+        "took_over": taken.took_over.shown(fleet.now) if taken.took_over else None,
         "interrupted": [one.shown() for one in fleet.out.values()],
-        "cleared": list(attempt.cleared),
+        "cleared": list(taken.cleared),
         "waited": round(waited, 3),
-        "diff": _diff(attempt.took_over, holder=rollout.holder, reason=rollout.reason),
+        "diff": _diff(taken.took_over, holder=rollout.holder, reason=rollout.reason),
     }
 
 
@@ -170,9 +175,7 @@ def renew(database: Database, *, hold: Hold, check_mode: bool) -> dict[str, Any]
         _need_tables(connection)
         open_ = open_rollout(connection)
         now = clock(connection)
-        hold.renew(connection, open_, now)
-        rollout = open_rollout(connection)
-        assert rollout is not None
+        rollout = hold.prove(connection, open_, now)
     return {
         "changed": bool(hold.steps),
         "rollout_id": rollout.id,
@@ -187,17 +190,15 @@ def release(
     """Once more is no change. `interrupted` are the hosts that this rollout leaves out of service."""
     with database.transaction(keep=not check_mode) as connection:
         _need_tables(connection)
-        assert hold.rollout_id is not None
         open_ = open_rollout(connection)
         now = clock(connection)
-        rollout = rollout_of(connection, hold.rollout_id)
-        changed = rollout is None or rollout.result != result
-        if changed:
-            hold.renew(connection, open_, now)
-            _close(connection, hold.rollout_id, now, result)
-        left = [one for one in out_of_service(connection).values() if one.rollout_id == hold.rollout_id]
-        rollout = rollout_of(connection, hold.rollout_id)
-        assert rollout is not None
+        before = rollout_of(connection, hold.rollout_id)
+        changed = before is None or before.result != result
+        if before is None or changed:
+            rollout = _close(connection, hold.prove(connection, open_, now), now, result)
+        else:
+            rollout = before
+        left = [one for one in out_of_service(connection).values() if one.rollout_id == rollout.id]
     return {
         "changed": changed,
         "rollout_id": rollout.id,
@@ -220,10 +221,8 @@ def break_(
             return _nothing_broken()
         step = {"host": journal.WHOLE_FLEET, "step": journal.BREAK, "result": "succeeded", "detail": reason}
         journal.write(connection, open_.id, by, fleet.now, [step])
-        _close(connection, open_.id, fleet.now, "abandoned")
+        rollout = _close(connection, open_, fleet.now, "abandoned")
         cleared = _clear_marks(connection, fleet)
-        rollout = rollout_of(connection, open_.id)
-        assert rollout is not None
     return {
         "changed": True,
         "rollout_id": rollout.id,
@@ -245,10 +244,11 @@ def _nothing_broken() -> dict[str, Any]:
     }
 
 
-def _close(connection: Connection, rollout_id: int, now: datetime, result: str) -> None:
+def _close(connection: Connection, rollout: Rollout, now: datetime, result: str) -> Rollout:
     connection.execute(
-        "UPDATE fleet_rollout SET finished_at = %s, result = %s WHERE id = %s", (now, result, rollout_id)
+        "UPDATE fleet_rollout SET finished_at = %s, result = %s WHERE id = %s", (now, result, rollout.id)
     )
+    return replace(rollout, finished_at=now, result=result)
 
 
 def _clear_marks(connection: Connection, fleet: Fleet) -> list[str]:
@@ -263,7 +263,7 @@ def _need_tables(connection: Connection) -> None:
         raise FleetError("The database has no table fleet_rollout: no rollout ever began on it. Is it the right one?")
 
 
-def _lost(connection: Connection, rollout_id: int, holder: Rollout | None) -> RefusedError:
+def _lost(connection: Connection, rollout_id: int | None, holder: Rollout | None) -> RefusedError:
     past = rollout_of(connection, rollout_id)
     if past is None:
         text = f"There is no rollout {rollout_id}."
