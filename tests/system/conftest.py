@@ -191,9 +191,13 @@ class Fleet:
     # What an operator does
 
     def start_site(self, *arguments: str, inventory: Path | None = None, **variables: Any) -> Process:
+        return self.start_play("site.yml", *arguments, inventory=inventory, **variables)
+
+    def start_play(self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: Any) -> Process:
         extra = ["-e", json.dumps(variables)] if variables else []
-        site = CHECKOUT / "playbooks" / "site.yml"
-        return Process(PLAYBOOK, "-i", inventory or self.inventory, site, *arguments, *extra)
+        return Process(
+            PLAYBOOK, "-i", inventory or self.inventory, CHECKOUT / "playbooks" / playbook, *arguments, *extra
+        )
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""

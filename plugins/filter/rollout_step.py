@@ -1,0 +1,87 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rollout_step
+short_description: What a rollout does next
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Takes what the hosts, the database and the journal say of a fleet and all that has happened since the rollout began,
+    and returns what comes next. The role C(rollout) asks it after each batch.
+options:
+  _input:
+    description: The events since the rollout began, as dictionaries with C(kind), C(host), C(serves) and C(words).
+    type: list
+    elements: dict
+    required: true
+  fleet:
+    description:
+      - C(hosts) (instance id by name, of the whole fleet), C(looks) (by host, the result of
+        M(evenkeel.fleet.container_swap) with C(state=pulled)), C(instances) (of M(evenkeel.fleet.leader_info)) and
+        C(interrupted) (of M(evenkeel.fleet.rollout_lock)).
+    type: dict
+    required: true
+  wanted:
+    description: The digest of the wanted image.
+    type: str
+    required: true
+  knobs:
+    description: C(batches), C(max_unavailable), C(min_in_service), C(on_failure), C(elects), C(allow_unhealthy).
+    type: dict
+    required: true
+  selected:
+    description: The hosts that are to be updated.
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show what comes next
+  ansible.builtin.debug:
+    msg: >-
+      {{ events | evenkeel.fleet.rollout_step(fleet=fleet, wanted=digest, knobs={}, selected=ansible_play_hosts) }}
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(kind) (C(update), C(hand_over), C(put_back), C(end) or C(refused)), C(hosts), C(candidates), C(result),
+      C(words), C(plan), the whole plan in words, and C(min_in_service) as a number of hosts.
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import (
+    fleet_of,
+    in_service_at_least,
+    next_step,
+    plan_lines,
+)
+
+
+def rollout_step(
+    events: Sequence[Mapping[str, Any]],
+    *,
+    fleet: Mapping[str, Any],
+    wanted: str,
+    knobs: Mapping[str, Any],
+    selected: Sequence[str],
+) -> dict[str, Any]:
+    hosts = fleet_of(fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
+    return {
+        **next_step(hosts, wanted, knobs, selected, events),
+        "plan": plan_lines(hosts, wanted, knobs, selected),
+        "min_in_service": in_service_at_least(hosts, knobs),
+    }
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"rollout_step": rollout_step}

@@ -1,0 +1,101 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet as the plan wants it, from what hosts, database and journal say; and what comes next, for a playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, at_least, begin, replay, sunny_day
+
+
+def fleet_of(
+    hosts: Mapping[str, str],
+    looks: Mapping[str, Mapping[str, Any]],
+    instances: Iterable[Mapping[str, Any]],
+    interrupted: Iterable[Mapping[str, Any]] = (),
+) -> list[Host]:
+    """Every host of the inventory.
+
+    hosts: instance id by name. looks: the result of container_swap (state pulled) of those that were asked; of the
+    others it is not known what they run. instances: as leader_info returns them. interrupted: as rollout_lock does.
+    """
+    known = {str(instance["instance_id"]): instance for instance in instances}
+    left_out = {str(entry["instance_id"]) for entry in interrupted}
+    found = []
+    for name, identity in hosts.items():
+        instance = known.get(identity, {})
+        serving = (looks.get(name) or {}).get("serving") or {}
+        draining = bool(instance.get("draining_since")) or identity in left_out
+        runs = name not in looks or bool(serving)
+        found.append(
+            Host(
+                name=name,
+                digest=serving.get("digest"),
+                healthy=runs and bool(instance.get("fresh")),
+                draining=draining,
+                leads=bool(instance.get("leads")),
+            )
+        )
+    return found
+
+
+def next_step(
+    fleet: Sequence[Host],
+    wanted: str,
+    knobs: Mapping[str, Any],
+    selected: Iterable[str],
+    events: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """What comes next, as kind, hosts, candidates, result and words; kind is refused where it must not begin."""
+    try:
+        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
+    except RefusedError as error:
+        return _shown(Step("refused", result="failed", words=error.reasons))
+    return _shown(replay(rollout, (Event(**event) for event in events)))
+
+
+def knobs_of(values: Mapping[str, Any]) -> Knobs:
+    return Knobs(**{**values, "batches": tuple(values["batches"])} if "batches" in values else values)
+
+
+def in_service_at_least(fleet: Sequence[Host], knobs: Mapping[str, Any]) -> int:
+    """As a number of hosts. Where it can't be told, which is a reason to refuse, all of them."""
+    try:
+        return at_least(knobs_of(knobs).min_in_service, len(fleet))
+    except ValueError:
+        return len(fleet)
+
+
+def plan_lines(fleet: Sequence[Host], wanted: str, knobs: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
+    """The plan in words, a line for each step; the reasons where it must not begin."""
+    try:
+        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
+    except RefusedError as error:
+        return list(error.reasons)
+    lines = [_line(step, rollout) for step in sunny_day(rollout)]
+    if rollout.skipped:
+        lines.insert(0, f"run {wanted[:19]} already: {', '.join(rollout.skipped)}")
+    return lines
+
+
+def _line(step: Step, rollout: Rollout) -> str:
+    names = ", ".join(step.hosts)
+    if step.kind == "hand_over":
+        return f"hand leadership over from {names}"
+    if step.kind == "end":
+        return f"end: {' '.join(step.words)}" if step.result == "failed" else "verify, and release the lock"
+    last = " (the leader, last)" if step.hosts == (rollout.leader,) else ""
+    return f"update {names}{last}"
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    return {
+        "kind": step.kind,
+        "hosts": list(step.hosts),
+        "candidates": list(step.candidates),
+        "result": step.result,
+        "words": list(step.words),
+    }

@@ -1,0 +1,109 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clients of the load balancer, and somebody who looks all the time who leads."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+CLIENTS = 8
+
+
+class Background:
+    """Threads that run while a test does something else."""
+
+    def __init__(self, count: int, work: Callable[[], None]) -> None:
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+class Clients(Background):
+    """Some keep their connections, others make a new one for each request; `rate` requests/s together."""
+
+    def __init__(self, url: str, rate: float) -> None:
+        super().__init__(CLIENTS, self._work)
+        self.address = urlsplit(url).netloc
+        self.pause = CLIENTS / rate
+        self.answered = 0
+        self.failures: list[str] = []
+        self._lock = threading.Lock()
+        self._numbers = iter(range(CLIENTS))
+
+    def __enter__(self) -> Clients:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _work(self) -> None:
+        with self._lock:
+            keeps = next(self._numbers) % 2 == 0
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        with closing(connection):
+            while not self.over.is_set():
+                started = time.monotonic()
+                problem = self._ask(connection)
+                with self._lock:
+                    self.answered += not problem
+                    if problem:
+                        self.failures.append(problem)
+                if problem or not keeps:
+                    connection.close()
+                self.over.wait(max(0.0, started + self.pause - time.monotonic()))
+
+    def _ask(self, connection: http.client.HTTPConnection) -> str:
+        try:
+            connection.request("GET", "/api/users/hello")
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        return "" if answer.status == 200 else f"{answer.status}: {body[:200]!r}"
+
+
+class Watch(Background):
+    """Who said to lead, from moment to moment."""
+
+    def __init__(self, leaders: Callable[[], list[str]]) -> None:
+        super().__init__(1, self._work)
+        self.seen: list[tuple[float, tuple[str, ...]]] = []
+        self._leaders = leaders
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _work(self) -> None:
+        while not self.over.is_set():
+            with suppress(OSError):
+                self.seen.append((time.monotonic(), tuple(self._leaders())))
+            self.over.wait(0.05)
+
+    @property
+    def most_at_once(self) -> int:
+        return max(len(leaders) for _moment, leaders in self.seen)
+
+    @property
+    def changes(self) -> int:
+        """How often another one led than before."""
+        names = [leaders[0] for _moment, leaders in self.seen if leaders]
+        return sum(before != after for before, after in zip(names, names[1:]))

@@ -1,0 +1,82 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.filter.rollout_step import rollout_step
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import fleet_of
+
+OLD, NEW = "sha256:old", "sha256:new"
+HOSTS = {"a": "i-1", "b": "i-2", "c": "i-3"}
+KNOBS = {"batches": [1, "50%"], "max_unavailable": "50%", "min_in_service": "1", "on_failure": "rollback_host"}
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    """Three hosts with the old image, of which a leads."""
+    instances = [
+        {"instance_id": identity, "fresh": True, "leads": name == "a", "draining_since": None}
+        for name, identity in HOSTS.items()
+    ]
+    looks = {name: {"serving": {"digest": OLD}} for name in HOSTS}
+    return {"hosts": HOSTS, "looks": looks, "instances": instances, "interrupted": [], **changes}
+
+
+def step(*events: dict[str, Any], fleet: dict[str, Any] | None = None, **knobs: Any) -> dict[str, Any]:
+    return rollout_step(events, fleet=fleet or state(), wanted=NEW, knobs={**KNOBS, **knobs}, selected=list(HOSTS))
+
+
+def test_the_leader_comes_last_after_a_handover() -> None:
+    first = step()
+    assert (first["kind"], first["hosts"], first["min_in_service"]) == ("update", ["b"], 1)
+    assert first["plan"] == [
+        "update b",
+        "update c",
+        "hand leadership over from a",
+        "update a (the leader, last)",
+        "verify, and release the lock",
+    ]
+    done = [{"kind": "done", "host": "b"}, {"kind": "done", "host": "c"}]
+    handover = step(*done)
+    assert (handover["kind"], handover["hosts"], handover["candidates"]) == ("hand_over", ["a"], ["b", "c"])
+    assert step(*done, {"kind": "handed_over", "host": "b"})["hosts"] == ["a"]
+
+
+def test_a_failure_ends_it_and_says_why() -> None:
+    end = step({"kind": "failed", "host": "b", "serves": True, "words": "it crashed"})
+    assert (end["kind"], end["result"]) == ("end", "failed")
+    assert end["words"] == ["b failed: it crashed. It serves with what it had before.", "Not touched: a, c."]
+
+
+def test_what_must_not_begin_is_refused() -> None:
+    nobody = [{**instance, "leads": False} for instance in state()["instances"]]
+    refused = step(fleet=state(instances=nobody))
+    assert refused["kind"] == "refused"
+    assert refused["plan"] == refused["words"]
+    assert "Nobody leads" in refused["words"][0]
+    assert step(batches=["many"])["kind"] == "refused"
+    assert step(min_in_service="most")["min_in_service"] == len(HOSTS), "unknown is never few"
+
+
+def test_a_host_that_was_left_out_of_service_is_seen_to_first() -> None:
+    fleet = state(interrupted=[{"instance_id": "i-3", "host": "c"}])
+    assert step(fleet=fleet)["hosts"] == ["c"]
+
+
+def test_who_is_not_known_is_not_healthy() -> None:
+    gone = [instance for instance in state()["instances"] if instance["instance_id"] != "i-2"]
+    hosts = {host.name: host for host in fleet_of(HOSTS, {"a": {}, "c": {"serving": None}}, gone)}
+    assert not hosts["b"].healthy, "the database does not know it"
+    assert not hosts["a"].healthy, "it runs nothing"
+    assert hosts["b"].digest is None, "nobody asked it"
+
+
+def test_hosts_that_run_it_are_left_alone() -> None:
+    looks = {name: {"serving": {"digest": NEW if name == "b" else OLD}} for name in HOSTS}
+    first = step(fleet=state(looks=looks))
+    assert first["hosts"] == ["c"]
+    assert first["plan"][0] == f"run {NEW} already: b"
+    everywhere = {name: {"serving": {"digest": NEW}} for name in HOSTS}
+    assert step(fleet=state(looks=everywhere))["kind"] == "end"
