@@ -92,6 +92,7 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 
 .PHONY: system
 system: engine ## Run the tests of the whole: bad days, secrets
+	@tools/setup packages libfaketime
 	@tools/with-docker $(BIN)/pytest -v tests/system
 
 .PHONY: package

@@ -38,6 +38,15 @@ options:
     type: list
     elements: str
     required: true
+  checkpoints:
+    description: Numbers of updated hosts, or percentages of the fleet, after which to pause.
+    type: list
+    elements: str
+    default: []
+  updated:
+    description: How many hosts had been updated before the last step.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -51,7 +60,8 @@ RETURN = r"""
 _value:
   description:
     - C(kind) (C(update), C(hand_over), C(put_back), C(end) or C(refused)), C(hosts), C(candidates), C(result),
-      C(words), C(plan), the whole plan in words, and C(min_in_service) as a number of hosts.
+      C(words), C(plan), the whole plan in words, C(min_in_service) as a number of hosts, C(updated), how many hosts
+      are updated, and C(checkpoint), whether the last step has come to one.
   type: dict
 """
 
@@ -59,6 +69,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import (
+    checkpoint,
     fleet_of,
     in_service_at_least,
     next_step,
@@ -73,10 +84,14 @@ def rollout_step(
     wanted: str,
     knobs: Mapping[str, Any],
     selected: Sequence[str],
+    checkpoints: Sequence[int | str] = (),
+    updated: int = 0,
 ) -> dict[str, Any]:
     hosts = fleet_of(fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
+    step = next_step(hosts, wanted, knobs, selected, events)
     return {
-        **next_step(hosts, wanted, knobs, selected, events),
+        **step,
+        "checkpoint": checkpoint(checkpoints, len(hosts), updated, step["updated"]),
         "plan": plan_lines(hosts, wanted, knobs, selected),
         "min_in_service": in_service_at_least(hosts, knobs),
     }

@@ -185,6 +185,21 @@ serving:
   returned: always
   type: dict
   contains: *container
+image:
+  description: The declared image; with O(state=pulled), as it is on the host now.
+  returned: always
+  type: dict
+  contains:
+    reference:
+      description: The reference as declared.
+      type: str
+    digest:
+      description: The digest in its registry; of a tag only with O(state=pulled), where the image is here.
+      type: str
+as_declared:
+  description: With O(state=pulled), whether the container that serves is of that image and has the declared settings.
+  returned: always
+  type: bool
 exit_code:
   description: The exit code of a container that failed by ending.
   returned: always

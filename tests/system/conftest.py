@@ -193,11 +193,19 @@ class Fleet:
     def start_site(self, *arguments: str, inventory: Path | None = None, **variables: Any) -> Process:
         return self.start_play("site.yml", *arguments, inventory=inventory, **variables)
 
-    def start_play(self, playbook: str, *arguments: str, inventory: Path | None = None, **variables: Any) -> Process:
+    def start_play(
+        self,
+        playbook: str,
+        *arguments: str,
+        inventory: Path | None = None,
+        shell: dict[str, str] | None = None,
+        **variables: Any,
+    ) -> Process:
+        """`shell` are variables of the operator's shell."""
         extra = ["-e", json.dumps(variables)] if variables else []
-        return Process(
-            PLAYBOOK, "-i", inventory or self.inventory, CHECKOUT / "playbooks" / playbook, *arguments, *extra
-        )
+        path = CHECKOUT / "playbooks" / playbook
+        command: list[str | Path] = [PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra]
+        return Process(*command, cwd=CHECKOUT, **(shell or {}))
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""
@@ -219,6 +227,12 @@ class Fleet:
         shell(["docker", verb, f"{NAME}-{name}"], None, True)
         if name in self.hosts and "start" in verb:
             wait_until(lambda: self.answers(name), f"{name} answers over SSH")
+
+    def sql(self, query: str) -> str:
+        """What the gateways' database answers, values only."""
+        name = self.facts["database"]["name"]
+        psql = ["docker", "exec", "--user", "postgres", f"{NAME}-db", "psql", "-AtX", "-d", name, "-c", query]
+        return shell(psql, None, True).strip()
 
     def answers(self, host: str) -> bool:
         try:
@@ -313,3 +327,10 @@ def serving(fleet: Fleet) -> Fleet:
         assert run.code == 0, run.output
     fleet.assert_serving()
     return fleet
+
+
+@pytest.fixture
+def images(serving: Fleet) -> tuple[str, str]:
+    """The image that all hosts run, and another one."""
+    now = serving.gateway("host-1")["Config"]["Image"]
+    return now, next(image for image in serving.facts["gateway_images"].values() if image != now)

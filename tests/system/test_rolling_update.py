@@ -1,110 +1,125 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet that serves is brought to another image, on good days and bad ones."""
+"""A fleet that serves is brought to another image."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import pytest
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
 
 from tests.system.conftest import wait_until
-from tests.system.load import Clients, Watch
+from tests.system.load import Watch
+from tests.system.rollouts import ahead, digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Run
-
-QUICK: dict[str, Any] = {"rollout_bake_seconds": 2, "rollout_max_unavailable": 1}
-
-
-def roll(fleet: Fleet, *arguments: str, **variables: Any) -> Run:
-    return fleet.start_play("rolling_update.yml", *arguments, **{**QUICK, **variables}).wait()
-
-
-def digests(fleet: Fleet) -> dict[str, str]:
-    return {host: fleet.gateway(host)["Config"]["Image"].partition("@")[2] for host in fleet.hosts}
-
-
-@pytest.fixture
-def images(serving: Fleet) -> tuple[str, str]:
-    """The image that all hosts run, and another one."""
-    now = serving.gateway("host-1")["Config"]["Image"]
-    return now, next(image for image in serving.facts["gateway_images"].values() if image != now)
+    from tests.system.conftest import Fleet
 
 
 def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> None:
-    _before, after = images
-    (first,) = serving.leaders()
-    with Clients(serving.facts["load_balancer"]["url"], rate=100) as clients, Watch(serving.leaders) as watch:
-        run = roll(serving, gateway_image=after)
+    first = order(serving)[-1]
+    with nobody_notices(serving, rate=100), Watch(serving.leaders) as watch:
+        process = start(serving, gateway_image=images[1])
+        wait_until(lambda: bool(out_of_the_balancer(serving)), "the first host is drained")
+        with serving.untouched(first):
+            second = roll(serving, gateway_image=images[0])
+        run = process.wait()
+    assert second.code != 0
+    assert second.says("The fleet is held by", images[1])
     assert run.code == 0, run.output
-    assert clients.failures == []
-    assert clients.answered > 500
-    assert set(digests(serving).values()) == {after.partition("@")[2]}
+    assert digests(serving) == {digest(images[1])}
     assert watch.most_at_once == 1, "never do two lead"
     assert watch.changes == 1, "leadership moves once"
     assert serving.leaders() != [first]
     serving.assert_serving()
 
     with serving.untouched(*serving.hosts):
-        again = roll(serving, gateway_image=after)
+        again = roll(serving, gateway_image=images[1])
     assert again.code == 0, again.output
     assert again.changed() <= {"host-1"}, "it has nothing to do but to write its journal"
 
 
 def test_check_mode_shows_the_plan_and_touches_nothing(serving: Fleet, images: tuple[str, str]) -> None:
-    (leader,) = serving.leaders()
+    leader = order(serving)[-1]
     with serving.untouched(*serving.hosts):
         run = roll(serving, "--check", gateway_image=images[1])
     assert run.code == 0, run.output
     assert run.says(f"hand leadership over from {leader}", f"update {leader} (the leader, last)")
 
 
-def test_a_missing_image_touches_nothing(serving: Fleet, images: tuple[str, str]) -> None:
-    missing = f"{images[0].partition('@')[0]}@sha256:{'0' * 64}"
-    with serving.untouched(*serving.hosts):
-        run = roll(serving, gateway_image=missing)
-    assert run.code != 0
-    assert run.says("Nothing was changed.", "host-1", "can't be pulled")
-    serving.assert_serving()
-
-
-def test_a_gateway_of_another_version_is_put_back_and_the_rest_untouched(
-    serving: Fleet, images: tuple[str, str]
-) -> None:
-    before, after = images
-    (leader,) = serving.leaders()
-    first, *others = [host for host in serving.hosts if host != leader] + [leader]
-    with serving.untouched(*others):
-        run = roll(serving, gateway_image=after, rollout_version="no-such-version", gateway_health_timeout=8)
-    assert run.code != 0
-    assert run.says(f"{first} failed", "no-such-version", "It serves with what it had before")
-    assert set(digests(serving).values()) == {before.partition("@")[2]}
-    serving.assert_serving()
-
-
-def test_without_a_database_nobody_is_drained(serving: Fleet, images: tuple[str, str]) -> None:
-    serving.service("stop", "db")
-    try:
-        with serving.untouched(*serving.hosts):
-            run = roll(serving, gateway_image=images[1])
-    finally:
-        serving.service("start", "db")
-    assert run.code != 0
-    assert run.says("database")
-    serving.assert_serving()
-
-
-def test_killed_in_the_middle_it_is_finished_by_the_next_run(serving: Fleet, images: tuple[str, str]) -> None:
-    _before, after = images
-    ttl = 20
-    killed = serving.start_play("rolling_update.yml", **QUICK, gateway_image=after, rollout_lock_ttl=ttl)
-    wait_until(lambda: not all(map(serving.healthy, serving.hosts)), "a gateway is being replaced")
-    killed.kill()
-    with Clients(serving.facts["load_balancer"]["url"], rate=50) as clients:
-        run = roll(serving, gateway_image=after, rollout_lock_wait=90, rollout_lock_ttl=90)
+def test_a_tag_means_one_digest_and_settings_are_rolled_out_as_well(serving: Fleet, images: tuple[str, str]) -> None:
+    """The image of now by a tag, with another setting: only --limit's host gets it, by digest."""
+    follower = order(serving)[0]
+    tagged = images[0].partition("@")[0] + ":latest"
+    serving.on(follower, f"docker tag {images[0]} {tagged} && docker push {tagged} && docker rmi {tagged}")
+    messages: list[dict[str, str]] = []
+    with webhook(messages) as url, nobody_notices(serving):
+        run = roll(
+            serving,
+            *("--limit", follower),
+            gateway_image=tagged,
+            gateway_memory="300m",
+            rollout_pause_after=[1],
+            rollout_pause_seconds=1,
+            rollout_webhook_url=url,
+            rollout_hooks={"before_batch": ["webhook.yml"], "after_rollout": ["webhook.yml"]},
+        )
     assert run.code == 0, run.output
-    assert clients.failures == []
-    assert set(digests(serving).values()) == {after.partition("@")[2]}
+    gateway = serving.gateway(follower)
+    assert gateway["Config"]["Image"] == images[0]
+    assert gateway["HostConfig"]["Memory"] == 300 << 20
+    assert [message["text"] for message in messages] == [
+        f"{tagged}: before batch of {follower}",
+        f"{tagged}: after rollout, succeeded. Updated: 1. They ran it already: 0.",
+    ]
+    assert url not in run.output, "whoever knows the URL may post there"
+    assert roll(serving, "--limit", follower, gateway_image=images[0]).code == 0
+
+
+def test_a_rollout_by_limit_keeps_the_leader_for_last(serving: Fleet, images: tuple[str, str]) -> None:
+    *_others, leader = order(serving)
+    with serving.untouched(*serving.hosts):
+        run = roll(serving, "--limit", leader, gateway_image=images[1])
+    assert run.code != 0
+    assert run.says("Nothing was changed.", f"{leader} leads, and there is no updated host to hand over to")
+
+
+def test_leadership_that_moves_meanwhile_puts_its_host_off(serving: Fleet, images: tuple[str, str]) -> None:
+    """On a controller whose clock is three hours ahead, which decides nothing."""
+    second = order(serving)[1]
+    with nobody_notices(serving), Watch(serving.leaders) as watch:
+        moves = hooks("before_host", "leader_moves.yml", happens_to=second)
+        run = roll(serving, shell=ahead("3h"), gateway_image=images[1], **moves)
+    assert run.code == 0, run.output
+    assert digests(serving) == {digest(images[1])}
+    assert watch.most_at_once == 1
+    assert watch.changes == 2, "once by somebody else, once by the rollout"
     serving.assert_serving()
+
+
+@contextmanager
+def webhook(messages: list[dict[str, str]]) -> Iterator[str]:
+    """A server that keeps what is posted to it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/services/T000/secret-of-the-hook"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -116,6 +116,11 @@ class Container:
 
     # What is there
 
+    def as_declared(self, image: Mapping[str, Any] | None) -> bool:
+        """Whether the container runs, of this image and with these settings."""
+        current = self.find(self.name)
+        return bool(current and current["State"]["Running"]) and self._matches(current, image)
+
     def _matches(self, current: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> bool:
         if current is None:
             return False

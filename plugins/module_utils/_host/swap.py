@@ -53,6 +53,8 @@ class Swap:
         self.logins = logins
         self.container = Container(host, self.docker, self.spec, logins)
         self.needs: dict[str, Any] | None = None
+        self.image: Mapping[str, Any] | None = None
+        self.as_declared: bool | None = None
         self.wanted_version = wanted_version
         self._met = False
 
@@ -84,7 +86,9 @@ class Swap:
             self.container.ensure()
             return
         changes = len(self.host.changes)
-        refuse_other_architecture(self.docker, self.spec["image"], self.container.image())
+        self.image = self.container.image()
+        refuse_other_architecture(self.docker, self.spec["image"], self.image)
+        self.as_declared = self.container.as_declared(self.image)
         self.container.outcome = PULLED if len(self.host.changes) > changes else UNCHANGED
 
     def _pulls(self) -> bool:
@@ -131,11 +135,17 @@ class Swap:
             "old": old,
             "new": self._new(problem, serving),
             "serving": serving,
+            "image": self._image(),
+            "as_declared": self.as_declared,
             "exit_code": casualty.get("exit_code"),
             "log": casualty.get("log") or [],
             "needs": self.needs,
             "seconds": {phase: self.host.timings.get(phase, 0.0) for phase in PHASES},
         }
+
+    def _image(self) -> dict[str, Any]:
+        reference = self.spec["image"]
+        return {"reference": reference, "digest": digest(reference, self.image)}
 
     def _new(self, problem: str, serving: dict[str, Any] | None) -> dict[str, Any] | None:
         """The one that was to serve, also where it didn't come so far."""

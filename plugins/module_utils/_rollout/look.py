@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, at_least, begin, replay, sunny_day
+from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, at_least, at_most, begin, replay, sunny_day
 
 
 def fleet_of(
@@ -27,13 +27,15 @@ def fleet_of(
     found = []
     for name, identity in hosts.items():
         instance = known.get(identity, {})
-        serving = (looks.get(name) or {}).get("serving") or {}
+        look = looks.get(name) or {}
+        serving = look.get("serving") or {}
         draining = bool(instance.get("draining_since")) or identity in left_out
         runs = name not in looks or bool(serving)
         found.append(
             Host(
                 name=name,
-                digest=serving.get("digest"),
+                # With other settings it is another gateway, whatever its image.
+                digest=None if look.get("as_declared") is False else serving.get("digest"),
                 healthy=runs and bool(instance.get("fresh")),
                 draining=draining,
                 leads=bool(instance.get("leads")),
@@ -49,12 +51,16 @@ def next_step(
     selected: Iterable[str],
     events: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What comes next, as kind, hosts, candidates, result and words; kind is refused where it must not begin."""
+    """What comes next, as kind, hosts, candidates, result and words, and how many hosts were updated until now.
+
+    kind is refused where it must not begin.
+    """
     try:
         rollout = begin(fleet, wanted, knobs_of(knobs), selected)
     except RefusedError as error:
-        return _shown(Step("refused", result="failed", words=error.reasons))
-    return _shown(replay(rollout, (Event(**event) for event in events)))
+        return {**_shown(Step("refused", result="failed", words=error.reasons)), "updated": 0}
+    heard = [Event(**event) for event in events]
+    return {**_shown(replay(rollout, heard)), "updated": sum(event.kind == "done" for event in heard)}
 
 
 def knobs_of(values: Mapping[str, Any]) -> Knobs:
@@ -67,6 +73,11 @@ def in_service_at_least(fleet: Sequence[Host], knobs: Mapping[str, Any]) -> int:
         return at_least(knobs_of(knobs).min_in_service, len(fleet))
     except ValueError:
         return len(fleet)
+
+
+def checkpoint(shares: Iterable[int | str], fleet: int, before: int, now: int) -> bool:
+    """Whether a rollout that had updated `before` hosts, and `now` has updated more, has come to a checkpoint."""
+    return any(before < at_most(share, fleet) <= now for share in shares)
 
 
 def plan_lines(fleet: Sequence[Host], wanted: str, knobs: Mapping[str, Any], selected: Iterable[str]) -> list[str]:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ansible_collections.evenkeel.fleet.plugins.filter.rollout_step import rollout_step
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import fleet_of
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import checkpoint, fleet_of
 
 OLD, NEW = "sha256:old", "sha256:new"
 HOSTS = {"a": "i-1", "b": "i-2", "c": "i-3"}
@@ -80,3 +82,32 @@ def test_hosts_that_run_it_are_left_alone() -> None:
     assert first["plan"][0] == f"run {NEW} already: b"
     everywhere = {name: {"serving": {"digest": NEW}} for name in HOSTS}
     assert step(fleet=state(looks=everywhere))["kind"] == "end"
+
+
+def test_a_host_with_other_settings_gets_the_same_image_anew() -> None:
+    looks = {name: {"serving": {"digest": NEW}, "as_declared": name != "c"} for name in HOSTS}
+    assert step(fleet=state(looks=looks))["hosts"] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "before", "now", "pauses"),
+    [
+        ([], 0, 3, False),
+        ([1], 0, 1, True),
+        ([1], 1, 2, False),
+        (["50%"], 2, 3, True),
+        (["50%", 5], 3, 6, True),
+        ([2], 0, 3, True),
+        ([2], 2, 2, False),
+    ],
+)
+def test_a_checkpoint_is_come_to_once(shares: list[int | str], before: int, now: int, pauses: bool) -> None:
+    assert checkpoint(shares, 6, before, now) is pauses
+
+
+def test_the_next_step_knows_of_checkpoints() -> None:
+    done = [{"kind": "done", "host": "b"}]
+    known = {"fleet": state(), "wanted": NEW, "knobs": KNOBS, "selected": list(HOSTS), "checkpoints": ["33%"]}
+    after = rollout_step(done, **known, updated=0)
+    assert (after["updated"], after["checkpoint"]) == (1, True)
+    assert not rollout_step(done, **known, updated=1)["checkpoint"]

@@ -1,0 +1,82 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of rollouts share."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.system.load import Clients
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet, Process, Run
+
+HOOKS = Path(__file__).parent / "hooks"
+# As short as the fleet allows: the gateways here are up within two seconds, and the load balancer asks each second.
+QUICK: dict[str, Any] = {"rollout_bake_seconds": 2, "rollout_max_unavailable": 1, "rollout_permit_wait": 10}
+
+
+def start(fleet: Fleet, *arguments: str, **variables: Any) -> Process:
+    return fleet.start_play("rolling_update.yml", *arguments, **{**QUICK, **variables})
+
+
+def ahead(offset: str) -> dict[str, str]:
+    """The shell of an operator whose clock is ahead."""
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    return {"LD_PRELOAD": str(library), "FAKETIME": f"+{offset}", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def roll(fleet: Fleet, *arguments: str, **variables: Any) -> Run:
+    return start(fleet, *arguments, **variables).wait()
+
+
+def hooks(moment: str, name: str, **happens: Any) -> dict[str, Any]:
+    """Variables of a rollout in which something happens at a moment; see hooks/."""
+    return {"rollout_hooks": {moment: [str(HOOKS / name)]}, **happens}
+
+
+def order(fleet: Fleet) -> list[str]:
+    """The hosts as a rollout takes them: the leader last."""
+    (leader,) = fleet.leaders()
+    return [host for host in fleet.hosts if host != leader] + [leader]
+
+
+def digests(fleet: Fleet, *hosts: str) -> set[str]:
+    """What these hosts run, or all."""
+    return {fleet.gateway(host)["Config"]["Image"].partition("@")[2] for host in hosts or fleet.hosts}
+
+
+def digest(image: str) -> str:
+    return image.partition("@")[2]
+
+
+def out_of_the_balancer(fleet: Fleet) -> list[str]:
+    """Hosts that the load balancer was told to send nothing to."""
+    host, _colon, port = fleet.facts["load_balancer"]["runtime"].partition(":")
+    lines = runtime(host, int(port), "show servers state gateways").splitlines()
+    names = lines[1].lstrip("# ").split()
+    rows = [dict(zip(names, line.split())) for line in lines[2:] if line]
+    # The administrator's bits: maintenance, or drain.
+    return [row["srv_name"] for row in rows if int(row["srv_admin_state"])]
+
+
+def runtime(host: str, port: int, command: str) -> str:
+
+    with socket.create_connection((host, port), timeout=5) as connection:
+        connection.sendall(f"{command}\n".encode())
+        parts = iter(lambda: connection.recv(65536), b"")
+        return b"".join(parts).decode()
+
+
+@contextmanager
+def nobody_notices(fleet: Fleet, rate: float = 60) -> Iterator[Clients]:
+    """Clients all the while, of whom none sees anything fail."""
+    with Clients(fleet.facts["load_balancer"]["url"], rate=rate) as clients:
+        yield clients
+    assert clients.failures == []
+    assert clients.answered > rate, "there was load"

@@ -1,0 +1,119 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rollouts on bad days: nobody is drained on a question without an answer, and nobody notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.conftest import NAME
+from tests.system.rollouts import digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet
+
+
+@pytest.fixture(autouse=True)
+def afterwards(serving: Fleet) -> Iterator[None]:
+    yield
+    serving.assert_serving()
+    assert out_of_the_balancer(serving) == []
+
+
+def test_without_a_registry_nothing_begins(serving: Fleet, images: tuple[str, str]) -> None:
+    missing = f"{images[0].partition('@')[0]}@sha256:{'0' * 64}"
+    serving.service("stop", "registry")
+    try:
+        with serving.untouched(*serving.hosts):
+            run = roll(serving, gateway_image=missing)
+    finally:
+        serving.service("start", "registry")
+    assert run.code != 0
+    assert run.says("Nothing was changed.", *(f"{host}: The image {missing} can't be pulled" for host in serving.hosts))
+
+
+def test_a_full_disk_is_found_before_anybody_is_drained(serving: Fleet) -> None:
+    third = order(serving)[-1]
+    image = f"{serving.variables['ecr_registry']}/evenkeel/gateway:large"
+    make = f"head -c 30000000 /dev/urandom > /run/large && tar -C /run -c large | docker import - {image}"
+    serving.on(order(serving)[0], f"{make} && docker push {image} && docker rmi {image} && rm /run/large")
+    serving.on(third, "mount -t tmpfs -o size=64k tmpfs /var/lib/docker/tmp")
+    try:
+        with serving.untouched(*serving.hosts[:1]):
+            run = roll(serving, gateway_image=image)
+    finally:
+        serving.on(third, "umount /var/lib/docker/tmp")
+    assert run.code != 0
+    assert run.says("Nothing was changed.", f"{third}: The image {image} can't be pulled. The disk is full")
+
+
+def test_an_unhealthy_follower_is_a_reason_not_to_begin(serving: Fleet, images: tuple[str, str]) -> None:
+    first, second, _leader = order(serving)
+    serving.on(first, "docker stop bk-gateway-api")
+    try:
+        with serving.untouched(second), nobody_notices(serving):
+            run = roll(serving, gateway_image=images[1])
+    finally:
+        serving.on(first, "docker start bk-gateway-api")
+    assert run.code != 0
+    assert run.says("Nothing was changed.", f"Not healthy before the start: {first}", "rollout_allow_unhealthy")
+
+
+def test_as_many_stay_in_service_as_are_asked_for(serving: Fleet, images: tuple[str, str]) -> None:
+    with serving.untouched(*serving.hosts):
+        run = roll(serving, gateway_image=images[1], rollout_min_in_service=3)
+    assert run.code != 0
+    assert run.says("Nothing was changed.", "3 of 3 hosts are in service: with min_in_service 3", "Lower rollout_min")
+
+
+def test_a_database_that_is_gone_before_the_permit(serving: Fleet, images: tuple[str, str]) -> None:
+    first = order(serving)[0]
+    gone = hooks("before_host", "command.yml", happens=f"docker stop {NAME}-db", happens_to=first)
+    try:
+        with serving.untouched(*serving.hosts), nobody_notices(serving):
+            run = roll(serving, gateway_image=images[1], rollout_lock_ttl=10, **gone)
+            assert out_of_the_balancer(serving) == []
+    finally:
+        serving.service("start", "db")
+    assert run.code != 0
+    assert run.says(f"{first} was not permitted to leave", "database")
+
+
+def test_a_database_that_is_gone_before_the_handover(serving: Fleet, images: tuple[str, str]) -> None:
+    _first, second, leader = order(serving)
+    gone = hooks("after_batch", "command.yml", happens=f"docker stop {NAME}-db", happens_to=second)
+    try:
+        with serving.untouched(leader), nobody_notices(serving):
+            run = roll(serving, gateway_image=images[1], rollout_lock_ttl=10, **gone)
+    finally:
+        serving.service("start", "db")
+    assert run.code != 0
+    assert run.says(f"{leader} did not hand over", f"Not touched: {leader}")
+    serving.assert_serving()
+
+    with nobody_notices(serving):
+        again = roll(serving, gateway_image=images[1], rollout_lock_wait=30)
+    assert again.code == 0, again.output
+    assert digests(serving) == {digest(images[1])}
+
+
+def test_a_host_that_dies_in_its_turn(serving: Fleet, images: tuple[str, str]) -> None:
+    """Its requests in flight are lost with it; the others are neither drained nor updated."""
+    first, *others = order(serving)
+    dies = hooks("before_host", "command.yml", happens=f"docker kill {NAME}-{first}", happens_to=first)
+    with serving.untouched(*others):
+        run = roll(serving, gateway_image=images[1], **dies)
+        assert out_of_the_balancer(serving) in ([first], [])
+        assert serving.proxies()
+    assert run.code != 0
+    assert run.says(f"{first} can't be reached", f"Not touched: {', '.join(others)}")
+
+    serving.service("start", first)
+    with nobody_notices(serving):
+        again = roll(serving, gateway_image=images[1], rollout_lock_wait=30, rollout_allow_unhealthy=True)
+    assert again.code == 0, again.output
+    assert digests(serving) == {digest(images[1])}

@@ -1,0 +1,72 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images that are no good: the first host gets its old one back, the others are not touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet
+
+CRASHES = 'ENTRYPOINT ["sh", "-c", "sleep 2; echo the licence has expired >&2; exit 7"]'
+NEVER_HEALTHY = 'ENTRYPOINT ["sh", "-c", "echo waiting for a cache >&2; exec sleep 600"]'
+NO_PROGRAM = """USER root
+RUN head -c 4096 /dev/zero > /opt/gateway/program && chmod 755 /opt/gateway/program
+USER gateway
+ENTRYPOINT ["/opt/gateway/program"]"""
+# Long enough to be healthy, admitted, and in its bake.
+DRAINS_ITSELF = """
+ENTRYPOINT ["bash", "-c", \
+  "(sleep 9; python -m evenkeel_gateway drain) & exec python -m evenkeel_gateway.supervisor"]"""
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "words", "knobs"),
+    [
+        pytest.param(CRASHES, ["exit code 7", "the licence has expired"], {}, id="crashes after two seconds"),
+        pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 6}, id="never healthy"),
+        pytest.param(NO_PROGRAM, ["can execute"], {}, id="not a program of this machine"),
+        pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 6}, id="another version"),
+        pytest.param(DRAINS_ITSELF, ["503"], {"rollout_bake_seconds": 20}, id="unhealthy while it is watched"),
+    ],
+)
+def test_a_bad_image(
+    serving: Fleet, images: tuple[str, str], dockerfile: str, words: list[str], knobs: dict[str, Any]
+) -> None:
+    first, *others = order(serving)
+    image = made(serving, others[0], images[1], dockerfile) if dockerfile else images[1]
+    with serving.untouched(*others), nobody_notices(serving):
+        run = roll(serving, gateway_image=image, **knobs)
+    assert run.code != 0
+    assert run.says(f"{first} failed", *words, "It serves with what it had before", f"Not touched: {', '.join(others)}")
+    assert digests(serving) == {digest(images[0])}
+    assert out_of_the_balancer(serving) == []
+    assert serving.sql("SELECT result FROM fleet_rollout ORDER BY id DESC LIMIT 1") == "failed"
+    steps = serving.sql(
+        "SELECT DISTINCT host FROM fleet_rollout_step WHERE result = 'failed' AND host <> '*'"
+        " AND rollout_id = (SELECT max(id) FROM fleet_rollout)"
+    )
+    assert steps == first
+    serving.assert_serving()
+
+
+def test_a_missing_image_touches_nothing(serving: Fleet, images: tuple[str, str]) -> None:
+    missing = f"{images[0].partition('@')[0]}:no-such-tag"
+    with serving.untouched(*serving.hosts):
+        run = roll(serving, gateway_image=missing)
+    assert run.code != 0
+    assert run.says("Nothing was changed.", *(f"{host}: The image {missing} can't be pulled" for host in serving.hosts))
+
+
+def made(fleet: Fleet, host: str, base: str, dockerfile: str) -> str:
+    """Another image on top of `base`, in the registry, by its digest."""
+    tag = f"{base.partition('@')[0]}:bad"
+    fleet.on(host, f"docker build -q -t {tag} - && docker push -q {tag}", stdin=f"FROM {base}\n{dockerfile}\n")
+    name = fleet.on(host, f"docker inspect -f '{{{{index .RepoDigests 0}}}}' {tag} && docker rmi -f {tag} >/dev/null")
+    return name.strip()

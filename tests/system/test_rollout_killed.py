@@ -1,0 +1,79 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rollouts whose controller, or whose host's docker daemon, is killed at a seeded moment; the next run finishes them.
+
+KILLS=30 tries so many seeds, and KILLS_FROM=7 begins with the seventh.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.conftest import Run, wait_until
+from tests.system.rollouts import digest, digests, nobody_notices, out_of_the_balancer, roll, start
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet, Process
+
+FIRST = int(os.environ.get("KILLS_FROM", "1"))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("KILLS", "3")))
+LOCK = {"rollout_lock_ttl": 15}
+# How long a rollout takes here; learnt from those that are not killed.
+lengths = [45.0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tuple[str, str], seed: int) -> None:
+    luck = random.Random(seed)
+    moment = luck.uniform(1.0, min(lengths))
+    with nobody_notices(serving, rate=40):
+        started = time.monotonic()
+        process = start(serving, gateway_image=images[1], **LOCK)
+        time.sleep(moment)
+        what, killed = kill_daemon(serving, process) if seed % 3 == 0 else kill_controller(process)
+        print(f"seed {seed}: {what} killed after {moment:.1f} s, in: {last_task(killed.output)}")
+        finished = {
+            host: serving.gateway(host)["Id"] for host in serving.hosts if is_finished(serving, host, images[1])
+        }
+        began = time.monotonic()
+        run = roll(serving, gateway_image=images[1], rollout_lock_wait=60, **LOCK)
+        if not finished:
+            lengths.append(time.monotonic() - began)
+    assert run.code == 0, killed.output + run.output
+    assert digests(serving) == {digest(images[1])}
+    assert {host: serving.gateway(host)["Id"] for host in finished} == finished, "what is finished is not done again"
+    assert out_of_the_balancer(serving) == []
+    assert serving.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0", "the lock is free"
+    assert serving.sql("SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL") == "0"
+    serving.assert_serving()
+    assert time.monotonic() - started < 300
+
+
+def kill_controller(process: Process) -> tuple[str, Run]:
+    return "the controller", Run(-9, process.kill())
+
+
+def kill_daemon(fleet: Fleet, process: Process) -> tuple[str, Run]:
+    """Of the host that is in work then, or of the first one; the rollout fails, or does not mind."""
+    host = (out_of_the_balancer(fleet) or fleet.hosts)[0]
+    fleet.on(host, "kill -9 $(cat /run/docker.pid)")
+    run = process.wait()
+    wait_until(lambda: fleet.on(host, "docker info", check=False) != "", f"the docker daemon of {host} is back")
+    return f"dockerd of {host}", run
+
+
+def is_finished(fleet: Fleet, host: str, image: str) -> bool:
+    in_service = host not in out_of_the_balancer(fleet) and fleet.healthy(host)
+    return in_service and digests(fleet, host) == {digest(image)}
+
+
+def last_task(output: str) -> str:
+    tasks: list[str] = re.findall(r"^TASK \[(.*?)\]", output, re.M)
+    return tasks[-1] if tasks else "the beginning"
