@@ -138,7 +138,7 @@ def update(run: Run, step: Step, costs: Costs, waits: Waits, chance: random.Rand
 
 def slowest(chance: random.Random, typical: float, waits: Waits, count: int) -> float:
     low, high = waits.spread
-    return typical * max(low + (high - low) * chance.random() for _ in range(count)) if typical else 0.0
+    return typical * max(low + (high - low) * chance.random() for _unused in range(count)) if typical else 0.0
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Proxy:
                 connection.close()
                 raise
             return connection
-        host, _, port = address.rpartition(":")
+        host, _unused, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise BalancerError(f"The socket {self.address!r} is neither a path (/…) nor host:port.")
         return socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT)

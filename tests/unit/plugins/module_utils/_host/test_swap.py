@@ -47,17 +47,17 @@ def test_outcomes(target: Host, docker_engine: EngineDouble) -> None:
     first, problem = run(target, wanted_version="one")
     assert (first["outcome"], first["old"], problem) == ("swapped", None, "")
     assert first["new"] == first["serving"] == {"id": "id1", "image": ONE, "digest": "sha256:1", "version": "one"}
-    second, _ = run(target, TWO)
+    second, _unused = run(target, TWO)
     assert (second["outcome"], second["old"]) == ("swapped", first["serving"])
-    again, _ = run(target, TWO, wanted_version="two")
+    again, _unused = run(target, TWO, wanted_version="two")
     assert (again["outcome"], again["old"]) == ("unchanged", second["serving"])
-    back, _ = run(target, TWO, state="restored", wanted_image="sha256:1", wanted_version="one")
+    back, _unused = run(target, TWO, state="restored", wanted_image="sha256:1", wanted_version="one")
     assert (back["outcome"], back["old"], back["serving"]) == ("restored", second["serving"], first["serving"])
     assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
 
 
 def test_another_version_than_the_wanted_one(target: Host) -> None:
-    first, _ = run(target)
+    first, _unused = run(target)
     answer, problem = run(target, TWO, wanted_version="three")
     assert answer["outcome"] == "rolled_back"
     assert "says version two, not three" in problem
@@ -97,7 +97,7 @@ def test_what_was_put_right_before_a_failure_is_told(target: Host, docker_engine
     entry["Name"] = "/gateway-replaced"
     entry["State"].update(Running=False, Status="exited")
     runner.answer("docker pull", code=1, stderr="manifest unknown")
-    answer, _ = run(target, "registry/gateway:none")
+    answer, _unused = run(target, "registry/gateway:none")
     assert answer["outcome"] == "rolled_back"
     assert answer["serving"]["id"] == entry["Id"]
 

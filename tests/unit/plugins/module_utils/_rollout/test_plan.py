@@ -137,7 +137,7 @@ def test_an_unhealthy_follower() -> None:
     allowed = Knobs(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
     rollout = begin(hosts, "new", allowed)
     assert shape(sunny_day(rollout))[:2] == [("update", "host-3"), ("update", "host-2")]
-    step, _ = at(rollout, Event("failed", "host-3"))
+    step, _unused = at(rollout, Event("failed", "host-3"))
     assert step.words[0] == "host-3 failed. It is out of service."
     others = ["host-1", "host-2"]
     assert "3 of 4 hosts are in service: with min_in_service 3" in reasons(hosts, allowed, others)
@@ -170,7 +170,9 @@ def test_percentages() -> None:
 
 
 def test_a_failure_ends_it_and_the_rest_stays_untouched() -> None:
-    step, _ = at(begin(fleet(4), "new", ONE_BY_ONE), Event("done", "host-2"), Event("failed", "host-3", serves=True))
+    step, _unused = at(
+        begin(fleet(4), "new", ONE_BY_ONE), Event("done", "host-2"), Event("failed", "host-3", serves=True)
+    )
     assert (step.kind, step.result) == ("end", "failed")
     assert step.words == (
         "host-3 failed. It serves with what it had before.",
@@ -196,12 +198,12 @@ def test_all_are_put_back_but_who_leads() -> None:
     assert step == Step("put_back", ("host-3",))
     step, after = told(before, Event("put_back", "host-3"))
     assert step == Step("put_back", ("host-2",))
-    step, _ = told(after, Event("put_back", "host-2"))
+    step, _unused = told(after, Event("put_back", "host-2"))
     assert step.words == ("host-4 failed. It serves with what it had before.", "Not touched: host-1.")
-    step, _ = told(before, Event("not_put_back", "host-3", words="disk full"))
+    step, _unused = told(before, Event("not_put_back", "host-3", words="disk full"))
     assert step.words[1:3] == ("host-3 could not be put back: disk full.", "Still on the new image: host-3, host-2.")
 
-    step, _ = at(
+    step, _unused = at(
         rollout,
         *done,
         Event("done", "host-4"),
@@ -226,18 +228,20 @@ def test_a_host_that_turned_leader_comes_last() -> None:
     assert step == Step("hand_over", ("host-2",), ("host-1", "host-3"))
     step, rollout = told(rollout, Event("handed_over", "host-1"))
     assert step == Step("update", ("host-2",))
-    step, _ = told(rollout, Event("done", "host-2"))
+    step, _unused = told(rollout, Event("done", "host-2"))
     assert step.result == "succeeded"
 
 
 def test_leadership_that_keeps_moving() -> None:
-    step, _ = at(begin(fleet(3), "new"), *(Event("put_off", host) for host in ("host-2", "host-1", "host-3", "host-2")))
+    step, _unused = at(
+        begin(fleet(3), "new"), *(Event("put_off", host) for host in ("host-2", "host-1", "host-3", "host-2"))
+    )
     assert "leadership keeps moving" in step.words[0]
 
 
 def test_no_second_handover() -> None:
     done = [Event("done", host) for host in ("host-2", "host-3")]
-    step, _ = at(begin(fleet(3), "new"), *done, Event("handed_over", "host-2"), Event("put_off", "host-1"))
+    step, _unused = at(begin(fleet(3), "new"), *done, Event("handed_over", "host-2"), Event("put_off", "host-1"))
     assert "host-1 leads again after the handover" in step.words[0]
 
 
@@ -252,11 +256,11 @@ def test_no_second_handover() -> None:
 )
 def test_a_handover_that_fails(event: Event, words: str) -> None:
     done = [Event("done", host) for host in ("host-2", "host-3")]
-    _, rollout = at(begin(fleet(3), "new"), *done)
+    _unused, rollout = at(begin(fleet(3), "new"), *done)
     rollout = rollout.after(event)
     if event.kind == "lock_lost":
         rollout = rollout.after(Event("handed_over", "host-2"))
-    step, _ = rollout.advance()
+    step, _unused = rollout.advance()
     assert (step.kind, step.words[0]) == ("end", words)
 
 
@@ -283,21 +287,23 @@ def test_replayed_events_lead_to_where_the_rollout_was() -> None:
 
 def test_a_lost_lock_ends_it_without_touching_anybody() -> None:
     knobs = Knobs(batches=(1,), on_failure="rollback_all")
-    step, _ = at(begin(fleet(4), "new", knobs), Event("done", "host-2"), Event("lock_lost"), Event("done", "host-3"))
+    step, _unused = at(
+        begin(fleet(4), "new", knobs), Event("done", "host-2"), Event("lock_lost"), Event("done", "host-3")
+    )
     assert (step.kind, step.words[0]) == ("end", "The lock on the fleet was lost.")
 
 
 def test_a_permit_that_is_refused_and_a_host_that_dies_end_it() -> None:
     rollout = begin(fleet(3), "new")
-    step, _ = at(rollout, Event("refused", "host-2", words="the database does not answer"))
+    step, _unused = at(rollout, Event("refused", "host-2", words="the database does not answer"))
     assert step.words[0] == "host-2 was not permitted to leave: the database does not answer."
     assert "Not touched: host-1, host-2, host-3." in step.words
-    step, _ = at(rollout, Event("out_of_service", "host-3"), Event("done", "host-2"))
+    step, _unused = at(rollout, Event("out_of_service", "host-3"), Event("done", "host-2"))
     assert step.words[0] == "host-3 went out of service."
 
 
 def test_answers_that_nobody_asked_for() -> None:
-    _, rollout = begin(fleet(3), "new").advance()
+    _unused, rollout = begin(fleet(3), "new").advance()
     for event in (
         Event("done", "host-3"),
         Event("put_back", "host-2"),
