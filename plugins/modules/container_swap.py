@@ -33,7 +33,8 @@ options:
       - V(swapped) makes the declared container the one that serves.
       - V(restored) puts C(<name>-previous) back as it was, without any pull; the one that it replaces becomes the
         previous one, so that this can be undone the same way. Only name, gate, ports, restart policy and grace of
-        O(container) are used.
+        O(container) are used; all of it where C(<name>-previous) isn't of O(wanted_image) and O(container) is, which
+        takes its place then.
       - V(pulled) pulls the image and does nothing else. Where it isn't there yet, the registry is asked first what it
         takes, so that another architecture or a disk too small is said before anything is fetched.
     type: str

@@ -89,18 +89,21 @@ class Container:
             self._check(current)
         return self._report(image, replaced=replaced)
 
-    def restore(self, wanted: str | None) -> None:
+    def restore(self, wanted: str | None) -> bool:
         """Put the previous one back in place of the current one, which becomes the previous one.
 
         `wanted`: the image that is to serve then, as a reference or a digest. Without it, a call that finds a
-        replacement interrupted takes undoing that for what was meant.
+        replacement interrupted takes undoing that for what was meant. False where the previous one is of another
+        image, or gone, and the declared one is of this one: then that is to take its place.
         """
         current = self.recover(finish=False)
         previous = self.find(self.previous_name)
         interrupted = bool(self.recovered_from) and self.recovered_from != self.withdrawn_name
         if current and (self._runs(current, wanted) if wanted else interrupted):
             self._check(current)
-            return
+            return True
+        if wanted and not (previous and self._runs(previous, wanted)) and self._declares(wanted):
+            return False
         if previous is None:
             raise HostError(f"There is no {self.previous_name} that could be put back; nothing was stopped.")
         if wanted and not self._runs(previous, wanted):
@@ -113,6 +116,7 @@ class Container:
             if apply:
                 self._switch(previous["Id"], current, self.withdrawn_name)
             self.outcome = RESTORED
+        return True
 
     # What is there
 
@@ -148,6 +152,10 @@ class Container:
         references += (self.docker.image(container["Image"]) or {}).get("RepoDigests") or []
         digests = [reference.rpartition("@")[2] for reference in references if "sha256:" in reference]
         return wanted in references or ("sha256:" in wanted and wanted.rpartition("@")[2] in digests)
+
+    def _declares(self, wanted: str) -> bool:
+        reference: str = self.spec["image"]
+        return wanted == reference or ("@" in reference and wanted.rpartition("@")[2] == reference.rpartition("@")[2])
 
     @property
     def pull_policy(self) -> str:

@@ -73,8 +73,7 @@ class Swap:
     def _act(self, wanted_image: str | None) -> None:
         if self.wanted_version and not self.spec["gate"]:
             raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
-        if self.state == "restored":
-            self.container.restore(wanted_image)
+        if self.state == "restored" and self.container.restore(wanted_image):
             return
         if self._pulls():
             login = login_of(self.spec, self.logins)
@@ -82,7 +81,7 @@ class Swap:
                 ensure_login(self.host, login)
             if self.state == "pulled":
                 self.needs = requirements(self.host, self.docker, self.spec, self.logins)
-        if self.state == "swapped":
+        if self.state != "pulled":
             self.container.ensure()
             return
         changes = len(self.host.changes)

@@ -56,6 +56,23 @@ def test_outcomes(target: Host, docker_engine: EngineDouble) -> None:
     assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
 
 
+def test_the_declared_one_is_restored_where_the_previous_one_will_not_do(
+    target: Host, docker_engine: EngineDouble
+) -> None:
+    docker_engine.images["registry/gateway@sha256:3"] = {"Id": "sha256:three"}
+    run(target)
+    run(target, TWO)
+    run(target, "registry/gateway@sha256:3")
+    back, problem = run(target, ONE, state="restored", wanted_image="sha256:1")
+    assert (problem, back["outcome"], back["serving"]["digest"]) == ("", "swapped", "sha256:1")
+    assert back["old"]["digest"] == "sha256:3"
+    again, _ = run(target, ONE, state="restored", wanted_image="sha256:1")
+    assert again["outcome"] == "unchanged"
+    refused, problem = run(target, ONE, state="restored", wanted_image="sha256:2")
+    assert "Roll that image out instead" in problem
+    assert refused["outcome"] == "unchanged"
+
+
 def test_another_version_than_the_wanted_one(target: Host) -> None:
     first, _unused = run(target)
     answer, problem = run(target, TWO, wanted_version="three")
