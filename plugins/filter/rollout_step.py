@@ -26,8 +26,8 @@ options:
     type: dict
     required: true
   wanted:
-    description: The digest of the wanted image.
-    type: str
+    description: The digest of the wanted image, or a dictionary with one for each host.
+    type: raw
     required: true
   knobs:
     description: C(batches), C(max_unavailable), C(min_in_service), C(on_failure), C(elects), C(allow_unhealthy).
@@ -75,13 +75,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look impor
     next_step,
     plan_lines,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Wanted
 
 
 def rollout_step(
     events: Sequence[Mapping[str, Any]],
     *,
     fleet: Mapping[str, Any],
-    wanted: str,
+    wanted: Wanted,
     knobs: Mapping[str, Any],
     selected: Sequence[str],
     checkpoints: Sequence[int | str] = (),

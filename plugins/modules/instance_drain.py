@@ -18,7 +18,7 @@ description:
   - An instance that is draining is not elected. It still serves; taking it out of the load balancer is what comes next.
   - For a rollout, the journal remembers that the instance is out until this module puts it back, also when its row in
     the database vanishes meanwhile because its gateway is replaced. The mark of a rollout that is over is removed
-    when the next one begins, or when its lock is broken.
+    when the next one begins, or when its lock is broken, unless it was set with a O(reason).
 options:
   instance_id:
     description: The instance.
@@ -43,6 +43,12 @@ options:
       - O(min_in_service) has to be V(0) then. The instance is not marked, so that its successor may lead.
     type: bool
     default: false
+  reason:
+    description:
+      - Why the instance is kept out of service, such as for maintenance of its host, with V(drained) and O(rollout_id).
+      - It is not elected and does not count as in service until somebody puts it back, however many rollouts begin
+        meanwhile; they are told who keeps it out, and why.
+    type: str
   wait:
     description:
       - For how many seconds to ask again where the refusal may pass by itself, which are RV(refusal) V(no_leader),
@@ -157,7 +163,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options impo
 def change_of(options: dict[str, Any]) -> Change:
     if options["state"] == "active":
         return PutBack()
-    return Drain(options["min_in_service"], options["alone"])
+    return Drain(options["min_in_service"], options["alone"], options["reason"])
 
 
 def main() -> None:
@@ -170,11 +176,13 @@ def main() -> None:
             "state": {"type": "str", "choices": ["drained", "active"], "default": "drained"},
             "min_in_service": {"type": "int"},
             "alone": {"type": "bool", "default": False},
+            "reason": {"type": "str"},
             "wait": {"type": "float", "default": 0},
             "host": {"type": "str"},
             "holder": HOLDER,
         },
         required_if=[("state", "drained", ["min_in_service"])],
+        required_by={"reason": ["rollout_id"]},
         supports_check_mode=True,
     )
     options = module.params

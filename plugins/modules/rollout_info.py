@@ -124,6 +124,11 @@ interrupted:
     instance_id: {description: Its instance id., type: str, returned: always}
     rollout_id: {description: The rollout., type: int, returned: always}
     since: {description: When., type: str, returned: always}
+    by: {description: Who took it out., type: str, returned: always, sample: ops@desk}
+    reason:
+      description: Why it is kept out until somebody puts it back; none where it was left out by accident.
+      type: str
+      returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule

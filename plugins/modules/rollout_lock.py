@@ -139,6 +139,11 @@ interrupted:
     instance_id: {description: Its instance id., type: str, returned: always}
     rollout_id: {description: The rollout that took it out of service., type: int, returned: always}
     since: {description: When., type: str, returned: always}
+    by: {description: Who took it out., type: str, returned: always, sample: ops@desk}
+    reason:
+      description: Why it is kept out until somebody puts it back; none where it was left out by accident.
+      type: str
+      returned: always
 cleared:
   description: The instances that bore the mark of a rollout that is over. They may be elected again.
   returned: when acquired or broken

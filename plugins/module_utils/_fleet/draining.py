@@ -35,14 +35,26 @@ class Change(Protocol):
     def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
         """The rollout in whose journal this has to be noted; None where it is there already, or has no place."""
 
+    @property
+    def detail(self) -> str | None:
+        """What the journal has to say about it."""
+
 
 @dataclass(frozen=True)
 class Drain:
-    """With `alone`, an instance may be drained that leads where nobody else is in service."""
+    """With `alone`, an instance may be drained that leads where nobody else is in service.
+
+    With `reason`, it is kept out of service: it stays marked and out when its rollout is over.
+    """
 
     min_in_service: int
     alone: bool = False
+    reason: str | None = None
     step: str = journal.PERMIT
+
+    @property
+    def detail(self) -> str | None:
+        return self.reason
 
     def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
         return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
@@ -54,7 +66,8 @@ class Drain:
 
     def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
         out = fleet.out.get(instance.instance_id)
-        return None if out and out.rollout_id == rollout_id else rollout_id
+        noted = out and (out.rollout_id == rollout_id or (out.reason is not None and out.reason == self.reason))
+        return None if noted else rollout_id
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class PutBack:
     """It may lead again and counts for the permits of others. Refused without a fresh heartbeat."""
 
     step: str = journal.ACTIVE
+    detail: str | None = None
 
     def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
         instance = fleet.find(instance_id)
@@ -139,7 +153,8 @@ def _apply(
     mark = change.mark(fleet, instance)
     recorded_for = change.recorded_for(fleet, instance, rollout_id)
     if recorded_for is not None:
-        journal.write(connection, recorded_for, actor, fleet.now, [{**step, "result": "succeeded"}])
+        done = {**step, "result": "succeeded", "detail": change.detail}
+        journal.write(connection, recorded_for, actor, fleet.now, [done])
     differs = mark != instance.draining_since
     marked = differs and _can_mark(connection)
     if marked:

@@ -72,12 +72,17 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Out:
-    """A host that a rollout took out of service and has not put back, by the journal."""
+    """A host that a rollout took out of service and has not put back, by the journal.
+
+    With a `reason` it is kept out, until somebody puts it back; else whoever took it out broke off.
+    """
 
     instance_id: str
     host: str
     rollout_id: int
     at: datetime
+    by: str = ""
+    reason: str | None = None
 
     def shown(self) -> dict[str, Any]:
         return {
@@ -85,6 +90,8 @@ class Out:
             "instance_id": self.instance_id,
             "rollout_id": self.rollout_id,
             "since": timestamp(self.at),
+            "by": self.by,
+            "reason": self.reason,
         }
 
 
@@ -145,6 +152,8 @@ class Fleet:
         if not self.fresh(instance):
             return f"has no fresh heartbeat: the last one is {seconds(self.now, instance.last_heartbeat):g} s old"
         out = self.out.get(instance.instance_id)
+        if out and out.reason is not None:
+            return f"is kept out of service by {out.by} since {timestamp(out.at)}: {out.reason}"
         if out:
             return f"was taken out of service by rollout {out.rollout_id} and not put back"
         return f"has been draining since {timestamp(instance.draining_since)}" if instance.draining_since else None

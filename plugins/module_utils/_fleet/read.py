@@ -43,7 +43,7 @@ ORDER BY launched_at, instance_id"""
 ROLLOUT = "SELECT id, holder, reason, digest, started_at, expires_at, finished_at, result FROM fleet_rollout"
 _OPEN = f"{ROLLOUT} WHERE finished_at IS NULL"
 _SERVICE = """
-SELECT DISTINCT ON (instance_id) instance_id, host, rollout_id, at, step FROM fleet_rollout_step
+SELECT DISTINCT ON (instance_id) instance_id, host, rollout_id, at, actor, detail, step FROM fleet_rollout_step
 WHERE rollout_id >= (SELECT coalesce(min(id), 0) FROM (SELECT id FROM fleet_rollout ORDER BY id DESC LIMIT %s) recent)
   AND step = ANY (%s) AND result = 'succeeded' AND instance_id IS NOT NULL
 ORDER BY instance_id, id DESC"""
@@ -116,4 +116,4 @@ def clock(connection: Connection) -> datetime:
 
 def out_of_service(connection: Connection) -> dict[str, Out]:
     rows = connection.execute(_SERVICE, (REMEMBERED, list(SERVICE))).fetchall()
-    return {row[0]: Out(*row[:4]) for row in rows if row[4] == PERMIT}
+    return {row[0]: Out(*row[:-1]) for row in rows if row[-1] == PERMIT}

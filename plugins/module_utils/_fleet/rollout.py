@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 Steps = Sequence[Mapping[str, Any]]
 POLL_SECONDS = 1.0
 _UNIQUE_VIOLATION = "23505"
-# A mark that a permit set has the very time of the permit's step.
+# A mark that a permit set has the very time of the permit's step. With a reason it is meant to last.
 _CLEAR = """
 UPDATE ec2_launch SET draining_since = NULL
 WHERE draining_since IS NOT NULL AND EXISTS (
     SELECT FROM fleet_rollout_step step JOIN fleet_rollout rollout ON rollout.id = step.rollout_id
     WHERE step.instance_id = ec2_launch.instance_id AND step.at = ec2_launch.draining_since
-      AND step.step = %s AND rollout.finished_at IS NOT NULL)
+      AND step.step = %s AND step.detail IS NULL AND rollout.finished_at IS NOT NULL)
 RETURNING instance_id"""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, at_least, at_most, begin, replay, sunny_day
+from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, Wanted, at_least, at_most, begin, replay, sunny_day
 
 
 def fleet_of(
@@ -23,7 +23,7 @@ def fleet_of(
     others it is not known what they run. instances: as leader_info returns them. interrupted: as rollout_lock does.
     """
     known = {str(instance["instance_id"]): instance for instance in instances}
-    left_out = {str(entry["instance_id"]) for entry in interrupted}
+    left_out = {str(entry["instance_id"]): entry for entry in interrupted}
     found = []
     for name, identity in hosts.items():
         instance = known.get(identity, {})
@@ -39,14 +39,22 @@ def fleet_of(
                 healthy=runs and bool(instance.get("fresh")),
                 draining=draining,
                 leads=bool(instance.get("leads")),
+                kept_out=_kept_out(instance.get("draining_since"), left_out.get(identity)),
             )
         )
     return found
 
 
+def _kept_out(marked_since: str | None, out: Mapping[str, Any] | None) -> str:
+    """By whom and why; empty where a rollout that broke off left it out."""
+    if out is None:
+        return f"by a mark in ec2_launch, since {marked_since}" if marked_since else ""
+    return f"by {out['by']} since {out['since']}: {out['reason']}" if out.get("reason") is not None else ""
+
+
 def next_step(
     fleet: Sequence[Host],
-    wanted: str,
+    wanted: Wanted,
     knobs: Mapping[str, Any],
     selected: Iterable[str],
     events: Iterable[Mapping[str, Any]] = (),
@@ -80,7 +88,7 @@ def checkpoint(shares: Iterable[int | str], fleet: int, before: int, now: int) -
     return any(before < at_most(share, fleet) <= now for share in shares)
 
 
-def plan_lines(fleet: Sequence[Host], wanted: str, knobs: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
+def plan_lines(fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
     """The plan in words, a line for each step; the reasons where it must not begin."""
     try:
         rollout = begin(fleet, wanted, knobs_of(knobs), selected)
@@ -88,7 +96,8 @@ def plan_lines(fleet: Sequence[Host], wanted: str, knobs: Mapping[str, Any], sel
         return list(error.reasons)
     lines = [_line(step, rollout) for step in sunny_day(rollout)]
     if rollout.skipped:
-        lines.insert(0, f"run {wanted[:19]} already: {', '.join(rollout.skipped)}")
+        what = f"run {wanted[:19]} already" if isinstance(wanted, str) else "stay as they are"
+        lines.insert(0, f"{what}: {', '.join(rollout.skipped)}")
     return lines
 
 

@@ -15,6 +15,7 @@ The rules, for any fleet and whatever happens:
 
 - Who runs the wanted digest and is not draining is left alone. A draining host was left so by a rollout that broke off:
   it comes first and is finished.
+- Who is kept out of service by an operator is not touched: a rollout of it must not begin.
 - At no time are fewer than min_in_service hosts in service, or more than max_unavailable out of it.
 - The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
   no second one. A fleet of one host has nobody to hand over to, and a fleet that does not elect has no leader.
@@ -25,7 +26,7 @@ The rules, for any fleet and whatever happens:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Union
 
@@ -38,6 +39,8 @@ ANSWERS = {
 
 # A number of hosts, or a percentage of the fleet such as "25%".
 Share = Union[int, str]
+# A digest that all hosts are to run, or one for each by name.
+Wanted = Union[str, Mapping[str, str]]
 
 
 class RefusedError(Exception):
@@ -50,13 +53,17 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Host:
-    """What is known of one host of the fleet. digest is None where it runs nothing or it is not known."""
+    """What is known of one host of the fleet. digest is None where it runs nothing or it is not known.
+
+    kept_out says by whom and why it is kept out of service, such as for maintenance; draining is true then, too.
+    """
 
     name: str
     digest: str | None
     healthy: bool = True
     draining: bool = False
     leads: bool = False
+    kept_out: str = ""
 
     @property
     def serves(self) -> bool:
@@ -352,25 +359,32 @@ class Rollout:
 
 
 def begin(
-    fleet: Sequence[Host], wanted: str, knobs: Knobs | None = None, selected: Iterable[str] | None = None
+    fleet: Sequence[Host], wanted: Wanted, knobs: Knobs | None = None, selected: Iterable[str] | None = None
 ) -> Rollout:
-    """The rollout of this digest; RefusedError where it must not begin.
+    """The rollout of this digest, or of these; RefusedError where it must not begin.
 
     fleet has every host, also where only the selected ones are to be updated: the rules are about all of them.
+    Of digests by host, each selected one needs its own; any other without one counts as not updated.
     """
     wishes = knobs or Knobs()
     chosen = {host.name for host in fleet} if selected is None else set(selected)
     reasons = [*wrong_knobs(wishes, len(fleet)), *_wrong_fleet(fleet, chosen, wishes)]
+    settled = {}
+    for host in fleet:
+        digest = wanted if isinstance(wanted, str) else wanted.get(host.name)
+        if digest is None and host.name in chosen:
+            reasons.append(f"{host.name}: which digest it is to run is not known.")
+        settled[host.name] = digest is not None and host.digest == digest and not host.draining
     if reasons:
         raise RefusedError(reasons)
     leaders = [host.name for host in fleet if host.leads]
     rollout = Rollout(
         knobs=wishes,
         hosts=tuple(host.name for host in fleet),
-        pending=tuple(h.name for h in fleet if h.name in chosen and (h.digest != wanted or h.draining)),
-        skipped=tuple(h.name for h in fleet if h.name in chosen and h.digest == wanted and not h.draining),
+        pending=tuple(host.name for host in fleet if host.name in chosen and not settled[host.name]),
+        skipped=tuple(host.name for host in fleet if host.name in chosen and settled[host.name]),
         serving=frozenset(host.name for host in fleet if host.serves),
-        updated=frozenset(host.name for host in fleet if host.digest == wanted and not host.draining),
+        updated=frozenset(name for name, is_settled in settled.items() if is_settled),
         leader=leaders[0] if leaders else "",
     )
     reasons = _refusals(rollout, fleet)
@@ -452,6 +466,12 @@ def _wrong_fleet(fleet: Sequence[Host], chosen: set[str], knobs: Knobs) -> list[
         reasons.append(f"A host is there twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
     if chosen - set(names):
         reasons.append(f"Not in the fleet: {', '.join(sorted(chosen - set(names)))}.")
+    reasons += [
+        f"{host.name} is kept out of service {host.kept_out.rstrip('.')}. Admit it, or leave it out: "
+        f"--limit 'gateways:!{host.name}'."
+        for host in fleet
+        if host.kept_out and host.name in chosen
+    ]
     if len(leaders) > 1:
         reasons.append(f"{' and '.join(leaders)} say that they lead: nothing is drained before that is settled.")
     if knobs.elects and names and not leaders:

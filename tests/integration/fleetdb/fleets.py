@@ -117,7 +117,7 @@ class Fleet:
             return release(connected, result=result, hold=Hold(rollout_id), check_mode=False)
 
     def drain(self, number: int, least: int = 1, **options: Any) -> dict[str, Any]:
-        return self._change(Drain(least, options.pop("alone", False)), number, options)
+        return self._change(Drain(least, options.pop("alone", False), options.pop("reason", None)), number, options)
 
     def put_back(self, number: int, **options: Any) -> dict[str, Any]:
         return self._change(PutBack(), number, options)

@@ -145,6 +145,26 @@ def test_marks_by_hand_stay(fleet: Fleet, expire: Any) -> None:
     assert fleet.acquire()["cleared"] == [] and fleet.draining == ["i-2"]
 
 
+def test_who_is_kept_out_with_a_reason_stays_out(fleet: Fleet) -> None:
+    fleet.populate(3)
+    maintenance = fleet.acquire(holder="ops@desk")["rollout_id"]
+    assert fleet.drain(3, 1, rollout_id=maintenance, reason="new disk")["changed"]
+    assert not fleet.drain(3, 1, rollout_id=maintenance, reason="new disk")["changed"]
+    fleet.release(maintenance)
+    later = fleet.acquire()
+    assert later["cleared"] == [] and fleet.draining == ["i-3"]
+    [kept] = later["interrupted"]
+    assert (kept["host"], kept["by"], kept["reason"]) == ("gateway-3", "ops@desk", "new disk")
+    refused = fleet.drain(2, 2, rollout_id=later["rollout_id"])
+    assert refused["refusal"] == "too_few" and "kept out of service by ops@desk" in refused["message"]
+    # Its gateway is restarted meanwhile: a new row, without a mark.
+    fleet.query("UPDATE ec2_launch SET draining_since = NULL")
+    assert fleet.drain(2, 2, rollout_id=later["rollout_id"])["refusal"] == "too_few"
+    assert fleet.put_back(3, rollout_id=later["rollout_id"])["changed"]
+    fleet.release(later["rollout_id"])
+    assert fleet.acquire()["interrupted"] == []
+
+
 def test_release_is_final_and_says_whom_it_leaves(fleet: Fleet) -> None:
     fleet.populate(3)
     rollout_id = fleet.acquire()["rollout_id"]

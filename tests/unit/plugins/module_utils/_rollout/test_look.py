@@ -67,6 +67,20 @@ def test_a_host_that_was_left_out_of_service_is_seen_to_first() -> None:
     assert step(fleet=fleet)["hosts"] == ["c"]
 
 
+def test_a_host_that_somebody_keeps_out_of_service_is_not_touched() -> None:
+    kept = {"instance_id": "i-3", "host": "c", "by": "ops@desk", "since": "10:00", "reason": "new disk"}
+    assert (
+        "c is kept out of service by ops@desk since 10:00: new disk"
+        in step(fleet=state(interrupted=[kept]))["words"][0]
+    )
+    marked = [
+        {**one, "draining_since": "10:00" if one["instance_id"] == "i-3" else None} for one in state()["instances"]
+    ]
+    assert "c is kept out of service by a mark" in step(fleet=state(instances=marked))["words"][0]
+    broken_off = {**kept, "reason": None}
+    assert step(fleet=state(instances=marked, interrupted=[broken_off]))["hosts"] == ["c"]
+
+
 def test_who_is_not_known_is_not_healthy() -> None:
     gone = [instance for instance in state()["instances"] if instance["instance_id"] != "i-2"]
     hosts = {host.name: host for host in fleet_of(HOSTS, {"a": {}, "c": {"serving": None}}, gone)}

@@ -125,6 +125,31 @@ def test_a_fleet_that_does_not_elect() -> None:
     ]
 
 
+def test_each_host_to_a_digest_of_its_own() -> None:
+    hosts = [Host("host-1", "new", leads=True), Host("host-2", "new"), Host("host-3", "older")]
+    wanted = {"host-1": "old", "host-2": "oldest", "host-3": "older"}
+    rollout = begin(hosts, wanted)
+    assert rollout.skipped == ("host-3",)
+    steps = sunny_day(rollout)
+    assert shape(steps) == [("update", "host-2"), ("hand_over", "host-1"), ("update", "host-1"), ("end",)]
+    assert steps[1].candidates == ("host-2", "host-3")
+    with pytest.raises(RefusedError, match="host-2: which digest it is to run is not known"):
+        begin(hosts, {"host-1": "old", "host-3": "older"})
+    only_the_leader = begin(hosts, {"host-1": "old", "host-3": "older"}, selected=["host-1"])
+    assert shape(sunny_day(only_the_leader))[0] == ("hand_over", "host-1")
+
+
+def test_who_is_kept_out_of_service_is_not_touched() -> None:
+    kept = Host("host-2", "old", draining=True, kept_out="by ops@desk: new disk")
+    hosts = fleet(4, host_2=kept)
+    assert "host-2 is kept out of service by ops@desk: new disk. Admit it" in reasons(hosts)
+    others = ["host-1", "host-3", "host-4"]
+    assert "max_unavailable 25%" in reasons(hosts, selected=others), "it counts as out of service"
+    steps = sunny_day(begin(hosts, "new", Knobs(max_unavailable=2), others))
+    assert shape(steps)[:2] == [("update", "host-3"), ("update", "host-4")]
+    assert steps[2].candidates == ("host-3", "host-4")
+
+
 def test_two_leaders() -> None:
     hosts = fleet(3, host_2=Host("host-2", "old", leads=True))
     assert "host-1 and host-2 say that they lead" in reasons(hosts)

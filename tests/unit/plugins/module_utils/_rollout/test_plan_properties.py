@@ -26,6 +26,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan impor
     RefusedError,
     Rollout,
     Step,
+    Wanted,
     at_least,
     at_most,
     begin,
@@ -210,10 +211,17 @@ class World:
         return bool(self.draw(st.integers(1, count)) == count)
 
 
+def digests_of_their_own(hosts: list[Host]) -> tuple[list[Host], Wanted]:
+    """The same fleet, of which each host is to go to another digest, as in a rollback."""
+    known = [replace(host, digest=f"{host.digest} of {host.name}") for host in hosts]
+    return known, {host.name: f"new of {host.name}" for host in hosts}
+
+
 def play(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject, *, mishaps: bool) -> World | None:
     hosts, selected = part
+    known, wanted = digests_of_their_own(hosts) if data.draw(st.booleans()) else (hosts, "new")
     try:
-        rollout = begin(hosts, "new", wishes, selected)
+        rollout = begin(known, wanted, wishes, selected)
     except RefusedError as refused:
         assert all(reason.endswith(".") for reason in refused.reasons)
         return None
