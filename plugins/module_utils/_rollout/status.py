@@ -1,0 +1,199 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a fleet is, from what its hosts, the database and the journal say; also where some of them say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCHEMA = 1
+_SHORT_DIGEST = len("sha256:") + 12
+
+Report = Mapping[str, Any]
+
+
+def status_of(hosts: Mapping[str, str], looks: Mapping[str, Report], leader: Report, journal: Report) -> dict[str, Any]:
+    """The status of a fleet, as it is written as JSON.
+
+    hosts: instance id by name, of the whole fleet. looks: the results of container_info, of those that were asked.
+    leader, journal: the results of leader_info and rollout_info. One that failed has but `msg`.
+
+    `problems` has a sentence for each thing that somebody should look at; a host that is kept out of service on
+    purpose, or is in work of a rollout that goes on, is none. What nobody could tell is None.
+    """
+    answers = "instances" in leader and "rollouts" in journal
+    known = {str(one["instance_id"]): one for one in leader.get("instances") or ()}
+    out = {str(one["instance_id"]): one for one in journal.get("interrupted") or ()}
+    lock = journal.get("lock")
+    shown = [
+        _host(name, identity, looks.get(name), known.get(identity), out.get(identity), lock)
+        for name, identity in hosts.items()
+    ]
+    leaders = [host["name"] for host in shown if host["leads"]]
+    strangers = sorted(set(known) - set(hosts.values()))
+    problems = [
+        *_troubles_of_the_database(leader, journal),
+        *(problem for host in shown for problem in host.pop("problems")),
+        *(f"{identity} is in the database, and no host of the inventory." for identity in strangers),
+    ]
+    if "instances" not in leader and len(leaders) != 1:
+        problems.append(f"Who leads is in doubt: {' and '.join(leaders) or 'none of the hosts'} says so.")
+    return {
+        "schema": SCHEMA,
+        "problems": problems,
+        "database_answers": answers,
+        "leader": leaders[0] if len(leaders) == 1 else None,
+        "term": leader.get("term"),
+        "hosts": shown,
+        "lock": lock,
+        "rollouts": [_rollout(one) for one in journal.get("rollouts") or ()],
+    }
+
+
+def _host(
+    name: str,
+    identity: str,
+    look: Report | None,
+    instance: Report | None,
+    out: Report | None,
+    lock: Report | None,
+) -> dict[str, Any]:
+    reached = look is not None and "health" in look
+    seen: Report = look if look is not None and reached else {}
+    container = seen.get("container") or {}
+    health = seen.get("health") or {}
+    about = seen.get("about") or {}
+    says_it_leads = about.get("amILeader")
+    host = {
+        "name": name,
+        "instance_id": identity,
+        "reachable": None if look is None else reached,
+        "container": container.get("status"),
+        "image": container.get("image"),
+        "digest": container.get("digest"),
+        "previous_digest": (seen.get("previous") or {}).get("digest"),
+        "started_at": container.get("started_at"),
+        "version": about.get("version") or (instance or {}).get("version"),
+        "healthy": health.get("healthy"),
+        "in_service": None if instance is None else bool(instance.get("in_service")),
+        "out": dict(out) if out else None,
+        "leads": bool(instance.get("leads")) if instance else says_it_leads,
+        "heartbeat_age": (instance or {}).get("heartbeat_age"),
+    }
+    in_work = (
+        lock is not None and not lock.get("expired") and out is not None and out["rollout_id"] == lock["rollout_id"]
+    )
+    kept_out = out is not None and out.get("reason") is not None
+    host["problems"] = [] if in_work or kept_out else _troubles_of(host, look or {}, instance, out)
+    return host
+
+
+def _troubles_of(host: Report, look: Report, instance: Report | None, out: Report | None) -> list[str]:
+    name, identity = host["name"], host["instance_id"]
+    about = look.get("about") or {}
+    if host["reachable"] is False:
+        return [f"{name} can't be looked at: {look.get('msg') or 'no answer'}".rstrip(".") + "."]
+    found = []
+    if look.get("engine_error"):
+        found.append(f"{name}: {look['engine_error']}")
+    elif look and host["container"] is None:
+        found.append(f"{name} has no gateway container.")
+    if host["healthy"] is False:
+        found.append(f"{name} is not healthy. {look['health']['problem']}")
+    if about.get("instanceId") not in (None, identity):
+        found.append(f"{name} says it is {about['instanceId']}, and the inventory says {identity}.")
+    if out is not None:
+        found.append(f"{name} was left out of service by rollout {out['rollout_id']}: run it again, or admit the host.")
+    elif instance is not None and instance.get("draining_since"):
+        found.append(f"{name} has been marked as draining since {instance['draining_since']}.")
+    elif instance is not None and not instance.get("fresh"):
+        found.append(f"{name} has no fresh heartbeat in the database.")
+    return found
+
+
+def _troubles_of_the_database(leader: Report, journal: Report) -> list[str]:
+    silent = [report for report, answer in ((leader, "instances"), (journal, "rollouts")) if answer not in report]
+    found = [f"The database does not tell how the fleet is. {silent[0].get('msg') or ''}".rstrip()] if silent else []
+    found += [f"Who leads is in doubt: {doubt}." for doubt in leader.get("doubts") or ()]
+    lock = journal.get("lock")
+    if lock and lock.get("expired"):
+        found.append(
+            f"The lock of {lock['holder']} (rollout {lock['rollout_id']}: {lock['reason']}) has expired: it broke off. "
+            "Run it again."
+        )
+    return found
+
+
+def _rollout(rollout: Report) -> dict[str, Any]:
+    failures = [
+        {key: step.get(key) for key in ("host", "step", "detail")}
+        for step in rollout.get("steps") or ()
+        if step["result"] == "failed"
+    ]
+    summary = {key: value for key, value in rollout.items() if key not in ("steps", "hosts")}
+    return {**summary, "failures": failures}
+
+
+def rows(status: Report) -> list[list[str]]:
+    """The table of hosts for people, with its head."""
+    head = ["host", "instance", "image", "version", "health", "in service", "leader", "heartbeat"]
+    return [head, *(_row(host) for host in status["hosts"])]
+
+
+def _row(host: Report) -> list[str]:
+    age = host["heartbeat_age"]
+    return [
+        host["name"],
+        host["instance_id"],
+        (host["digest"] or host["image"] or "-")[:_SHORT_DIGEST],
+        host["version"] or "-",
+        _health(host),
+        _service(host),
+        "leader" if host["leads"] else "-",
+        "-" if age is None else f"{age:.1f} s",
+    ]
+
+
+def _health(host: Report) -> str:
+    if host["reachable"] is None:
+        return "not asked"
+    if not host["reachable"]:
+        return "UNREACHABLE"
+    if host["healthy"]:
+        return "healthy"
+    return "UNHEALTHY" if host["container"] == "running" else f"UNHEALTHY ({host['container'] or 'no container'})"
+
+
+def _service(host: Report) -> str:
+    out = host["out"]
+    if out:
+        return "kept out" if out.get("reason") is not None else "out"
+    return {None: "not known", True: "yes", False: "NO"}[host["in_service"]]
+
+
+def words(status: Report) -> list[str]:
+    """What else is to be said, for people: who is kept out, the lock, the last rollouts, the problems."""
+    kept_out = [(host["name"], host["out"]) for host in status["hosts"] if host["out"] and host["out"].get("reason")]
+    lines = [
+        f"{name} is kept out of service by {out['by']} since {out['since']}: {out['reason']}" for name, out in kept_out
+    ]
+    lock = status["lock"]
+    if not status["database_answers"]:
+        lines.append("lock: not known")
+    elif lock:
+        left = "expired" if lock["expired"] else f"for {lock['expires_in']:.0f} s unless renewed"
+        lines.append(
+            f"lock: {lock['holder']} since {lock['since']}, {left} (rollout {lock['rollout_id']}: {lock['reason']})"
+        )
+    else:
+        lines.append("lock: free")
+    for rollout in status["rollouts"]:
+        result = rollout["result"] or "goes on"
+        lines.append(
+            f"rollout {rollout['rollout_id']}: {result} after {rollout['seconds']:.0f} s, since {rollout['since']}, "
+            f"by {rollout['holder']}: {rollout['reason']}"
+        )
+        lines += [f"  {one['host']}, {one['step']}: {one['detail'] or 'failed'}" for one in rollout["failures"]]
+    return [*lines, *(f"PROBLEM: {problem}" for problem in status["problems"])]
