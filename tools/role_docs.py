@@ -48,11 +48,20 @@ def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
     return lines
 
 
+def variables(options: dict[str, Any]) -> str:
+    return "\n".join(["| variable | type | default | |", "|---|---|---|---|", *rows(options)])
+
+
 def table(role: Path) -> str:
-    spec = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    entries = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    spec = entries.pop("main")
     parts = [f"# {role.name}", f"{spec['short_description']}.", *paragraphs(spec["description"])]
     parts += ["## Use", example(role.name), "## Variables"]
-    parts.append("\n".join(["| variable | type | default | |", "|---|---|---|---|", *rows(spec["options"])]))
+    parts.append(variables(spec["options"]))
+    for name, entry in entries.items():
+        parts += [f"## With `tasks_from: {name}`", f"{entry['short_description']}.", *paragraphs(entry["description"])]
+        own = {key: option for key, option in entry["options"].items() if option != spec["options"].get(key)}
+        parts += [variables(own)] if own else []
     parts.append(MARK)
     return "\n\n".join(parts)
 

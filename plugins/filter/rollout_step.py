@@ -26,8 +26,8 @@ options:
     type: dict
     required: true
   wanted:
-    description: The digest of the wanted image, or a dictionary with one for each host.
-    type: raw
+    description: The digest of the wanted image.
+    type: str
     required: true
   knobs:
     description: C(batches), C(max_unavailable), C(min_in_service), C(on_failure), C(elects), C(allow_unhealthy).
@@ -38,6 +38,12 @@ options:
     type: list
     elements: str
     required: true
+  undone:
+    description:
+      - A rollout of M(evenkeel.fleet.rollout_info) that is taken back. Hosts that run its image get the one of before,
+        instead of O(wanted), and others stay as they are.
+    type: dict
+    default: {}
   checkpoints:
     description: Numbers of updated hosts, or percentages of the fleet, after which to pause.
     type: list
@@ -60,8 +66,9 @@ RETURN = r"""
 _value:
   description:
     - C(kind) (C(update), C(hand_over), C(put_back), C(end) or C(refused)), C(hosts), C(candidates), C(result),
-      C(words), C(plan), the whole plan in words, C(min_in_service) as a number of hosts, C(updated), how many hosts
-      are updated, and C(checkpoint), whether the last step has come to one.
+      C(words), C(plan), the whole plan in words, C(digests), the one that each selected host is to run,
+      C(min_in_service) as a number of hosts, C(updated), how many hosts are updated, and C(checkpoint), whether the
+      last step has come to one.
   type: dict
 """
 
@@ -70,30 +77,35 @@ from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import (
     checkpoint,
+    digests_before,
     fleet_of,
     in_service_at_least,
     next_step,
     plan_lines,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Wanted
 
 
 def rollout_step(
     events: Sequence[Mapping[str, Any]],
     *,
     fleet: Mapping[str, Any],
-    wanted: Wanted,
+    wanted: str,
     knobs: Mapping[str, Any],
     selected: Sequence[str],
+    undone: Mapping[str, Any] | None = None,
     checkpoints: Sequence[int | str] = (),
     updated: int = 0,
 ) -> dict[str, Any]:
-    hosts = fleet_of(fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
-    step = next_step(hosts, wanted, knobs, selected, events)
+    known = (fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
+    hosts = fleet_of(*known, settings_count=not undone)
+    digests = digests_before(undone, fleet["looks"], selected) if undone else dict.fromkeys(selected, wanted)
+    goal = digests if undone else wanted
+    step = next_step(hosts, goal, knobs, selected, events)
     return {
         **step,
         "checkpoint": checkpoint(checkpoints, len(hosts), updated, step["updated"]),
-        "plan": plan_lines(hosts, wanted, knobs, selected),
+        "plan": plan_lines(hosts, goal, knobs, selected),
+        "digests": digests,
         "min_in_service": in_service_at_least(hosts, knobs),
     }
 

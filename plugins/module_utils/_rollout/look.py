@@ -16,11 +16,14 @@ def fleet_of(
     looks: Mapping[str, Mapping[str, Any]],
     instances: Iterable[Mapping[str, Any]],
     interrupted: Iterable[Mapping[str, Any]] = (),
+    *,
+    settings_count: bool = True,
 ) -> list[Host]:
     """Every host of the inventory.
 
     hosts: instance id by name. looks: the result of container_swap (state pulled) of those that were asked; of the
     others it is not known what they run. instances: as leader_info returns them. interrupted: as rollout_lock does.
+    With settings_count, a gateway with other settings than the declared ones is another one, whatever its image.
     """
     known = {str(instance["instance_id"]): instance for instance in instances}
     left_out = {str(entry["instance_id"]): entry for entry in interrupted}
@@ -34,14 +37,31 @@ def fleet_of(
         found.append(
             Host(
                 name=name,
-                # With other settings it is another gateway, whatever its image.
-                digest=None if look.get("as_declared") is False else serving.get("digest"),
+                digest=None if settings_count and look.get("as_declared") is False else serving.get("digest"),
                 healthy=runs and bool(instance.get("fresh")),
                 draining=draining,
                 leads=bool(instance.get("leads")),
                 kept_out=_kept_out(instance.get("draining_since"), left_out.get(identity)),
             )
         )
+    return found
+
+
+def digests_before(
+    undone: Mapping[str, Any], looks: Mapping[str, Mapping[str, Any]], selected: Iterable[str]
+) -> dict[str, str]:
+    """The digest that each host is to run when a rollout is taken back; without those of which nobody knows it.
+
+    undone: the rollout as rollout_info returns it. A host that does not run its image any more, or did not get it,
+    stays as it is. One that runs nothing gets what it ran before.
+    """
+    found = {}
+    for name in selected:
+        runs = ((looks.get(name) or {}).get("serving") or {}).get("digest")
+        before = (undone["hosts"].get(name) or {}).get("before")
+        digest = before if runs in (None, undone["digest"]) else runs
+        if digest:
+            found[name] = str(digest)
     return found
 
 

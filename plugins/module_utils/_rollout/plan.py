@@ -369,15 +369,17 @@ def begin(
     wishes = knobs or Knobs()
     chosen = {host.name for host in fleet} if selected is None else set(selected)
     reasons = [*wrong_knobs(wishes, len(fleet)), *_wrong_fleet(fleet, chosen, wishes)]
-    settled = {}
-    for host in fleet:
-        digest = wanted if isinstance(wanted, str) else wanted.get(host.name)
-        if digest is None and host.name in chosen:
-            reasons.append(f"{host.name}: which digest it is to run is not known.")
-        settled[host.name] = digest is not None and host.digest == digest and not host.draining
+    digests = dict.fromkeys((host.name for host in fleet), wanted) if isinstance(wanted, str) else wanted
+    unknown = [host.name for host in fleet if host.name in chosen and host.name not in digests]
+    if unknown:
+        reasons.append(
+            f"Which digest they are to run is not known of: {', '.join(unknown)}. Leave them out with --limit, or "
+            "roll an image out to them."
+        )
     if reasons:
         raise RefusedError(reasons)
     leaders = [host.name for host in fleet if host.leads]
+    settled = {host.name: host.digest == digests.get(host.name, "") and not host.draining for host in fleet}
     rollout = Rollout(
         knobs=wishes,
         hosts=tuple(host.name for host in fleet),

@@ -10,6 +10,8 @@ from typing import Any
 
 SCHEMA = 1
 _SHORT_DIGEST = len("sha256:") + 12
+# So much of a time as people want to read.
+_SECONDS = len("2026-01-01T00:00:00")
 
 Report = Mapping[str, Any]
 
@@ -152,7 +154,7 @@ def _row(host: Report) -> list[str]:
         _health(host),
         _service(host),
         "leader" if host["leads"] else "-",
-        "-" if age is None else f"{age:.1f} s",
+        "-" if age is None else f"{age:.1f}s",
     ]
 
 
@@ -169,15 +171,15 @@ def _health(host: Report) -> str:
 def _service(host: Report) -> str:
     out = host["out"]
     if out:
-        return "kept out" if out.get("reason") is not None else "out"
-    return {None: "not known", True: "yes", False: "NO"}[host["in_service"]]
+        return "kept-out" if out.get("reason") is not None else "out"
+    return {None: "unknown", True: "yes", False: "NO"}[host["in_service"]]
 
 
 def words(status: Report) -> list[str]:
-    """What else is to be said, for people: who is kept out, the lock, the last rollouts, the problems."""
+    """What else is to be said, for people: who is kept out, the lock, the last rollouts."""
     kept_out = [(host["name"], host["out"]) for host in status["hosts"] if host["out"] and host["out"].get("reason")]
     lines = [
-        f"{name} is kept out of service by {out['by']} since {out['since']}: {out['reason']}" for name, out in kept_out
+        f"{name} is kept out of service by {out['by']} since {_moment(out)}: {out['reason']}" for name, out in kept_out
     ]
     lock = status["lock"]
     if not status["database_answers"]:
@@ -185,15 +187,19 @@ def words(status: Report) -> list[str]:
     elif lock:
         left = "expired" if lock["expired"] else f"for {lock['expires_in']:.0f} s unless renewed"
         lines.append(
-            f"lock: {lock['holder']} since {lock['since']}, {left} (rollout {lock['rollout_id']}: {lock['reason']})"
+            f"lock: {lock['holder']} since {_moment(lock)}, {left} (rollout {lock['rollout_id']}: {lock['reason']})"
         )
     else:
         lines.append("lock: free")
-    for rollout in status["rollouts"]:
-        result = rollout["result"] or "goes on"
-        lines.append(
-            f"rollout {rollout['rollout_id']}: {result} after {rollout['seconds']:.0f} s, since {rollout['since']}, "
-            f"by {rollout['holder']}: {rollout['reason']}"
-        )
-        lines += [f"  {one['host']}, {one['step']}: {one['detail'] or 'failed'}" for one in rollout["failures"]]
-    return [*lines, *(f"PROBLEM: {problem}" for problem in status["problems"])]
+    for one in status["rollouts"]:
+        ended = f"{one['result'] or 'goes on'} after {one['seconds']:.0f} s"
+        who = f"since {_moment(one)}, by {one['holder']}: {one['reason']}"
+        lines.append(f"rollout {one['rollout_id']}: {ended}, {who}")
+        lines += [
+            f"  {failure['host']}, {failure['step']}: {failure['detail'] or 'failed'}" for failure in one["failures"]
+        ]
+    return lines
+
+
+def _moment(entry: Report) -> str:
+    return str(entry["since"])[:_SECONDS]

@@ -22,7 +22,11 @@ def load(role: Path, name: str) -> dict[str, Any]:
 
 
 def options(role: Path) -> dict[str, Any]:
-    found: dict[str, Any] = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    """Of all entry points; where they differ, those of the role itself."""
+    entries = load(role, "meta/argument_specs.yml")["argument_specs"]
+    found: dict[str, Any] = {}
+    for entry in [*entries.values(), entries["main"]]:
+        found.update(entry["options"])
     return found
 
 

@@ -125,3 +125,35 @@ def test_the_next_step_knows_of_checkpoints() -> None:
     after = rollout_step(done, **known, updated=0)
     assert (after["updated"], after["checkpoint"]) == (1, True)
     assert not rollout_step(done, **known, updated=1)["checkpoint"]
+
+
+def test_a_rollout_is_taken_back_where_its_image_runs() -> None:
+    oldest = "sha256:oldest"
+    before: dict[str, Any] = {"a": {"before": OLD}, "b": {"before": oldest}, "c": {"before": OLD}}
+    undone = {"digest": NEW, "hosts": before}
+    looks = {name: {"serving": {"digest": NEW}, "as_declared": False} for name in HOSTS}
+    looks["c"] = {"serving": {"digest": OLD}, "as_declared": False}
+
+    def back(*events: dict[str, Any], looks: dict[str, Any] = looks) -> dict[str, Any]:
+        known: dict[str, Any] = {"fleet": state(looks=looks), "wanted": NEW, "knobs": KNOBS, "selected": list(HOSTS)}
+        return rollout_step(events, **known, undone=undone)
+
+    first = back()
+    assert first["digests"] == {"a": OLD, "b": oldest, "c": OLD}
+    assert first["plan"] == [
+        "stay as they are: c",
+        "update b",
+        "hand leadership over from a",
+        "update a (the leader, last)",
+        "verify, and release the lock",
+    ]
+    assert back({"kind": "done", "host": "b"})["candidates"] == ["b", "c"]
+    nothing = back(looks={**looks, "b": {"serving": None}})
+    assert nothing["digests"]["b"] == oldest, "one that runs nothing gets what it ran before"
+    before["b"] = {"before": None}
+    unknown = back()
+    assert unknown["kind"] == "refused"
+    assert "not known of: b." in unknown["words"][0]
+    del before["b"]
+    assert back()["kind"] == "refused", "it runs the image, and the rollout knows nothing of it"
+    assert back(looks={**looks, "b": {"serving": {"digest": oldest}}})["digests"]["b"] == oldest

@@ -57,8 +57,8 @@ def test_a_fleet_that_is_well() -> None:
     said = told()
     assert said["lines"] == [
         "host  instance  image                version  health   in service  leader  heartbeat",
-        "a     i-1       sha256:111111111111  2        healthy  yes         leader  1.2 s",
-        "b     i-2       sha256:111111111111  2        healthy  yes         -       1.2 s",
+        "a     i-1       sha256:111111111111  2        healthy  yes         leader  1.2s",
+        "b     i-2       sha256:111111111111  2        healthy  yes         -       1.2s",
         "lock: free",
     ]
     status = said["status"]
@@ -89,7 +89,6 @@ def test_a_host_that_is_not_well(changes: dict[str, Any], problem: str, cell: st
     said = told(looks={"a": look("a"), "b": changes})
     assert said["status"]["problems"] == [problem]
     assert cell in said["lines"][2]
-    assert f"PROBLEM: {problem}" in said["lines"]
 
 
 def test_without_a_database_the_hosts_still_tell() -> None:
