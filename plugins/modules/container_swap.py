@@ -20,6 +20,8 @@ description:
   - A call that is killed, at whatever point, leaves a state that the next call knows. Before all else that one puts
     the old container back, or proves the new one where it is the declared one.
   - Never do two containers run, and the old one is stopped only once everything that can be done beforehand is done.
+  - With C(container.stand_in) a second container of the old image answers on the published ports meanwhile, so that not
+    one request fails; then there are two at a time. A call that is killed leaves it there until the next one.
 options:
   container:
     description:
@@ -230,8 +232,8 @@ needs:
       type: int
 seconds:
   description:
-    - Seconds by phase, V(pull), V(create), V(stop), V(start), V(gate), V(put_back) and V(total). The first four are
-      C(0) where they were not needed.
+    - Seconds by phase, V(pull), V(create), V(stand_in), V(stop), V(start), V(gate), V(put_back) and V(total). Those
+      that were not needed are C(0).
   returned: always
   type: dict
 changes:

@@ -406,6 +406,19 @@ options:
             description: Lines for its hosts file, C(name:address).
             type: list
             elements: str
+          stand_in:
+            description:
+              - While the container is replaced, have a second one of the old image, C(<name>-stand-in), answer on the
+                published TCP ports, so that no request fails, whatever becomes of the new one. Any image will do of
+                which two containers can run at once.
+              - New connections are led to it, and then to the new container, by nftables; those that are there end
+                where they began, if they do within O(declarations[].containers[].stop_timeout). Containers that ask by
+                an address of the docker network, and not by a published port, see the addresses come and go.
+              - A container that doesn't answer its C(gate) before it is replaced gets none.
+              - It needs the package nftables, Linux 5.2 or newer, and memory for two.
+            type: bool
+            default: false
+            version_added: 0.2.0
           gate:
             description:
               - What makes the container count as healthy. Without it, its health check does, or else that it stays up.

@@ -20,7 +20,7 @@ SPEC_LABEL = "evenkeel.spec"
 SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 DURATIONS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # How to get there, not what it is.
-ON_THE_WAY = ("gate", "pull", "pull_timeout", "pull_environment")
+ON_THE_WAY = ("gate", "pull", "pull_timeout", "pull_environment", "stand_in")
 # What is compared with the container itself; an image by its id, so that another name of the same one replaces nothing.
 COMPARED = ("image", "memory", "restart_policy")
 

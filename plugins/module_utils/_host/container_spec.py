@@ -66,6 +66,7 @@ CONTAINER: dict[str, Any] = {
     "init": {"type": "bool"},
     "healthcheck": HEALTHCHECK,
     "extra_hosts": strings(),
+    "stand_in": {"type": "bool", "default": False},
     "gate": GATE,
 }
 LOGIN = {

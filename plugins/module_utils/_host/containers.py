@@ -11,6 +11,7 @@ becomes <name>-previous. So whatever ends a call half-way, the names tell the ne
 * <name>-replaced beside <name>: the new one has not proven itself, unless it has its restart policy by now; it passes
   its gate now, or the old one comes back.
 * <name>-withdrawn: the same, where the new one is the previous one put back; if it fails it is the previous one again.
+* <name>-stand-in: a second one of the old image that answers meanwhile, where that is declared (see stand_in.py).
 * <name> alone, stopped or about to be (restart policy "no" though declared otherwise): the stop was interrupted; it
   serves again.
 
@@ -21,7 +22,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -29,15 +31,19 @@ from . import container_body as declared
 from .docker import Docker, DockerError, container_name
 from .gate import Gate, GateError, about
 from .host import Glance, Host, HostError, Spec
+from .http import Ways
 from .images import misfit, refuse_other_architecture
 from .ports import listeners
 from .registry import pull
+from .stand_in import StandIn, published
 from .vitals import hopeless, last_lines, restart_count, said
 
 SETTLE = 1.0
 UNGATED_PATIENCE = 120.0
 # The old one served before.
 OLD_PATIENCE = 15.0
+# One that serves answers at once, and one of its answers may be lost.
+SERVING_PATIENCE = 3.0
 # Good enough for one answer; a container that needs more is one for the call itself to wait for.
 GLANCE_PATIENCE = 0.5
 REMOVAL_PATIENCE = 10.0
@@ -69,6 +75,7 @@ class Container:
         self.withdrawn_name = f"{self.name}-withdrawn"
         self.previous_name = f"{self.name}-previous"
         self.next_name = f"{self.name}-next"
+        self.stand_in = StandIn(host, docker, spec)
         self.outcome = UNCHANGED
         # Where that which serves again was found.
         self.recovered_from = ""
@@ -79,14 +86,15 @@ class Container:
         self._version: str | None = None
 
     def ensure(self) -> dict[str, Any]:
-        current = self.recover()
-        image = self.image()
-        replaced = not self._matches(current, image)
-        if replaced:
-            self._replace(current, image)
-        elif current is not None:
-            self._update_in_place(current)
-            self._check(current)
+        with self._relieved():
+            current = self.recover()
+            image = self.image()
+            replaced = not self._matches(current, image)
+            if replaced:
+                self._replace(current, image)
+            elif current is not None:
+                self._update_in_place(current)
+                self._check(current)
         return self._report(image, replaced=replaced)
 
     def restore(self, wanted: str | None) -> bool:
@@ -96,6 +104,10 @@ class Container:
         replacement interrupted takes undoing that for what was meant. False where the previous one is of another
         image, or gone, and the declared one is of this one: then that is to take its place.
         """
+        with self._relieved():
+            return self._restore(wanted)
+
+    def _restore(self, wanted: str | None) -> bool:
         current = self.recover(finish=False)
         previous = self.find(self.previous_name)
         interrupted = bool(self.recovered_from) and self.recovered_from != self.withdrawn_name
@@ -195,6 +207,7 @@ class Container:
 
         A new one that hasn't proven itself does it now, where it is the declared one and `finish` is set.
         """
+        self.stand_in.adopt()
         self._discard_next()
         current = self.find(self.name)
         aside = self._aside()
@@ -333,6 +346,13 @@ class Container:
         """The old one stops and steps aside, the new one starts and proves itself; or all is as it was."""
         self.old = old
         try:
+            self._cover(old)
+        except HostError as error:
+            prepared = self.find(self.next_name)
+            if prepared:
+                self._remove(prepared["Id"])
+            raise HostError(f"The container {self.name} stays; nothing was stopped. {error.message}") from error
+        try:
             if old:
                 self._stop(old)
                 self._rename(old["Id"], aside)
@@ -468,6 +488,58 @@ class Container:
         self.docker.request("POST", f"/containers/{container}/stop", t=seconds, timeout=seconds + 30)
         self.docker.delete(f"/containers/{container}", force=1, v=1)
 
+    # Meanwhile
+
+    def _cover(self, old: Mapping[str, Any] | None) -> None:
+        """Have somebody stand in for the old one, where that is wanted and there is anything to lose."""
+        wanted = self.spec.get("stand_in") and old and old["State"]["Running"] and published(old)
+        if not wanted or not old or self.stand_in.answers:
+            return
+        try:
+            self._gate(old["Id"], successes=1, patience=SERVING_PATIENCE, of_new=False)
+        except GateError as error:
+            self.host.warn(f"nobody stands in for {self.name}, as it doesn't serve now: {error.message}")
+            return
+        with self.host.phase("stand_in"):
+            self.stand_in.take_over(old, self._stand_in_serves)
+
+    def _stand_in_serves(self, container: str, ways: Ways) -> None:
+        try:
+            self._gate(container, successes=self._successes, of_new=False, ways=ways)
+        except GateError as error:
+            raise GateError(error.message + said(last_lines(self.docker, container))) from error
+
+    @contextmanager
+    def _relieved(self) -> Iterator[None]:
+        """Whoever stands in at the end leaves, if there is somebody to leave it to."""
+        try:
+            yield
+        except HostError as error:
+            error.message += self._relieve()
+            raise
+        trouble = self._relieve()
+        if trouble:
+            raise HostError(trouble.strip())
+
+    def _relieve(self) -> str:
+        if not self.stand_in.answers:
+            return ""
+        if not self.host.check_mode:
+            try:
+                current = self.find(self.name)
+                if current is None:
+                    raise HostError(f"There is no container {self.name}.")
+                self._gate(current["Id"], successes=1, patience=OLD_PATIENCE, of_new=False)
+            except HostError as error:
+                name = self.stand_in.name
+                return f"\n{name}, a second one of the image of before, answers in its place for now. {error.message}"
+        try:
+            with self.host.phase("stand_in"):
+                self.stand_in.leave()
+        except HostError as error:
+            return f"\n{self.stand_in.name} can't be removed; the next call does it. {error.message}"
+        return ""
+
     # Ports
 
     def _refuse_taken_ports(self, current: Mapping[str, Any] | None) -> None:
@@ -505,7 +577,14 @@ class Container:
         return int(self._gate_spec.get("successes") or 2)
 
     def _gate(
-        self, container: str, *, successes: int, patience: float | None = None, hold: float = 0, of_new: bool = True
+        self,
+        container: str,
+        *,
+        successes: int,
+        patience: float | None = None,
+        hold: float = 0,
+        of_new: bool = True,
+        ways: Ways | None = None,
     ) -> None:
         """Wait until it is healthy, for so many seconds at most, and see it stay so for a while."""
         spec = dict(self._gate_spec)
@@ -514,7 +593,10 @@ class Container:
         if not of_new:
             spec["version"] = None
         restarts = restart_count(self.docker.container(container))
-        gate = Gate(spec, lambda: hopeless(self.docker, container, restarts)) if self._gate_spec else None
+        gate: Gate | None = None
+        if self._gate_spec:
+            ways = ways or self.stand_in.ways(container)
+            gate = Gate(spec, lambda: hopeless(self.docker, container, restarts), ways)
         try:
             if gate:
                 gate.wait(successes)

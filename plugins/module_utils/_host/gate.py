@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from .host import HostError, Spec
-from .http import Response, get
+from .http import Response, Ways, get
 from .redact import redacted
 
 # Says why waiting is pointless by now, or None.
@@ -53,9 +53,10 @@ class Look:
 class Gate:
     """A gate and all that was seen through it."""
 
-    def __init__(self, spec: Spec, hopeless: Hopeless | None = None) -> None:
+    def __init__(self, spec: Spec, hopeless: Hopeless | None = None, ways: Ways | None = None) -> None:
         self.spec = spec
         self.hopeless = hopeless
+        self.ways = ways
         self.interval = float(spec.get("interval") or 0.5)
         self.request_timeout = float(spec.get("request_timeout") or 3)
         self.looks: list[Look] = []
@@ -141,7 +142,7 @@ class Gate:
         url = spec["url"]
         verify = spec.get("validate_certs") is not False
         started = time.monotonic()
-        answer = ask(url, timeout, verify)
+        answer = ask(url, timeout, verify, self.ways)
         seconds = time.monotonic() - started
         if not isinstance(answer, Response) or answer.status != 200:
             return Look(seconds, last_answer(url, answer))
@@ -150,7 +151,7 @@ class Gate:
             return Look(seconds)
         if spec.get("about_url"):
             url = spec["about_url"]
-            answer = ask(url, timeout, verify)
+            answer = ask(url, timeout, verify, self.ways)
         about = described(url, answer)
         runs = text_at(about, spec.get("version_field") or VERSION_FIELD)
         is_instance = text_at(about, spec.get("instance_field") or INSTANCE_FIELD)
@@ -182,7 +183,7 @@ class Gate:
         url = self.spec.get("aggregate_url")
         if not url:
             return ""
-        answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False)
+        answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False, self.ways)
         return "" if isinstance(answer, Response) and answer.status == 200 else last_answer(url, answer)
 
 
@@ -195,9 +196,9 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
-def ask(url: str, timeout: float, verify: bool = True) -> Response | OSError:
+def ask(url: str, timeout: float, verify: bool = True, ways: Ways | None = None) -> Response | OSError:
     try:
-        return get(url, timeout, verify)
+        return get(url, timeout, verify, ways)
     except OSError as error:
         return error
 

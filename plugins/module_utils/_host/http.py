@@ -12,11 +12,15 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 MAX_BYTES = 64 * 2**20
+
+# Where to connect to instead, for a port: address and port. The request itself stays as it is.
+Ways = Mapping[int, "tuple[str, int]"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class Response:
         return self.body.decode("utf-8", "replace")
 
 
-def get(url: str, timeout: float, verify: bool = True) -> Response:
+def get(url: str, timeout: float, verify: bool = True, ways: Ways | None = None) -> Response:
     """GET an http or https URL; raises OSError where there is no answer, or none from who it should be (`verify`)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "https"
-    connection = socket.create_connection((host, parts.port or (443 if secure else 80)), timeout)
+    port = parts.port or (443 if secure else 80)
+    connection = socket.create_connection((ways or {}).get(port) or (host, port), timeout)
     if secure:
         import ssl
 

@@ -18,7 +18,7 @@ from .lock import one_at_a_time
 from .registry import ensure_login, login_of
 
 PULLED = "pulled"
-PHASES = ("pull", "create", "stop", "start", "gate", "put_back", "total")
+PHASES = ("pull", "create", "stand_in", "stop", "start", "gate", "put_back", "total")
 
 
 def swap(
@@ -73,6 +73,8 @@ class Swap:
     def _act(self, wanted_image: str | None) -> None:
         if self.wanted_version and not self.spec["gate"]:
             raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
+        if self.spec.get("stand_in"):
+            self.container.stand_in.check()
         if self.state == "restored" and self.container.restore(wanted_image):
             return
         if self._pulls():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -41,6 +42,13 @@ def healthy() -> bool:
 
 signal.signal(signal.SIGTERM, terminated)
 print(f"app: {settings['version']} starts", flush=True)
+if "lock" in settings:
+    lock = open(settings["lock"], "w")  # noqa: PTH123, SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"app: another one has {settings['lock']}", flush=True)
+        end(1)
 if "crash_after" in settings:
     threading.Thread(target=crash, daemon=True).start()
 with socket.create_server(("0.0.0.0", 3000)) as listener:

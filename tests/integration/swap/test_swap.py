@@ -26,7 +26,7 @@ def test_a_swap_keeps_the_old_one_and_tells_all(swap: Swaps, host: LittleHost) -
     assert second["serving"]["digest"] == v2.partition("@")[2]
     assert second["serving"]["version"] == "v2"
     assert host.containers() == {"app": second["serving"]["id"], "app-previous": first["serving"]["id"]}
-    assert set(second["seconds"]) == {"pull", "create", "stop", "start", "gate", "put_back", "total"}
+    assert set(second["seconds"]) == {"pull", "create", "stand_in", "stop", "start", "gate", "put_back", "total"}
     assert second["seconds"]["total"] > second["seconds"]["stop"] > 0
     watch.assert_never_two()
     assert watch.gap() < 2

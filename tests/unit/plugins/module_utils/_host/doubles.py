@@ -88,6 +88,7 @@ class EngineDouble:
                 "StartedAt": "2024-01-01T00:00:00Z",
             },
             "RestartCount": 0,
+            "NetworkSettings": {"Networks": {"app-net": {"IPAddress": f"10.0.0.{self._count}"}}},
         }
         self.containers.append(entry)
         return entry

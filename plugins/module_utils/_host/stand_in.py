@@ -1,0 +1,270 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody answers while a container is replaced: <name>-stand-in, a second one of the old image.
+
+Two containers can't publish the same port. So the stand-in gets ports of its own, and a table of nftables leads new
+connections of the published ones to it, ahead of docker's rules. The kernel turns them over in one transaction, and
+those connections that are there stay where they are: it remembers for each where it leads. Then the old container
+stops, in its own time. When the new one has passed its gate, the ports lead to it in the same way, and the stand-in
+stops.
+
+The engine and the table are the only journal. A stand-in to which nothing leads is thrown away by the next call; the
+other one answers on until a call ends with a container under the name that serves.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from . import container_body as declared
+from .docker import Docker, DockerError
+from .host import Host, HostError, Spec
+from .http import Ways
+from .networks import bridge_name
+from .ports import listeners
+
+# Who has just been led to the one that is to stop has to be let in by it first.
+TURN = 1.0
+# The ports are docker's again even where no call ever comes to see to it.
+LEASE = "1h"
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+USERLAND_PROXY = "docker-proxy"
+
+# Waits until the container of an id is healthy, which is reached by these ways; raises HostError.
+Wait = Callable[[str, Ways], None]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published TCP port: where, and the port in the container. `own4` and `own6` are what a stand-in has for it."""
+
+    address: str
+    outer: int
+    inner: int
+    own4: int | None = None
+    own6: int | None = None
+
+
+class StandIn:
+    """The one of a declared container. It answers while `answers` is set."""
+
+    def __init__(self, host: Host, docker: Docker, spec: Spec) -> None:
+        self.host = host
+        self.docker = docker
+        self.spec = spec
+        self.name = f"{spec['name']}-stand-in"
+        self.table = "inet evenkeel_stand_in_" + re.sub(r"\W", "_", spec["name"])
+        self.answers = False
+        self._adopted = False
+
+    def check(self) -> None:
+        """Raises HostError where this host has not what it takes."""
+        if not self.host.has_command("nft") and not self.host.expects_packages:
+            raise HostError(
+                f"{self.name} needs nftables, and nft isn't installed here: declare the package nftables, as the roles "
+                "imds and gateway (gateway_stand_in) do."
+            )
+
+    def adopt(self) -> None:
+        """Take one over that a call left behind which is gone. One to which nothing leads is removed."""
+        found = self.docker.container(self.name)
+        if found is None:
+            return
+        if found["State"]["Running"] and self._led_to():
+            self.answers = self._adopted = True
+            return
+        with self.host.change(f"container {self.name}", "remove") as apply:
+            if apply:
+                self._remove()
+
+    def take_over(self, old: Mapping[str, Any], wait: Wait) -> None:
+        """Answer for a container that serves; raises HostError, and then all is as it was."""
+        ports = published(old)
+        try:
+            self.check()
+            found = self._started(old)
+            wait(found["Id"], _ways(found, ports))
+            self._lead(found, ports)
+        except HostError as error:
+            self._remove()
+            raise HostError(f"A second container can't stand in for the old one. {error.message}") from error
+        self.answers = True
+        time.sleep(TURN)
+
+    def leave(self) -> None:
+        """The ports lead to the container again. The stand-in ends when it has answered all that came to it."""
+        # One that came and goes in the same call is no difference to anybody.
+        record = self.host.change(f"container {self.name}", "remove") if self._adopted else nullcontext(True)
+        with record as apply:
+            if apply:
+                self._nft(f"flush set {self.table} ports")
+                self.answers = False
+                time.sleep(TURN)
+                self._remove()
+
+    def ways(self, container: str) -> Ways:
+        """How the container itself is reached, while its published ports lead to the stand-in."""
+        found = self.docker.container(container) if self.answers else None
+        return _ways(found, published(found)) if found else {}
+
+    # The container
+
+    def _started(self, old: Mapping[str, Any]) -> Mapping[str, Any]:
+        body, more = copy(old, self.spec["name"])
+        try:
+            identity = str(self.docker.post("/containers/create", body, name=self.name)["Id"])
+            for network, endpoint in more.items():
+                self.docker.post(f"/networks/{network}/connect", {"Container": identity, "EndpointConfig": endpoint})
+            self.docker.post(f"/containers/{identity}/start")
+        except DockerError as error:
+            raise HostError(f"{self.name} doesn't start: {error.message}") from error
+        return self.docker.container(identity) or {}
+
+    def _remove(self) -> None:
+        found = self.docker.container(self.name)
+        if found:
+            seconds = declared.stop_timeout(self.spec)
+            path = f"/containers/{found['Id']}"
+            self.docker.request("POST", f"{path}/stop", t=seconds, timeout=seconds + 30)
+            self.docker.delete(path, force=1, v=1)
+        # Not earlier: a kernel without any rules of this kind doesn't go on with the old connections of IPv6 either.
+        self._nft(f"table {self.table} {{}}\ndelete table {self.table}")
+
+    # The ports
+
+    def _led_to(self) -> bool:
+        return "elements" in self.host.run(["nft", "list", "set", *self.table.split(), "ports"]).stdout
+
+    def _lead(self, found: Mapping[str, Any], ports: Sequence[Port]) -> None:
+        address, network = _address(found), self.docker.network(_network(found))
+        if not address or not network:
+            raise HostError(f"{self.name} has no address on a docker network.")
+        own = [_with_own(found, port) for port in ports]
+        proxied = any(USERLAND_PROXY in who for port in own if port.own4 for who in listeners(port.own4))
+        self._nft(rules(self.table, own, address, bridge_name(network), proxied=proxied))
+
+    def _nft(self, text: str) -> None:
+        result = self.host.run(["nft", "-f", "-"], stdin=f"{text}\n")
+        if not result.ok:
+            raise HostError(f"nft doesn't say where the ports of {self.spec['name']} lead.\n{result.tail()}")
+
+
+def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A second container like one that runs, with ports of its own; and the further networks that it is to have."""
+    config = {key: value for key, value in old["Config"].items() if key != "Hostname"}
+    if old["Config"].get("Hostname") != old["Id"][:12]:
+        config["Hostname"] = old["Config"].get("Hostname")
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in published(old):
+        bindings.setdefault(f"{port.inner}/tcp", []).append({"HostIp": port.address, "HostPort": ""})
+    endpoints = {
+        network: {"Aliases": sorted({name, *(endpoint.get("Aliases") or [])} - {old["Id"][:12]})}
+        for network, endpoint in (old["NetworkSettings"].get("Networks") or {}).items()
+    }
+    first = _network(old)
+    body = {
+        **config,
+        # The very one, whatever its name means by now.
+        "Image": old["Image"],
+        "HostConfig": {
+            **old["HostConfig"],
+            "PortBindings": bindings,
+            "RestartPolicy": {"Name": "no"},
+            "AutoRemove": False,
+            "ContainerIDFile": "",
+            "Links": None,
+        },
+    }
+    if first in endpoints and first != "bridge":
+        body["NetworkingConfig"] = {"EndpointsConfig": {first: endpoints[first]}}
+    return body, {network: endpoint for network, endpoint in endpoints.items() if network != first}
+
+
+def published(container: Mapping[str, Any]) -> list[Port]:
+    """The TCP ports of a container that are published on ports of one's choice."""
+    return [
+        Port(
+            "" if binding.get("HostIp") == EVERYWHERE else binding.get("HostIp") or "", int(binding["HostPort"]), number
+        )
+        for number, bindings in _tcp(container["HostConfig"].get("PortBindings"))
+        for binding in bindings
+        if str(binding.get("HostPort") or "").isdigit()
+    ]
+
+
+def rules(table: str, ports: Sequence[Port], address: str, bridge: str, *, proxied: bool) -> str:
+    """Docker's ways to a published port, with the stand-in at their end, in one transaction.
+
+    From elsewhere to the container's address, so that it sees who asks; from the host itself and from the container's
+    network, and for IPv6, through docker's userland proxy where there is one (`proxied`), else like the rest.
+    """
+    outside: list[str] = []
+    inside: list[str] = []
+    for port in ports:
+        to = f"tcp dport {port.outer} dnat ip to {address}:{port.inner}"
+        where = f"ip daddr {port.address}" if port.address else "meta nfproto ipv4 fib daddr type local"
+        if ":" not in port.address:
+            outside.append(f'iifname != "{bridge}" {where} {to}' if proxied else f"{where} {to}")
+            inside.append(f"ip daddr != 127.0.0.0/8 {where} {to}" if proxied else f"{where} {to}")
+            if proxied and port.own4:
+                both = f"{where} tcp dport {port.outer} redirect to :{port.own4}"
+                outside.append(both)
+                inside.append(both)
+        if port.own6:
+            where = f"ip6 daddr {port.address}" if port.address not in ("", "::") else "fib daddr type local"
+            both = f"meta nfproto ipv6 {where} tcp dport {port.outer} redirect to :{port.own6}"
+            outside.append(both)
+            inside.append(both)
+    leased = ", ".join(f"{outer} timeout {LEASE}" for outer in sorted({port.outer for port in ports}))
+    return (
+        f"table {table} {{}}\ndelete table {table}\ntable {table} {{\n"
+        f"\tset ports {{ type inet_service; flags timeout; elements = {{ {leased} }}; }}\n"
+        f"{_chain('from_elsewhere', 'prerouting', outside)}{_chain('from_host', 'output', inside)}}}"
+    )
+
+
+def _chain(name: str, hook: str, lines: Sequence[str]) -> str:
+    """Before docker's own, which has the priority -100. Only what begins a connection decides where it leads."""
+    head = (
+        f"type nat hook {hook} priority -101; policy accept;",
+        "tcp flags & (fin | syn | rst | ack) != syn accept",
+        "tcp dport != @ports accept",
+    )
+    return f"\tchain {name} {{\n" + "".join(f"\t\t{line}\n" for line in (*head, *lines)) + "\t}\n"
+
+
+def _tcp(ports: Mapping[str, Any] | None) -> list[tuple[int, list[dict[str, str]]]]:
+    found = []
+    for key, bindings in (ports or {}).items():
+        number, _separator, kind = key.partition("/")
+        if kind == "tcp":
+            found.append((int(number), bindings or []))
+    return found
+
+
+def _with_own(found: Mapping[str, Any], port: Port) -> Port:
+    bound = dict(_tcp(found["NetworkSettings"].get("Ports"))).get(port.inner, [])
+    own = {":" in entry["HostIp"]: int(entry["HostPort"]) for entry in bound}
+    return Port(port.address, port.outer, port.inner, own.get(False), own.get(True))
+
+
+def _ways(found: Mapping[str, Any], ports: Sequence[Port]) -> Ways:
+    address = _address(found)
+    return {port.outer: (address, port.inner) for port in ports} if address else {}
+
+
+def _network(container: Mapping[str, Any]) -> str:
+    """The name of the network by which a container's ports are published."""
+    mode = str(container["HostConfig"].get("NetworkMode") or "default")
+    return "bridge" if mode == "default" else mode
+
+
+def _address(container: Mapping[str, Any]) -> str:
+    networks = container["NetworkSettings"].get("Networks") or {}
+    return str((networks.get(_network(container)) or {}).get("IPAddress") or "")

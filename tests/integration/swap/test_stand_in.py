@@ -1,0 +1,187 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""With a stand-in, nobody who asks notices anything: neither a swap, nor one that fails, nor one that is killed.
+
+SWAP_SEED chooses another run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.support import await_true
+from tests.integration.swap.conftest import Swaps
+from tests.integration.swap.little_host import PORT, LittleHost
+from tests.integration.swap.test_killed import SEED, Story
+
+CLIENTS = Path(__file__).parent / "clients.py"
+HOST4, HOST6 = "10.77.0.1", "fd77::1"
+ELSEWHERE = f"""
+    ip netns add elsewhere
+    ip link add to-elsewhere type veth peer name eth0 netns elsewhere
+    ip addr add {HOST4}/24 dev to-elsewhere
+    ip addr add {HOST6}/64 dev to-elsewhere nodad
+    ip link set to-elsewhere up
+    ip -n elsewhere addr add 10.77.0.2/24 dev eth0
+    ip -n elsewhere addr add fd77::2/64 dev eth0 nodad
+    ip -n elsewhere link set eth0 up
+"""
+
+
+class Covered(Swaps):
+    """The app is published to everybody, and somebody stands in for it."""
+
+    def container(self, image: str, **more: Any) -> dict[str, Any]:
+        return super().container(image, **{"ports": [f"{PORT}:3000"], "stand_in": True, **more})
+
+
+@dataclass
+class Told:
+    """What clients tell when they are done."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere(host: LittleHost) -> None:
+    """Another machine, from which the host is reached."""
+    host.do(ELSEWHERE)
+
+
+@pytest.fixture
+def covered(host: LittleHost) -> Iterator[Covered]:
+    yield Covered(host)
+    host.remove_containers()
+    host.do("nft list tables | grep stand_in | sed 's/^/delete /' | nft -f -")
+
+
+@contextmanager
+def clients(host: LittleHost) -> Iterator[Told]:
+    """From elsewhere and on the host itself, with IPv4 and IPv6."""
+    command = [*host.inside, "ip", "netns", "exec", "elsewhere", sys.executable, CLIENTS, PORT, HOST4, HOST6]
+    commands = [command, [*host.inside, sys.executable, CLIENTS, PORT, "127.0.0.1", "::1", HOST4]]
+    running = [
+        subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for words in commands
+    ]
+    told = Told()
+    try:
+        yield told
+    finally:
+        for process in running:
+            output = json.loads(process.communicate(timeout=30)[0])
+            told.failures += output["failures"]
+            for version, count in output["versions"].items():
+                told.versions[version] = told.versions.get(version, 0) + count
+
+
+def assert_nothing_left(host: LittleHost, *names: str) -> None:
+    assert host.containers().keys() == set(names)
+    assert "stand_in" not in host.do("nft list tables")
+
+
+def test_nobody_notices_a_swap_and_the_way_back(covered: Covered, host: LittleHost) -> None:
+    first = covered(host.image("v1"))
+    with clients(host) as told:
+        second = covered(host.image("v2"), wanted_version="v2")
+        assert_nothing_left(host, "app", "app-previous")
+        back = covered(host.image("v2"), state="restored", wanted_version="v1")
+    assert (second["outcome"], back["outcome"]) == ("swapped", "restored")
+    assert second["old"] == first["serving"] == back["serving"]
+    assert [change["action"] for change in second["changes"]][-1] == "replace"
+    assert second["seconds"]["stand_in"] > 2
+    assert told.failures == []
+    assert min(told.versions["v1"], told.versions["v2"]) > 500
+    assert_nothing_left(host, "app", "app-previous")
+    again = covered(host.image("v1"))
+    assert (again["outcome"], again["changed"]) == ("unchanged", False)
+
+
+@pytest.mark.parametrize(
+    ("app", "gate"),
+    [
+        pytest.param({"crash_after": 2}, {"hold": 3}, id="crashes"),
+        pytest.param({"sick_after": 0}, {"timeout": 2}, id="never healthy"),
+    ],
+)
+def test_nobody_notices_a_bad_image(
+    covered: Covered, host: LittleHost, app: dict[str, Any], gate: dict[str, Any]
+) -> None:
+    old = covered(host.image("v1"))["serving"]
+    with clients(host) as told:
+        answer = covered(host.image("-".join(app), **app), container={"gate": gate})
+    assert (answer["outcome"], answer["serving"]["id"]) == ("rolled_back", old["id"]), answer["msg"]
+    assert told.failures == []
+    assert told.versions.keys() == {"v1"}, "none but the old one was asked"
+    assert_nothing_left(host, "app")
+
+
+def test_where_nobody_can_stand_in_nothing_is_stopped(covered: Covered, host: LittleHost) -> None:
+    shared = {"volumes": ["/usr:/usr:ro", "/run/shared:/shared"]}
+    old = covered(host.image("exclusive", lock="/shared/lock"), container=shared)
+    with clients(host) as told:
+        answer = covered(host.image("v2"), container=shared)
+    assert (answer["failed"], answer["outcome"]) == (True, "unchanged")
+    assert "nothing was stopped" in answer["msg"]
+    assert "app: another one has /shared/lock" in answer["msg"]
+    assert answer["serving"]["id"] == old["serving"]["id"]
+    assert told.failures == []
+    assert_nothing_left(host, "app")
+
+
+def test_without_anything_to_lose_nobody_stands_in(covered: Covered, host: LittleHost) -> None:
+    covered(host.image("sick", sick_after=2))
+    await_true(lambda: "503" in host.get("/health"), "it is sick")
+    answer = covered(host.image("v2"))
+    assert (answer["outcome"], answer["seconds"]["stand_in"]) == ("swapped", 0)
+    assert "nobody stands in for app" in str(answer["warnings"])
+
+
+@pytest.mark.parametrize("state", ["swapped", "restored"])
+def test_nobody_notices_that_a_swap_is_killed(covered: Covered, host: LittleHost, state: str) -> None:
+    story = Story(covered, host, f"stand-in {state}")
+    moments = ["gate", *story.random.sample(range(1, 14), 5)]
+    with clients(host) as told:
+        for where in moments:
+            when = story.random.choice(["before", "sent"])
+            wanted = story.other
+            if story.killed("module", where, when, state) is None:
+                story.next_call(state, wanted)
+            assert told.failures == []
+            story.read()
+            assert_nothing_left(host, "app", "app-previous")
+    assert told.failures == []
+
+
+@pytest.mark.parametrize("where", random.Random(SEED).sample(range(2, 12), 2))
+def test_after_the_engine_was_killed(covered: Covered, host: LittleHost, where: int) -> None:
+    """It takes all containers along, the one that stands in, too: no port may go on leading to it."""
+    story = Story(covered, host, f"stand-in engine {where}")
+
+    def revive() -> None:
+        await_true(lambda: not host.answers(), "the engine is dead", 30)
+        host.do("rm --force /run/docker.pid")
+        host.start_engine()
+
+    wanted = story.other
+    systemd = threading.Thread(target=revive, daemon=True)
+    systemd.start()
+    story.killed("engine", where, story.random.choice(["before", "sent"]), "swapped")
+    systemd.join(60)
+    again = covered(wanted)
+    assert again["serving"]["image"] == wanted, again
+    story.read()
+    assert_nothing_left(host, "app", "app-previous")
