@@ -4,11 +4,14 @@
 """A backend to proxy to: echo.py NAME
 
 Answers every request on port 8080 with what arrived, so that a test sees what the gateway made of it. In the query,
-`status=503` sets the status, `delay=1.5` waits, `size=100000` answers with so many bytes. /health says `ok`.
+`status=503` sets the status, `delay=1.5` waits, `size=100000` answers with so many bytes. /health says `ok`. A
+websocket gets back each short frame that it sends, until it closes.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import sys
 import time
@@ -17,6 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 
 PORT = 8080
 LONGEST_BODY = 1 << 20
+WEBSOCKET_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # of RFC 6455
+SHORT_FRAME = 125
+CLOSE = 8
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,6 +31,9 @@ class Handler(BaseHTTPRequestHandler):
     service = ""
 
     def handle_request(self) -> None:
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self.echo_frames()
+            return
         body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), LONGEST_BODY))
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
@@ -51,6 +60,24 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer)
+
+    def echo_frames(self) -> None:
+        self.close_connection = True
+        key = self.headers["Sec-WebSocket-Key"].encode() + WEBSOCKET_KEY
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key).digest()).decode())
+        self.end_headers()
+        while len(head := self.rfile.read(2)) == 2:
+            length = head[1] & 0x7F
+            if length > SHORT_FRAME:
+                return
+            mask, masked = self.rfile.read(4), self.rfile.read(length)
+            text = bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
+            self.wfile.write(bytes([head[0], length]) + text)
+            if head[0] & 0x0F == CLOSE:
+                return
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_request  # noqa: N815
 
