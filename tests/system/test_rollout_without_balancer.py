@@ -39,5 +39,5 @@ def test_there_and_back_under_load_of_all_kinds(serving: Fleet, images: tuple[st
     assert all(told["done"][kind] >= 3 for kind in ("kept", "new", "slow", "stream", "websocket"))
     names = serving.on(host, "docker ps --all --format '{{.Names}}'").split()
     assert sorted(names) == ["bk-gateway-api", "bk-gateway-api-previous"]
-    assert "stand_in" not in serving.on(host, "nft list tables")
+    assert "elements" not in serving.on(host, "nft list set inet evenkeel_stand_in_bk_gateway_api ports")
     serving.assert_serving()

@@ -33,6 +33,7 @@ from .ports import listeners
 TURN = 1.0
 # The ports are docker's again even where no call ever comes to see to it.
 LEASE = "1h"
+PORT_SET = "{ type inet_service; flags timeout; }"
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 USERLAND_PROXY = "docker-proxy"
 
@@ -74,13 +75,14 @@ class StandIn:
     def adopt(self) -> None:
         """Take one over that a call left behind which is gone. One to which nothing leads is removed."""
         found = self.docker.container(self.name)
-        if found is None:
+        if found is None and not (self.spec.get("stand_in") and self._led_to()):
             return
-        if found["State"]["Running"] and self._led_to():
+        if found and found["State"]["Running"] and self._led_to():
             self.answers = self._adopted = True
             return
         with self.host.change(f"container {self.name}", "remove") as apply:
             if apply:
+                self._lead_back()
                 self._remove()
 
     def take_over(self, old: Mapping[str, Any], wait: Wait) -> None:
@@ -103,7 +105,7 @@ class StandIn:
         record = self.host.change(f"container {self.name}", "remove") if self._adopted else nullcontext(True)
         with record as apply:
             if apply:
-                self._nft(f"flush set {self.table} ports")
+                self._lead_back()
                 self.answers = False
                 time.sleep(TURN)
                 self._remove()
@@ -133,8 +135,6 @@ class StandIn:
             path = f"/containers/{found['Id']}"
             self.docker.request("POST", f"{path}/stop", t=seconds, timeout=seconds + 30)
             self.docker.delete(path, force=1, v=1)
-        # Not earlier: a kernel without any rules of this kind doesn't go on with the old connections of IPv6 either.
-        self._nft(f"table {self.table} {{}}\ndelete table {self.table}")
 
     # The ports
 
@@ -148,6 +148,14 @@ class StandIn:
         own = [_with_own(found, port) for port in ports]
         proxied = any(USERLAND_PROXY in who for port in own if port.own4 for who in listeners(port.own4))
         self._nft(rules(self.table, own, address, bridge_name(network), proxied=proxied))
+
+    def _lead_back(self) -> None:
+        """The table itself stays until the next boot.
+
+        It may be all for which the kernel tracks connections of IPv6. If that ended and began again, it would take new
+        connections for old ones that it still remembers.
+        """
+        self._nft(f"add table {self.table}\nadd set {self.table} ports {PORT_SET}\nflush set {self.table} ports")
 
     def _nft(self, text: str) -> None:
         result = self.host.run(["nft", "-f", "-"], stdin=f"{text}\n")

@@ -65,7 +65,8 @@ def elsewhere(host: LittleHost) -> None:
 def covered(host: LittleHost) -> Iterator[Covered]:
     yield Covered(host)
     host.remove_containers()
-    host.do("nft list tables | grep stand_in | sed 's/^/delete /' | nft -f -")
+    leads = "nft list set inet evenkeel_stand_in_app ports &>/dev/null"
+    host.do(f"if {leads}; then nft flush set inet evenkeel_stand_in_app ports; fi")
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def clients(host: LittleHost) -> Iterator[Told]:
 
 def assert_nothing_left(host: LittleHost, *names: str) -> None:
     assert host.containers().keys() == set(names)
-    assert "stand_in" not in host.do("nft list tables")
+    assert "elements" not in host.do("nft list ruleset"), "no port leads elsewhere"
 
 
 def test_nobody_notices_a_swap_and_the_way_back(covered: Covered, host: LittleHost) -> None:
