@@ -66,9 +66,9 @@ RETURN = r"""
 _value:
   description:
     - C(kind) (C(update), C(hand_over), C(put_back), C(end) or C(refused)), C(hosts), C(candidates), C(result),
-      C(words), C(plan), the whole plan in words, C(digests), the one that each selected host is to run,
-      C(min_in_service) as a number of hosts, C(updated), how many hosts are updated, and C(checkpoint), whether the
-      last step has come to one.
+      C(words), C(plan), the whole plan in words, C(batches), its hosts batch by batch, C(digests), the one that each
+      selected host is to run, C(min_in_service) as a number of hosts, C(updated), how many hosts are updated, and
+      C(checkpoint), whether the last step has come to one.
   type: dict
 """
 
@@ -82,6 +82,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look impor
     in_service_at_least,
     next_step,
     plan_lines,
+    planned_batches,
 )
 
 
@@ -105,6 +106,7 @@ def rollout_step(
         **step,
         "checkpoint": checkpoint(checkpoints, len(hosts), updated, step["updated"]),
         "plan": plan_lines(hosts, goal, knobs, selected),
+        "batches": planned_batches(hosts, goal, knobs, selected),
         "digests": digests,
         "min_in_service": in_service_at_least(hosts, knobs),
     }

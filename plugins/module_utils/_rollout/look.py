@@ -121,6 +121,17 @@ def plan_lines(fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], 
     return lines
 
 
+def planned_batches(
+    fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], selected: Iterable[str]
+) -> list[list[str]]:
+    """Who is updated at the same time, batch by batch, if nothing fails; empty where it must not begin."""
+    try:
+        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
+    except RefusedError:
+        return []
+    return [list(step.hosts) for step in sunny_day(rollout) if step.kind == "update"]
+
+
 def _line(step: Step, rollout: Rollout) -> str:
     names = ", ".join(step.hosts)
     if step.kind == "hand_over":

@@ -40,6 +40,7 @@ def test_the_leader_comes_last_after_a_handover() -> None:
         "update a (the leader, last)",
         "verify, and release the lock",
     ]
+    assert first["batches"] == [["b"], ["c"], ["a"]]
     done = [{"kind": "done", "host": "b"}, {"kind": "done", "host": "c"}]
     handover = step(*done)
     assert (handover["kind"], handover["hosts"], handover["candidates"]) == ("hand_over", ["a"], ["b", "c"])
@@ -57,6 +58,7 @@ def test_what_must_not_begin_is_refused() -> None:
     refused = step(fleet=state(instances=nobody))
     assert refused["kind"] == "refused"
     assert refused["plan"] == refused["words"]
+    assert refused["batches"] == []
     assert "Nobody leads" in refused["words"][0]
     assert step(batches=["many"])["kind"] == "refused"
     assert step(min_in_service="most")["min_in_service"] == len(HOSTS), "unknown is never few"
