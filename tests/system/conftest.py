@@ -33,6 +33,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-system"
 GATEWAY = "bk-gateway-api"
+REPORTS = CHECKOUT / ".fleet" / NAME / "reports"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,13 @@ class Process:
         self.process = subprocess.Popen(
             [str(word) for word in command],
             cwd=cwd,
-            env={**shell, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", **variables},
+            env={
+                **shell,
+                "NO_COLOR": "1",
+                "ANSIBLE_NOCOLOR": "1",
+                "EVENKEEL_ROLLOUT_REPORT": str(REPORTS),
+                **variables,
+            },
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

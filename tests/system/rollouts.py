@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.system.conftest import REPORTS
 from tests.system.load import Clients
 
 if TYPE_CHECKING:
@@ -23,6 +26,14 @@ QUICK: dict[str, Any] = {"rollout_bake_seconds": 2, "rollout_max_unavailable": 1
 
 def start(fleet: Fleet, *arguments: str, **variables: Any) -> Process:
     return fleet.start_play("rolling_update.yml", *arguments, **{**QUICK, **variables})
+
+
+def reports() -> list[dict[str, Any]]:
+    """The reports of all rollouts since this was called last."""
+    files = sorted(REPORTS.glob("*.json"))
+    found = [json.loads(file.read_text()) for file in files]
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    return found
 
 
 def ahead(offset: str) -> dict[str, str]:

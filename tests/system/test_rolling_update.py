@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 from tests.system.conftest import wait_until
 from tests.system.load import Watch
-from tests.system.rollouts import ahead, digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll, start
+from tests.system.rollouts import (
+    ahead,
+    digest,
+    digests,
+    hooks,
+    nobody_notices,
+    order,
+    out_of_the_balancer,
+    reports,
+    roll,
+    start,
+)
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
@@ -22,6 +33,7 @@ if TYPE_CHECKING:
 
 def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> None:
     first = order(serving)[-1]
+    reports()  # of those before
     with nobody_notices(serving, rate=100), Watch(serving.leaders) as watch:
         process = start(serving, gateway_image=images[1])
         wait_until(lambda: bool(out_of_the_balancer(serving)), "the first host is drained")
@@ -36,6 +48,13 @@ def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> No
     assert watch.changes == 1, "leadership moves once"
     assert serving.leaders() != [first]
     serving.assert_serving()
+    of_the_second, of_the_first = sorted(reports(), key=lambda report: report["seconds"])
+    assert (of_the_second["result"], of_the_first["result"]) == ("failed", "succeeded")
+    assert [step["step"] for step in of_the_first["fleet_steps"]] == ["lock", "handover", "unlock"]
+    assert {host["name"]: host["state"] for host in of_the_first["hosts"]} == dict.fromkeys(serving.hosts, "done")
+    for host in of_the_first["hosts"]:
+        assert set(host["waits"]) == {"permit", "drain", "swap", "admit", "bake"}
+        assert 2 <= host["waits_seconds"] < host["seconds"]
 
     with serving.untouched(*serving.hosts):
         again = roll(serving, gateway_image=images[1])

@@ -1,0 +1,240 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rollout
+type: stdout
+short_description: Draws a rolling update while it runs, and writes a report of it
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - On a terminal, a line for each host, kept up to date while the role C(rollout) runs. Without a terminal, such as in
+    CI, a line for each change of a host's state, with the time since the start.
+  - Errors are shown by Ansible as ever, and so are the tasks of others, such as hooks, and all other playbooks. With
+    C(-v) and in check mode everything is shown as by P(ansible.builtin.default#callback).
+  - Writes a page and a JSON file of each rollout, C(rollout-<time>.html) and C(.json), which say where the time went,
+    how leadership moved and what failed. They are up to date at any moment, so that those of a run that was killed say
+    how far it came.
+options:
+  report:
+    description: The folder for the report, relative to the current one. Empty for none.
+    type: str
+    default: rollout-report
+    ini:
+      - section: callback_rollout
+        key: report
+    env:
+      - name: EVENKEEL_ROLLOUT_REPORT
+  picture:
+    description: V(auto) draws on a terminal; V(lines) says each change in a line there, too.
+    type: str
+    choices: [auto, lines]
+    default: auto
+    ini:
+      - section: callback_rollout
+        key: picture
+    env:
+      - name: EVENKEEL_ROLLOUT_PICTURE
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - To be set as the C(stdout_callback) in ansible.cfg, or by E(ANSIBLE_STDOUT_CALLBACK)
+"""
+
+import atexit
+import functools
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.callback.default import CallbackModule as Default
+from ansible.utils.color import stringc
+
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture import (
+    BAD_TONE,
+    BUSY_TONE,
+    GOOD_TONE,
+    QUIET_TONE,
+)
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.show import Show
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.story import INTERRUPTED, News, step_of
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "rollout"
+# Its first task, as seen from here.
+FIRST = "container_swap"
+SAY_IT = ("fail", "assert")
+COLOURS = {
+    GOOD_TONE: constants.COLOR_OK,
+    BAD_TONE: constants.COLOR_ERROR,
+    BUSY_TONE: constants.COLOR_CHANGED,
+    QUIET_TONE: constants.COLOR_SKIP,
+}
+# Of a failed task's result; the rest is in the report and shown with -v.
+SHOWN = {"msg", "warnings", "deprecations", "exit_code", "outcome", "refusal"}
+
+
+@functools.cache
+def in_the_role(path: str) -> bool:
+    return ROLE in Path(path).resolve().parents
+
+
+def action_of(task: Any) -> str:
+    return str(task.action).rpartition(".")[2]
+
+
+class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no types
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "evenkeel.fleet.rollout"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._show: Show | None = None
+        self._lock = getattr(self._display, "_lock", None) or threading.RLock()
+
+    # What comes from Ansible
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._finish()
+        super().v2_playbook_on_play_start(play)
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        if self._show is None and action_of(task) == FIRST and self._is_own(task):
+            self._begin()
+        if self._show:
+            self._show.hide(action_of(task) == "pause")
+        if self._is_quiet(task):
+            self._last_task_name = None
+        else:
+            super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        if not self._is_quiet(included_file._task):
+            super().v2_playbook_on_include(included_file)
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        if self._show and self._is_own(task):
+            self._show.starts(host.get_name(), action_of(task), self._state(task))
+        super().v2_runner_on_start(host, task)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._tell(result, "ok")
+        # What the role says by debug is meant for the operator.
+        if self._is_quiet(result._task) and action_of(result._task) != "debug":
+            self._handle_warnings(result._result)
+        else:
+            super().v2_runner_on_ok(result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._tell(result, "skipped")
+        if not self._is_quiet(result._task):
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._tell(result, "failed")
+        self._shorten(result)
+        super().v2_runner_on_failed(result, ignore_errors)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._tell(result, "unreachable")
+        self._shorten(result)
+        super().v2_runner_on_unreachable(result)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        failed = any(stats.failures.values()) or any(stats.dark.values())
+        show = self._finish("failed" if failed else "")
+        super().v2_playbook_on_stats(stats)
+        if show:
+            colour = constants.COLOR_OK if show.story.result == "succeeded" else constants.COLOR_ERROR
+            self._display.display(show.ending(), color=colour)
+            if show.report:
+                self._display.display(f"report: {show.report}")
+
+    # What becomes of it
+
+    def _begin(self) -> None:
+        terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
+        folder = self.get_option("report")
+        self._show = Show(
+            say=self._say,
+            warn=self._display.warning,
+            lock=self._lock,
+            terminal=sys.stdout if live else None,
+            paint=lambda text, tone: stringc(text, COLOURS[tone]) if tone else text,
+            folder=Path(folder).expanduser().absolute() if folder else None,
+        )
+        if live:
+            self._share_the_terminal()
+        atexit.register(self._at_exit, os.getpid())
+        self._show.begin()
+
+    def _finish(self, result: str = "") -> Show | None:
+        show, self._show = self._show, None
+        if show:
+            show.finish(result)
+            self._display.__dict__.pop("display", None)
+        return show
+
+    def _at_exit(self, pid: int) -> None:
+        if os.getpid() == pid:
+            self._finish(INTERRUPTED)
+
+    def _share_the_terminal(self) -> None:
+        """Whatever Ansible writes, wherever in it, goes above the picture."""
+        write, pid = self._display.display, os.getpid()
+
+        def write_above(*arguments: Any, **options: Any) -> None:
+            if os.getpid() != pid:  # a worker, which hands it to the process that has the terminal
+                write(*arguments, **options)
+                return
+            with self._lock:
+                if self._show:
+                    self._show.erase()
+                write(*arguments, **options)
+
+        self._display.display = write_above
+
+    def _say(self, line: str, news: News | None) -> None:
+        self._display.display(line, color=constants.COLOR_ERROR if news and news.bad else None)
+        # A pipe would keep it until there is more.
+        sys.stdout.flush()
+
+    def _tell(self, result: Any, status: str) -> None:
+        task = result._task
+        if self._show and self._is_own(task):
+            values = result._result
+            state = self._state(task, values)
+            whole = bool(task.run_once)
+            self._show.ends(result._host.get_name(), action_of(task), state, status, values, whole=whole)
+
+    @staticmethod
+    def _state(task: Any, values: Any = None) -> str:
+        """The task's option `state`; a template is not known before the result is there."""
+        state = (task.args or {}).get("state")
+        if not isinstance(state, str) or "{{" in state:
+            state = ((values or {}).get("invocation") or {}).get("module_args", {}).get("state")
+        return state if isinstance(state, str) else ""
+
+    @staticmethod
+    def _is_own(task: Any) -> bool:
+        """Whether a file of the role has the task: hooks belong to the role as well, and to somebody else."""
+        return not task.check_mode and in_the_role(str(task.get_path() or "").rpartition(":")[0])
+
+    def _is_quiet(self, task: Any) -> bool:
+        return self._show is not None and not self._display.verbosity and self._is_own(task)
+
+    def _shorten(self, result: Any) -> None:
+        """Where a step fails, its message says it all, and needs not be said twice. Other errors are shown in full."""
+        action = action_of(result._task)
+        says_it = action in SAY_IT or step_of(action, self._state(result._task, result._result))
+        if self._is_quiet(result._task) and "msg" in result._result and says_it:
+            for name in set(result._result) - SHOWN:
+                del result._result[name]

@@ -1,0 +1,185 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The story of a rollout as lines of text: a picture that fits a terminal, and news for a log."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from .story import (
+    BAD,
+    CURRENT,
+    DONE,
+    ENDED,
+    PUT_OFF,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    UNFINISHED,
+    UNTOUCHED,
+    WAITING,
+    HostStory,
+    News,
+    Story,
+    first_line,
+)
+
+IDLE = (WAITING, PUT_OFF, UNTOUCHED)
+GOOD_TONE, BAD_TONE, BUSY_TONE, QUIET_TONE, PLAIN_TONE = "good", "bad", "busy", "quiet", ""
+# Gives a piece of text the colour of a tone.
+Paint = Callable[[str, str], str]
+Piece = tuple[str, str]
+
+
+def unpainted(text: str, _tone: str) -> str:
+    return text
+
+
+def picture(story: Story, now: float, width: int, height: int, paint: Paint = unpainted) -> list[str]:
+    """At most `height` lines, none wider than `width`. Hosts in work and in trouble come first where not all fit."""
+    rows = _chosen(list(story.hosts.values()), max(1, height - 3))
+    wide = max((len(host.name) for host in rows), default=0)
+    lines = [[(_title(story), PLAIN_TONE)], _summary(story, now)]
+    lines += [_row(story, host, wide, now) for host in rows]
+    left_out = Counter(host.state for host in story.hosts.values()) - Counter(host.state for host in rows)
+    if left_out:
+        lines.append([("  … " + ", ".join(f"{count} {state}" for state, count in left_out.items()), QUIET_TONE)])
+    return [_painted(line, width, paint) for line in lines[:height]]
+
+
+def news_line(news: News) -> str:
+    """A line for a log: when, who, what."""
+    return f"{clock(news.at):>7}  {news.host + ': ' if news.host else ''}{news.words}"
+
+
+def ending(story: Story) -> str:
+    """How it ended, in a line."""
+    why = first_line(" ".join(story.words[:1]) or next((f"{f.host} {f.cause}" for f in story.failures), ""))
+    counts = Counter(host.state for host in story.hosts.values())
+    hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
+    because = f": {why}" if why and story.result != "succeeded" else ""
+    return f"rollout {story.result} after {clock(story.seconds(0))} ({hosts}){because}"
+
+
+def clock(seconds: float) -> str:
+    """12.3 s as 0:12; from an hour on as 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def clipped(text: str, width: int) -> str:
+    """As much of it as has room, with an ellipsis where something is missing."""
+    used = 0
+    for index, character in enumerate(text):
+        used += columns(character)
+        if used > width:
+            while index and columns(text[:index]) > width - 1:
+                index -= 1
+            return text[:index] + "…" if width > 0 else ""
+    return text
+
+
+def columns(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _title(story: Story) -> str:
+    number = f" {story.rollout_id}" if story.rollout_id else ""
+    image = story.image or story.digest
+    what = f" → {_short(image)}" if image else f": {story.reason}" if story.reason else ""
+    holder = f"  {story.holder}" if story.holder else ""
+    return f"rollout{number}{what}{holder}"
+
+
+def _summary(story: Story, now: float) -> list[Piece]:
+    pieces = []
+    if story.batch:
+        pieces.append(f"batch {story.batch} of {story.batch_count}")
+    pieces.append(f"{story.done} of {len(story.hosts)} hosts done")
+    pieces.append(f"{clock(story.seconds(now))} elapsed")
+    expected = story.expected(now)
+    if expected is not None:
+        pieces.append(f"about {clock(expected)} to go")
+    if story.leader:
+        term = f" (term {story.term})" if story.term else ""
+        pieces.append(f"{story.name_of(story.leader)} leads{term}")
+    if story.result != UNFINISHED:
+        pieces.insert(0, story.result)
+    tone = PLAIN_TONE if story.result == UNFINISHED else GOOD_TONE if story.result == "succeeded" else BAD_TONE
+    return [(" · ".join(pieces), tone)]
+
+
+def _row(story: Story, host: HostStory, wide: int, now: float) -> list[Piece]:
+    mark, tone = _mark(host.state)
+    ended = host.state in ENDED
+    seconds = host.seconds(now) if ended else None if host.state in IDLE else now - host.since
+    took = "" if seconds is None else f"{seconds:.1f} s" if ended else f"{int(seconds)} s"
+    return [
+        (f"{mark} ", tone),
+        (f"{host.name:<{wide}}  ", PLAIN_TONE),
+        (f"{_words(host):<12}", tone),
+        (f"{took:>8}  ", PLAIN_TONE),
+        (_detail(story, host), BAD_TONE if host.state in (*BAD, ROLLED_BACK) else QUIET_TONE),
+    ]
+
+
+def _words(host: HostStory) -> str:
+    return "runs it" if host.state == CURRENT else host.state
+
+
+def _mark(state: str) -> Piece:
+    if state in (DONE, CURRENT):
+        return "✔", GOOD_TONE
+    if state in (*BAD, ROLLED_BACK, ROLLING_BACK):
+        return "✖", BAD_TONE
+    return ("·", QUIET_TONE) if state in IDLE else ("▶", BUSY_TONE)
+
+
+def _detail(story: Story, host: HostStory) -> str:
+    leads = ["leads"] if host.name == story.name_of(story.leader) else []
+    if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
+        cause = next((first_line(f.cause) for f in reversed(story.failures) if f.host == host.name), "")
+        serves = {True: "serves", False: "OUT OF SERVICE", None: ""}[host.serves]
+        return ", ".join(filter(None, [serves, *leads, cause]))
+    version = [str(host.after["version"])] if host.after and host.after.get("version") else []
+    steps = [f"{name} {seconds:.1f}" for name, seconds in host.waits.items() if seconds >= 0.05]
+    return ", ".join([*leads, *version, " ".join(steps)]).strip(", ")
+
+
+def _chosen(hosts: Sequence[HostStory], room: int) -> list[HostStory]:
+    """In their order, as many as have room."""
+    if len(hosts) <= room:
+        return list(hosts)
+
+    def urgency(host: HostStory) -> tuple[int, float]:
+        if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
+            return 0, 0.0
+        if host.state not in (*ENDED, *IDLE):
+            return 1, 0.0
+        return (2, 0.0) if host.state in IDLE else (3, -host.since)
+
+    wanted = {host.name for host in sorted(hosts, key=urgency)[:room]}
+    return [host for host in hosts if host.name in wanted]
+
+
+def _short(image: str) -> str:
+    """A digest by its first twelve characters, a reference without its registry."""
+    name, at, digest = image.rpartition("@")
+    short = f"{digest[:19]}" if digest.startswith("sha256:") else digest
+    return f"{name.partition('/')[2] or name}{at}{short}"
+
+
+def _painted(pieces: Sequence[Piece], width: int, paint: Paint) -> str:
+    text, room = "", width
+    for piece, tone in pieces:
+        shown = clipped(piece, room)
+        room -= columns(shown)
+        text += paint(shown, tone) if shown.strip() else shown
+        if shown != piece:
+            break
+    return text.rstrip()

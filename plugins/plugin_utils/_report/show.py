@@ -1,0 +1,157 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rollout is watched: its story is drawn or told line by line, and written down as it goes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .document import as_text, document, write
+from .page import Page
+from .picture import Paint, ending, news_line, picture
+from .screen import Screen
+from .story import News, Story
+
+REDRAW_SECONDS = 0.25
+# Writing the report may take this part of the time.
+WRITING_SHARE = 0.05
+
+
+class Show:
+    """From begin() to finish().
+
+    say(line, news): says a line for good. terminal: where to draw; without it, each change is said as a line. folder:
+    where the report goes, as rollout-<time>.html and .json; without it, none is written. lock: whatever keeps others
+    from writing and the process from forking at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        say: Callable[[str, News | None], None],
+        warn: Callable[[str], None],
+        lock: AbstractContextManager[Any],
+        terminal: Any = None,
+        paint: Paint | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        began = datetime.now(timezone.utc)
+        self.story = Story(began.isoformat(timespec="seconds"))
+        self._zero = time.monotonic()
+        self._say, self._warn, self._lock = say, warn, lock
+        self._paint = paint or (lambda text, _tone: text)
+        self._screen = Screen(terminal, self._picture) if terminal else None
+        self._folder = folder
+        self._name = free_name(folder, f"rollout-{began:%Y%m%dT%H%M%SZ}") if folder else ""
+        self._page = Page() if folder else None
+        self._dirty = True
+        self._next_report = 0.0
+        self._hidden = False
+        self._over = threading.Event()
+        # A thread, because nothing calls a callback while a task takes its time.
+        self._ticker = threading.Thread(target=self._tick, name="rollout picture", daemon=True)
+
+    def begin(self) -> None:
+        self._ticker.start()
+
+    @property
+    def report(self) -> Path | None:
+        return self._folder / f"{self._name}.html" if self._folder else None
+
+    def starts(self, host: str, action: str, state: str) -> None:
+        with self._lock:
+            self.story.starts(self._now(), host, action, state)
+            self._heard()
+
+    def ends(
+        self, host: str, action: str, state: str, status: str, result: Mapping[str, Any], *, whole: bool = False
+    ) -> None:
+        with self._lock:
+            self.story.ends(self._now(), host, action, state, status, result, whole=whole)
+            self._heard()
+
+    def erase(self) -> None:
+        """Before somebody else writes to the terminal; it is drawn again below that."""
+        if self._screen:
+            self._screen.erase()
+
+    def hide(self, hidden: bool) -> None:
+        """While somebody else needs the terminal, such as for a question."""
+        with self._lock:
+            self._hidden = hidden
+            if hidden:
+                self.erase()
+
+    def finish(self, result: str = "") -> None:
+        """Leaves the last picture on the terminal and the last state in the report."""
+        self._over.set()
+        with self._lock:
+            self.erase()
+            drawn, self._screen = self._screen, None
+            self.story.finish(self._now(), result)
+            if drawn:
+                for line in picture(self.story, self._now(), drawn.width, len(self.story.hosts) + 3, self._paint):
+                    self._say(line, None)
+            else:
+                self._say_news()
+            self._write_report()
+        if self._ticker.is_alive():
+            self._ticker.join(5)
+
+    def ending(self) -> str:
+        return ending(self.story)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._zero
+
+    def _picture(self, width: int, height: int) -> list[str]:
+        return picture(self.story, self._now(), width, height, self._paint)
+
+    def _heard(self) -> None:
+        self._dirty = True
+        if not self._screen:
+            self._say_news()
+
+    def _say_news(self) -> None:
+        for news in self.story.take_news(self._now()):
+            self._say(news_line(news), news)
+
+    def _tick(self) -> None:
+        while not self._over.wait(REDRAW_SECONDS):
+            with self._lock:
+                if self._over.is_set():
+                    return
+                if not self._screen:
+                    self._say_news()
+                elif not self._hidden:
+                    self._screen.draw()
+                if self._dirty and self._now() >= self._next_report:
+                    self._dirty = False
+                    self._write_report()
+
+    def _write_report(self) -> None:
+        if self._folder is None or self._page is None:
+            return
+        began = self._now()
+        try:
+            report = document(self.story, began, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+            write(self._folder, self._name, {".json": as_text(report), ".html": self._page.render(report)})
+        except OSError as error:
+            self._folder = None
+            self._warn(f"The report of the rollout can't be written: {error}")
+        now = self._now()
+        self._next_report = now + (now - began) / WRITING_SHARE
+
+
+def free_name(folder: Path, name: str) -> str:
+    """The name, or the first of name-2, name-3, … that has no report yet."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not (folder / f"{name}.json").exists())

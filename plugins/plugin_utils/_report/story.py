@@ -1,0 +1,513 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The story of a rollout, as its tasks tell it while they run. No clock, no output.
+
+What a task is to the rollout is told by its module and that one's option `state`, never by its title, and the facts
+rollout_about, rollout_step, rollout_event and rollout_events, which the role rollout sets, say the rest. All times are
+seconds since the story began.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import redacted
+
+STEPS = {
+    ("rollout_lock", "acquired"): "lock",
+    ("container_swap", "pulled"): "pull",
+    ("instance_drain", "drained"): "permit",
+    ("target_drain", "drained"): "drain",
+    ("container_swap", "swapped"): "swap",
+    ("container_swap", "restored"): "put_back",
+    ("target_drain", "in_service"): "admit",
+    ("instance_drain", "active"): "active",
+    ("health_gate", ""): "bake",
+    ("leader_handover", ""): "handover",
+    ("rollout_lock", "released"): "unlock",
+}
+DEFAULT_STATE = {"container_swap": "swapped", "instance_drain": "drained"}
+OF_THE_FLEET = ("lock", "handover", "unlock")
+OPENS = {"lock": "plan", "unlock": "end"}
+# What takes its time whoever orders it; the rest of a host's time is the price of the tool.
+WAITS = ("permit", "drain", "swap", "admit", "bake", "put_back")
+DOING = {
+    "pull": "pulling",
+    "permit": "asking",
+    "drain": "draining",
+    "swap": "swapping",
+    "put_back": "rolling back",
+    "admit": "admitting",
+    "active": "admitting",
+    "bake": "baking",
+}
+UNTOUCHED = "not touched"
+WAITING, CURRENT, DONE, ROLLING_BACK, ROLLED_BACK = "waiting", "current", "done", "rolling back", "rolled back"
+FAILED, UNREACHABLE, REFUSED, PUT_OFF = "failed", "unreachable", "refused", "put off"
+BAD = (FAILED, UNREACHABLE, REFUSED)
+ENDED = (CURRENT, DONE, ROLLED_BACK, *BAD)
+RUNNING, SUCCEEDED, SKIPPED = "running", "succeeded", "skipped"
+A_MOMENT = 0.3
+UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
+
+
+@dataclass
+class Step:
+    """Something done to a host, or to the fleet. `own` is how long it took by itself, as the journal has it; None
+    where it did not say. `parts` is what that consisted of."""
+
+    name: str
+    began: float
+    ended: float | None = None
+    result: str = RUNNING
+    own: float | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Phase:
+    """A part of the story: look, plan, update, hand_over, put_back or end. They follow each other without gaps."""
+
+    kind: str
+    began: float
+    ended: float | None = None
+    hosts: tuple[str, ...] = ()
+    batch: int | None = None
+
+
+@dataclass
+class HostStory:
+    """One host. `serves` is None where nothing has failed."""
+
+    name: str
+    instance_id: str = ""
+    state: str = WAITING
+    since: float = 0.0
+    batch: int | None = None
+    serves: bool | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    steps: list[Step] = field(default_factory=list)
+    # From the first step of its batch to the last word about it.
+    began: float | None = None
+    ended: float | None = None
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds of its own waits while it was updated, by step."""
+        found: dict[str, float] = {}
+        for step in self.steps:
+            if step.name in WAITS and step.own is not None and step.began >= (self.began or 0.0):
+                found[step.name] = found.get(step.name, 0.0) + step.own
+        return found
+
+    def seconds(self, now: float) -> float | None:
+        return None if self.began is None else (now if self.ended is None else self.ended) - self.began
+
+
+@dataclass(frozen=True)
+class LeaderChange:
+    """`kind` is handover for one that was asked for, election for one that was found. Names are those of hosts, or
+    instance ids where no host is known."""
+
+    at: float
+    kind: str
+    old: str
+    new: str
+    term: int | None = None
+    gap: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`host` is empty where it concerns all of them."""
+
+    at: float
+    host: str
+    step: str
+    cause: str
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class News:
+    """Something to be said in a line; `host` is empty where it concerns all of them."""
+
+    at: float
+    host: str
+    words: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class _Begun:
+    state_before: str
+    news: News
+
+
+class Story:
+    """A rollout so far; `began_at` is the time of day, in ISO 8601."""
+
+    def __init__(self, began_at: str) -> None:
+        self.began_at = began_at
+        self.result = UNFINISHED
+        self.ended: float | None = None
+        self.rollout_id: int | None = None
+        self.holder = self.reason = self.image = self.digest = ""
+        self.plan: tuple[str, ...] = ()
+        self.batches: tuple[tuple[str, ...], ...] = ()
+        self.words: tuple[str, ...] = ()
+        self.hosts: dict[str, HostStory] = {}
+        self.fleet_steps: list[Step] = []
+        self.phases = [Phase("look", 0.0)]
+        self.leader = ""
+        self.term: int | None = None
+        self.leader_changes: list[LeaderChange] = []
+        self.failures: list[Failure] = []
+        self._fleet: dict[str, str] = {}
+        self._lock_result = ""
+        self._events_known = 0
+        self._news: list[News] = []
+        self._begun: dict[str, _Begun] = {}
+
+    # What is told
+
+    def starts(self, at: float, host: str, action: str, state: str) -> None:
+        name = step_of(action, state)
+        if name in OF_THE_FLEET:
+            self.fleet_steps.append(Step(name, at))
+        elif name:
+            story = self._host(host)
+            story.steps.append(Step(name, at))
+            before = story.state
+            rolling_back = before == ROLLING_BACK or self.phases[-1].kind == "put_back"
+            if self._state(at, host, ROLLING_BACK if rolling_back else DOING[name]):
+                self._begun[host] = _Begun(before, self._news.pop())
+
+    def ends(
+        self, at: float, host: str, action: str, state: str, status: str, result: Mapping[str, Any], *, whole: bool
+    ) -> None:
+        """`status` is ok, failed, skipped or unreachable; `whole` says that the task runs once for all hosts."""
+        name = step_of(action, state)
+        good = status in ("ok", "skipped")
+        if name == "pull" and "msg" in result:
+            good = False
+        if name:
+            step = self._running(name, host, at)
+            step.ended = at
+            step.own = _own_seconds(result)
+            step.parts = _parts(result)
+            step.result = SKIPPED if status == "skipped" else SUCCEEDED if good else FAILED
+        if status == "skipped":
+            begun = self._begun.pop(host, None)
+            if begun:
+                self._host(host).state = begun.state_before
+            if name in OF_THE_FLEET:
+                self.fleet_steps.pop()
+            return
+        if name in OPENS:
+            self._phase(self.fleet_steps[-1].began, OPENS[name])
+        self._say_begun(host)
+        self._learn(at, host, name, result)
+        facts = result.get("ansible_facts")
+        if action == "set_fact" and isinstance(facts, Mapping):
+            self._facts(at, facts)
+        if not good and result.get("refusal") != "leading":
+            self._failure(at, "" if whole else host, name or action, status, result)
+
+    def finish(self, at: float, result: str = "") -> None:
+        """`result` is what it came to, where the rollout itself could not say it."""
+        if self.ended is not None:
+            return
+        self.ended = at
+        self.phases[-1].ended = at
+        failed = FAILED if self.words else ""
+        self.result = result or failed or self._lock_result or (FAILED if self.failures else SUCCEEDED)
+        for host in self.hosts.values():
+            if host.began is not None and host.ended is None:
+                host.ended = at
+            if host.state in (WAITING, PUT_OFF) and self.result != SUCCEEDED:
+                host.state = UNTOUCHED
+
+    def take_news(self, now: float) -> list[News]:
+        """What is new since this was asked last. That a step began is said a moment later: it may be skipped."""
+        for host in [host for host, begun in self._begun.items() if now - begun.news.at >= A_MOMENT]:
+            self._say_begun(host)
+        news, self._news = self._news, []
+        return news
+
+    # What is asked
+
+    @property
+    def done(self) -> int:
+        return sum(host.state in (DONE, CURRENT) for host in self.hosts.values())
+
+    @property
+    def batch(self) -> int:
+        return sum(phase.kind == "update" for phase in self.phases)
+
+    @property
+    def batch_count(self) -> int:
+        return max(len(self.batches), self.batch)
+
+    def seconds(self, now: float) -> float:
+        return now if self.ended is None else self.ended
+
+    def expected(self, now: float) -> float | None:
+        """For how many seconds it goes on if the batches to come take as long as those before; None if unknown."""
+        finished = [p.ended - p.began for p in self.phases if p.kind == "update" and p.ended is not None]
+        if not finished or not self.batches or self.words or self.phases[-1].kind == "end":
+            return None
+        each = sum(finished) / len(finished)
+        running = self.phases[-1].kind == "update" and self.phases[-1].ended is None
+        left = (self.batch_count - self.batch) * each
+        return left + (max(0.0, each - (now - self.phases[-1].began)) if running else 0.0)
+
+    def name_of(self, instance_id: str | None) -> str:
+        """The host of an instance, as far as it is known."""
+        return self._fleet.get(instance_id or "", instance_id or "")
+
+    # What it comes to
+
+    def _host(self, name: str) -> HostStory:
+        return self.hosts.setdefault(name, HostStory(name))
+
+    def _running(self, name: str, host: str, at: float) -> Step:
+        steps = self.fleet_steps if name in OF_THE_FLEET else self._host(host).steps
+        # One at a time. What it is may be known better at its end, where its state is a template.
+        if steps and steps[-1].ended is None:
+            steps[-1].name = name
+            return steps[-1]
+        steps.append(Step(name, at))
+        return steps[-1]
+
+    def _say_begun(self, host: str) -> None:
+        begun = self._begun.pop(host, None)
+        if begun:
+            self._news.append(begun.news)
+
+    def _state(self, at: float, name: str, state: str, more: str = "") -> bool:
+        host = self._host(name)
+        if host.state == state and not more:
+            return False
+        host.state, host.since = state, at
+        self._news.append(News(at, name, f"{state}{more}", bad=state in (*BAD, ROLLED_BACK, ROLLING_BACK)))
+        return True
+
+    def _phase(self, at: float, kind: str, hosts: Sequence[str] = ()) -> None:
+        self.phases[-1].ended = at
+        self.phases.append(Phase(kind, at, hosts=tuple(hosts)))
+        if kind == "update":
+            self.phases[-1].batch = self.batch
+
+    def _learn(self, at: float, host: str, name: str, result: Mapping[str, Any]) -> None:
+        """What a result says of versions, leader and lock."""
+        if name in ("pull", "swap", "put_back"):
+            story = self._host(host)
+            serving = _version(result.get("serving"))
+            if name == "pull":
+                story.before = serving
+                pulled = result.get("outcome") == "pulled"
+                own = _own_seconds(result) or 0.0
+                if "msg" not in result:
+                    self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
+            elif "serving" in result:
+                story.after = serving
+        if name in ("permit", "active") and result.get("instance_id"):
+            instance_id = clean(str(result["instance_id"]))
+            self._host(host).instance_id = instance_id
+            self._fleet.setdefault(instance_id, host)
+        if name == "lock":
+            self._locked(at, result)
+        if name == "unlock":
+            self._lock_result = clean(str(_mapping(result.get("lock")).get("result") or ""))
+        if name == "handover" and result.get("new"):
+            self._leads(at, clean(str(result["new"])), "handover", result)
+        elif result.get("leader"):
+            self._leads(at, clean(str(result["leader"])), "election", result)
+
+    def _locked(self, at: float, held: Mapping[str, Any]) -> None:
+        lock, rollout_id = _mapping(held.get("lock")), held.get("rollout_id")
+        if self.rollout_id is None and lock and isinstance(rollout_id, int):
+            self.rollout_id = rollout_id
+            self.holder, self.reason, self.digest = (
+                clean(str(lock.get(key) or "")) for key in ("holder", "reason", "digest")
+            )
+            self._news.append(News(at, "", f"rollout {self.rollout_id} of {self.holder}: {self.reason}"))
+
+    def _leads(self, at: float, instance_id: str, kind: str, result: Mapping[str, Any]) -> None:
+        term, gap = _number(result.get("term")), _number(result.get("gap"))
+        term = None if term is None else int(term)
+        old, self.term = self.leader, term or self.term
+        if instance_id == old:
+            return
+        self.leader = instance_id
+        if old:
+            change = LeaderChange(at, kind, self.name_of(old), self.name_of(instance_id), term, gap)
+            self.leader_changes.append(change)
+            within = "" if gap is None else f", {gap:.2f} s without a leader"
+            self._news.append(News(at, "", f"leader: {change.old} → {change.new} ({kind}{within})"))
+
+    def _facts(self, at: float, facts: Mapping[str, Any]) -> None:
+        about, step, event = facts.get("rollout_about"), facts.get("rollout_step"), facts.get("rollout_event")
+        if isinstance(about, Mapping):
+            self._locked(at, about)
+            self.image = clean(str(about.get("image") or ""))
+            self.plan = tuple(_strings(about.get("plan")))
+            self.batches = tuple(tuple(_strings(batch)) for batch in _items(about.get("batches")))
+            for name, identity in _mapping(about.get("fleet")).items():
+                self._fleet[clean(str(identity))] = clean(str(name))
+                if name in self.hosts:
+                    self.hosts[name].instance_id = clean(str(identity))
+            for host in self.hosts.values():
+                if self._is_current(host):
+                    self._state(at, host.name, CURRENT)
+        if isinstance(step, Mapping):
+            self._step(at, step)
+        if isinstance(event, Mapping):
+            self._event(at, event)
+        # Where a host ended without a word, nobody else says so.
+        events = _items(facts.get("rollout_events"))
+        for late in events[self._events_known :]:
+            self._event(at, _mapping(late))
+        self._events_known = len(events)
+
+    def _is_current(self, host: HostStory) -> bool:
+        """Whether nothing is to be done for it."""
+        if self.batches:
+            return all(host.name not in batch for batch in self.batches)
+        return bool(self.digest) and host.before is not None and host.before["digest"] == self.digest
+
+    def _step(self, at: float, step: Mapping[str, Any]) -> None:
+        kind, hosts = str(step.get("kind") or ""), _strings(step.get("hosts"))
+        self._phase(at, kind, hosts)
+        if kind not in ("update", "put_back"):
+            return
+        for name in hosts:
+            host = self._host(name)
+            host.began, host.ended = at, None
+            if kind == "update":
+                host.batch = self.batch
+        words = f"batch {self.batch} of {self.batch_count}: " if kind == "update" else "putting back: "
+        self._news.append(News(at, "", words + ", ".join(hosts)))
+
+    def _event(self, at: float, event: Mapping[str, Any]) -> None:
+        kind, name = str(event.get("kind") or ""), str(event.get("host") or "")
+        if kind not in EVENTS or name not in self.hosts:
+            return
+        host = self._host(name)
+        state = EVENTS[kind]
+        if kind in ("failed", "put_back", "not_put_back"):
+            serves = True if kind == "put_back" else event.get("serves")
+            if serves is None and kind == "failed":
+                self._state(at, name, ROLLING_BACK)
+                return
+            host.serves = bool(serves)
+            state = ROLLED_BACK if serves and self._went_back(host) else FAILED
+        if host.state == state and host.ended is not None:
+            return
+        host.ended = at
+        seconds = host.seconds(at)
+        self._state(at, name, state, f" in {seconds:.1f} s" if seconds and state == DONE else "")
+
+    @staticmethod
+    def _went_back(host: HostStory) -> bool:
+        return bool(host.after) and bool(host.before) and (host.after or {})["digest"] == (host.before or {})["digest"]
+
+    def _failure(self, at: float, host: str, step: str, status: str, result: Mapping[str, Any]) -> None:
+        message = result.get("msg") or ("unreachable" if status == "unreachable" else "it does not say why")
+        lines = _strings(message) or [clean(str(message))]
+        log = tuple(_strings(result.get("log")))
+        if step in ("fail", "assert"):
+            if not host:
+                self.words = tuple(lines)
+                self._news.append(News(at, "", f"failed: {first_line(self.words[0])}", bad=True))
+            return
+        cause = _without_log("\n".join(lines), log)
+        exit_code = result.get("exit_code")
+        self.failures.append(Failure(at, host, step, cause, exit_code if isinstance(exit_code, int) else None, log))
+        self._news.append(News(at, host, f"{step} failed: {first_line(cause)}", bad=True))
+
+
+EVENTS = {
+    "done": DONE,
+    "failed": FAILED,
+    "unreachable": UNREACHABLE,
+    "refused": REFUSED,
+    "put_off": PUT_OFF,
+    "put_back": ROLLED_BACK,
+    "not_put_back": FAILED,
+}
+
+
+def step_of(action: str, state: str) -> str:
+    """What a task is to the rollout, or nothing. `action` is the module's name without its collection."""
+    return STEPS.get((action, state or DEFAULT_STATE.get(action, "")), "")
+
+
+def clean(text: str) -> str:
+    """A stranger's text, without secrets and without what moves a terminal's cursor or turns the writing round."""
+    return "".join(_shown(redacted(text)))
+
+
+def first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _shown(text: str) -> Iterator[str]:
+    for character in text:
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
+            yield character
+        elif character != "\r":
+            yield "\N{REPLACEMENT CHARACTER}"
+
+
+def _own_seconds(result: Mapping[str, Any]) -> float | None:
+    seconds = result.get("seconds", result.get("waited"))
+    if isinstance(seconds, Mapping):
+        seconds = seconds.get("total")
+    return _number(seconds)
+
+
+def _parts(result: Mapping[str, Any]) -> dict[str, float]:
+    seconds = result.get("seconds")
+    if not isinstance(seconds, Mapping):
+        return {}
+    values = {clean(str(part)): _number(value) for part, value in seconds.items() if part != "total"}
+    return {part: value for part, value in values.items() if value}
+
+
+def _number(value: Any) -> float | None:
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _strings(value: Any) -> list[str]:
+    return [clean(str(item)) for item in _items(value)]
+
+
+def _version(serving: Any) -> dict[str, Any] | None:
+    if not isinstance(serving, Mapping):
+        return None
+    return {key: clean(str(serving[key])) if serving.get(key) else None for key in ("image", "digest", "version")}
+
+
+def _without_log(cause: str, log: Sequence[str]) -> str:
+    """The log stands beside it."""
+    known = {line.strip() for line in log}
+    lines = [line for line in cause.splitlines() if line.strip() not in known]
+    text = "\n".join(line for line in lines if line.strip() != "Its last lines:" or not log)
+    return re.sub(r"\n{2,}", "\n", text).strip()

@@ -1,0 +1,230 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.document import as_text, document
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.page import Page
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture import picture
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.story import Story, clean, step_of
+from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import (
+    BEGAN,
+    begun,
+    facts,
+    recording,
+    step,
+    told,
+    update,
+)
+
+PAGE = Page()
+SWAPPED = {"outcome": "swapped", "seconds": {"stop": 1.0, "start": 0.5, "gate": 2.0, "total": 3.6}}
+
+
+def words(story: Story, now: float = 1e9) -> list[str]:
+    return [f"{news.host}: {news.words}" if news.host else news.words for news in story.take_news(now)]
+
+
+def test_a_rollout_that_went_well() -> None:
+    story = told(recording("succeeded"))
+    assert story.result == "succeeded"
+    assert {host.name: (host.state, host.batch) for host in story.hosts.values()} == {
+        "host-2": ("done", 1),
+        "host-3": ("done", 2),
+        "host-1": ("done", 3),
+    }
+    assert [phase.kind for phase in story.phases] == ["look", "plan", "update", "update", "hand_over", "update", "end"]
+    (change,) = story.leader_changes
+    assert (change.old, change.new, change.kind, change.term) == ("host-1", "host-2", "handover", 2)
+    assert change.gap is not None
+    assert change.gap < 1
+    assert story.holder == "ci@runner-3"
+    assert story.hosts["host-1"].before["version"] == "v1"  # type: ignore[index]
+    assert story.hosts["host-1"].after["version"] == "v2"  # type: ignore[index]
+    assert story.failures == []
+
+
+def test_the_phases_are_all_of_the_time() -> None:
+    story = told(recording("succeeded"))
+    for before, after in zip(story.phases, story.phases[1:]):
+        assert before.ended == after.began
+    assert story.phases[0].began == 0
+    assert story.phases[-1].ended == story.ended
+
+
+def test_own_waits_are_what_the_modules_say() -> None:
+    host = told(recording("succeeded")).hosts["host-1"]
+    assert host.waits == {"permit": 0.0, "drain": 0.015, "swap": 4.611, "admit": 0.004, "bake": 3.017}
+    swap = next(step for step in host.steps if step.name == "swap")
+    assert sum(swap.parts.values()) == pytest.approx(4.611, abs=0.3)
+    seconds = host.seconds(0)
+    assert seconds is not None
+    assert seconds > sum(host.waits.values())
+
+
+def test_a_rollout_that_failed() -> None:
+    story = told(recording("failed"))
+    assert story.result == "failed"
+    assert {host.name: host.state for host in story.hosts.values()} == {
+        "host-1": "rolled back",
+        "host-2": "not touched",
+        "host-3": "not touched",
+    }
+    assert story.hosts["host-1"].serves is True
+    (failure,) = story.failures
+    assert (failure.host, failure.step) == ("host-1", "swap")
+    assert "says version v1, not no-such-version" in failure.cause
+    assert failure.log
+    assert not any(line in failure.cause for line in failure.log), "the log is not said twice"
+    assert story.words[0].startswith("host-1 failed")
+
+
+def test_what_began_is_said_unless_it_is_skipped() -> None:
+    story = told([*begun("a"), ("starts", 10.0, "a", "target_drain", "drained")], finish=None)
+    said = words(story, 10.1)
+    assert "a: draining" not in said
+    story.ends(10.2, "a", "target_drain", "drained", "skipped", {}, whole=False)
+    assert words(story) == []
+    assert story.hosts["a"].state == "waiting"
+    story.starts(11.0, "a", "container_swap", "")
+    assert words(story, 11.5) == ["a: swapping"], "a long one is said while it lasts"
+
+
+def test_a_skipped_end_is_no_end() -> None:
+    events = [*begun("a"), ("starts", 5.0, "a", "rollout_lock", "released")]
+    story = told([*events, ("ends", 5.1, "a", "rollout_lock", "released", "skipped", {}, True)], finish=None)
+    assert [phase.kind for phase in story.phases] == ["look", "plan"]
+    assert [step.name for step in story.fleet_steps] == ["lock"]
+
+
+def test_a_host_that_comes_back_only_after_its_way_back() -> None:
+    failed = {"msg": "it crashed", "outcome": "failed", "exit_code": 3, "log": ["boom"]}
+    events = [*begun("a", "b"), *update("a", 10.0, failed, "failed")]
+    first = told([*events, *facts(20.0, rollout_event={"kind": "failed", "host": "a"})], finish=None)
+    assert first.hosts["a"].state == "rolling back"
+    out = told([*events, *facts(20.0, rollout_event={"kind": "failed", "host": "a", "serves": False})], finish=None)
+    assert (out.hosts["a"].state, out.hosts["a"].serves) == ("failed", False)
+    assert out.failures[0].exit_code == 3
+
+
+def test_a_rollback_is_told_what_it_is_once_that_is_known() -> None:
+    """It takes the lock before anything is to be seen, and what its module does is a template."""
+    lock = {"rollout_id": 9, "lock": {"holder": "ci@runner", "reason": "rollback of rollout 7", "digest": None}}
+    about = {"image": "", "fleet": {"a": "i-a"}, "plan": ["update a"], "batches": [["a"]], **lock}
+    events = [
+        *step(0.0, "a", "container_swap", "pulled", {"seconds": {"total": 0.1}}),
+        *facts(1.0, rollout_about=about),
+        *facts(2.0, rollout_step={"kind": "update", "hosts": ["a"]}),
+        ("starts", 3.0, "a", "container_swap", ""),
+        ("ends", 5.0, "a", "container_swap", "restored", "ok", {"seconds": {"total": 1.5}}, False),
+    ]
+    story = told(events)
+    assert (story.rollout_id, story.reason) == (9, "rollback of rollout 7")
+    assert [(s.name, s.result) for s in story.hosts["a"].steps] == [("pull", "succeeded"), ("put_back", "succeeded")]
+    assert picture(story, 6.0, 80, 9)[0] == "rollout 9: rollback of rollout 7  ci@runner"
+
+
+def test_a_host_that_turned_leader_is_put_off_and_no_failure() -> None:
+    refused = {"msg": "it leads", "refusal": "leading", "leader": "i-a"}
+    events = [
+        *begun("a", "b"),
+        *facts(10.0, rollout_step={"kind": "update", "hosts": ["a"]}),
+        *step(10.0, "a", "instance_drain", "drained", refused, "failed"),
+        *facts(12.0, rollout_event={"kind": "put_off", "host": "a"}),
+    ]
+    story = told(events, finish=None)
+    assert story.hosts["a"].state == "put off"
+    assert story.failures == []
+    assert story.name_of(story.leader) == "a"
+
+
+def test_a_host_that_ends_without_a_word_is_unreachable_by_the_word_of_the_rollout() -> None:
+    events = [
+        *begun("a", "b"),
+        *facts(10.0, rollout_step={"kind": "update", "hosts": ["a"]}),
+        ("starts", 11.0, "a", "container_swap", ""),
+        *facts(20.0, rollout_events=[{"kind": "unreachable", "host": "a"}]),
+    ]
+    assert told(events, finish=None).hosts["a"].state == "unreachable"
+
+
+def test_an_election_that_nobody_asked_for_is_told() -> None:
+    leads = step(5.0, "a", "leader_info", "", {"leader": "i-a", "term": 3})
+    story = told([*begun("a", "b"), *leads, *step(9.0, "a", "leader_info", "", {"leader": "i-b", "term": 4})])
+    (change,) = story.leader_changes
+    assert (change.kind, change.old, change.new, change.term) == ("election", "a", "b", 4)
+
+
+def test_how_long_it_goes_on_is_known_from_the_batches_before() -> None:
+    first = [*begun("a", "b", "c"), *update("a", 10.0, SWAPPED)]
+    assert told(first, finish=None).expected(15.0) is None
+    second = told([*first, *facts(30.0, rollout_step={"kind": "update", "hosts": ["b"]})], finish=None)
+    assert second.expected(35.0) == pytest.approx(15 + 20)
+    assert second.expected(70.0) == pytest.approx(20), "late is not negative"
+
+
+def test_a_run_that_was_interrupted_says_so() -> None:
+    story = told([*begun("a", "b"), *update("a", 10.0, SWAPPED)], finish="interrupted")
+    assert story.result == "interrupted"
+    assert story.hosts["b"].state == "not touched"
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "name"),
+    [
+        ("container_swap", "", "swap"),
+        ("container_swap", "pulled", "pull"),
+        ("instance_drain", "", "permit"),
+        ("instance_drain", "active", "active"),
+        ("rollout_lock", "renewed", ""),
+        ("debug", "", ""),
+    ],
+)
+def test_a_step_is_known_by_its_module(action: str, state: str, name: str) -> None:
+    assert step_of(action, state) == name
+
+
+def test_nothing_of_a_stranger_moves_the_cursor_or_tells_a_secret() -> None:
+    assert clean("red \x1b[31m\u202e") == "red \N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"
+    secret = {"msg": "password=hunter2hunter2", "log": ["Authorization: Bearer abcdefghijklmnop"]}
+    story = told([*begun("a"), *update("a", 10.0, secret, "failed")])
+    said = repr(story.failures) + repr(words(story))
+    assert "hunter2" not in said
+    assert "abcdefghijklmnop" not in said
+
+
+KEYS = ("msg", "log", "seconds", "serving", "leader", "ansible_facts", "lock", "refusal", "new", "waited", "failed")
+
+
+def anything(chance: random.Random, depth: int = 0) -> Any:
+    kinds: list[Any] = [None, True, -1, 2.5, "", "text\x1b[2J", "\ud800"]
+    if depth < 3:
+        kinds += [
+            [anything(chance, depth + 1) for _ in range(chance.randrange(3))],
+            {name: anything(chance, depth + 1) for name in chance.sample(FACTS, 2)},
+        ]
+    return chance.choice(kinds)
+
+
+FACTS = ("rollout_about", "rollout_step", "rollout_event", "rollout_events", "kind", "host", "hosts", "plan", "total")
+ACTIONS = ("container_swap", "rollout_lock", "instance_drain", "leader_handover", "fail", "set_fact", "else")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_result_of_any_shape_breaks_nothing(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(200):
+        result = {key: anything(chance) for key in chance.sample(KEYS, 5)}
+        status, state = chance.choice(["ok", "failed", "skipped", "unreachable"]), chance.choice(["", "released"])
+        event = step(5.0, "a", chance.choice(ACTIONS), state, result, status)
+        story = told([*begun("a"), *event, *event])
+        report = document(story, 9.0, BEGAN)
+        as_text(report).encode()
+        PAGE.render(report).encode()
+        assert picture(story, 9.0, 60, 10)
