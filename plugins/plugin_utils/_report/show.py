@@ -98,6 +98,7 @@ class Show:
             drawn, self._screen = self._screen, None
             self.story.finish(self._now(), result)
             if drawn:
+                self._say("", None)
                 for line in picture(self.story, self._now(), drawn.width, len(self.story.hosts) + 3, self._paint):
                     self._say(line, None)
             else:

@@ -1,0 +1,147 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.report.stage import InTerminal, Stage
+from tests.unit.plugins.plugin_utils._report.terminal import Terminal
+
+WIDTH, HEIGHT = 100, 30
+SWAPPING = "swapping"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def in_terminal(stage: Stage, *arguments: str, swap_takes: float = 0.0) -> InTerminal:
+    command = stage.command(*arguments, swap_takes=swap_takes)
+    return InTerminal(command, stage.folder, stage.environment(ANSIBLE_NOCOLOR="1"), WIDTH, HEIGHT)
+
+
+def test_a_terminal_shows_the_picture_and_keeps_all_that_is_said(stage: Stage) -> None:
+    began = time.monotonic()
+    terminal = in_terminal(stage, swap_takes=1.5)
+    assert terminal.wait() == 2
+    took = time.monotonic() - began
+    screen = Terminal(WIDTH, HEIGHT)
+    screen.feed(terminal.output)
+    text = "\n".join(screen.lines())
+    for words in ("this is the plan", "A hook of the user's", "the hook was here", "It crashed.", "PLAY RECAP"):
+        assert text.count(words) >= 1, words
+    assert len(re.findall(r"^[✔✖▶·] ", text, re.M)) == 2, "one picture is left, the last"
+    assert re.search(r"^✖ a  rolled back .* serves, .*It crashed\.$", text, re.M)
+    assert re.search(r"^✔ b  done .* v2, ", text, re.M)
+    last_words = text.partition("PLAY RECAP")[2].replace("\n", "")
+    assert re.search(rf"rollout failed after .*report: {stage.reports}/rollout-.*\.html$", last_words)
+    assert SWAPPING in terminal.output, "it was drawn while it lasted"
+    assert terminal.output.count("\x1b[J") <= 4 * took + 30, "it is redrawn a few times a second"
+
+
+def test_a_log_gets_a_line_for_each_change_at_once(stage: Stage) -> None:
+    with subprocess.Popen(
+        stage.command(swap_takes=2.0),
+        cwd=stage.folder,
+        env=stage.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.endswith(f"b: {SWAPPING}\n"):
+                report = stage.report()
+                assert (report["result"], process.poll()) == ("unfinished", None), "it is said while it lasts"
+    text = "\n".join(lines)
+    assert process.returncode == 2
+    assert "\x1b" not in text
+    changes = [re.sub(r"^ +\d+:\d\d  ", "", line) for line in lines if re.match(r" +\d+:\d\d  ", line)]
+    of_b = [re.sub(r"[\d.]+ s", "N s", line) for line in changes if line.startswith("b: ")]
+    assert of_b[-2:] == ["b: baking", "b: done in N s"]
+    assert "a: swap failed: It crashed." in changes
+    assert "a: rolled back" in changes
+    assert "TASK [evenkeel.fleet.rollout : set_fact]" not in text, "the role's own tasks are not shown one by one"
+
+
+def test_the_report_tells_what_happened(stage: Stage) -> None:
+    stage.run()
+    report = stage.report()
+    assert (report["result"], report["rollout_id"], report["holder"]) == ("failed", 7, "ci@runner")
+    assert {host["name"]: host["state"] for host in report["hosts"]} == {"a": "rolled back", "b": "done"}
+    assert {h["name"]: h["waits"] for h in report["hosts"]}["b"] == {"permit": 0.1, "swap": 1.0, "bake": 0.5}
+    (failure,) = report["failures"]
+    assert (failure["host"], failure["step"], failure["cause"], failure["exit_code"]) == ("a", "swap", "It crashed.", 3)
+    texts = [path.read_text() for path in stage.reports.iterdir()]
+    assert len(texts) == 2
+    assert not any("abcdefghijklmnop" in text for text in texts), "no secret of a log"
+    (page,) = [text for text in texts if text.startswith("<!doctype html>")]
+    assert "<script" not in page
+
+
+def test_an_interrupted_rollout_is_reported_as_such(stage: Stage) -> None:
+    terminal = in_terminal(stage, swap_takes=30.0)
+    terminal.until(lambda output: SWAPPING in output)
+    os.kill(terminal.pid, signal.SIGINT)
+    assert terminal.wait() != 0
+    assert stage.report()["result"] == "interrupted"
+    screen = Terminal(WIDTH, HEIGHT)
+    screen.feed(terminal.output)
+    text = "\n".join(screen.lines())
+    assert "interrupted" in text
+    assert len(re.findall(r"^[✔✖▶·] ", text, re.M)) == 2
+
+
+def test_a_killed_rollout_leaves_how_far_it_came(stage: Stage) -> None:
+    terminal = in_terminal(stage, swap_takes=2.0)
+    terminal.until(lambda output: SWAPPING in output)
+    deadline = time.monotonic() + 10
+    while stage.report()["hosts"][-1]["state"] != SWAPPING and stage.report()["hosts"][0]["state"] != SWAPPING:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(terminal.pid, signal.SIGKILL)
+    assert terminal.wait() == -signal.SIGKILL
+    report = stage.report()
+    assert report["result"] == "unfinished"
+    assert {host["name"]: host["state"] for host in report["hosts"]}["b"] == SWAPPING
+    assert sorted(path.suffix for path in stage.reports.iterdir() if not path.name.startswith(".")) == [
+        ".html",
+        ".json",
+    ]
+
+
+@pytest.mark.parametrize(("play", "arguments"), [("others.yml", ()), ("play.yml", ("--check",))])
+def test_all_else_looks_as_ever(stage: Stage, play: str, arguments: tuple[str, ...]) -> None:
+    ours = stage.run(*arguments, play=play)
+    default = stage.run(*arguments, play=play, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default")
+    assert (ours.returncode, ours.stdout) == (default.returncode, default.stdout)
+    assert "PLAY RECAP" in ours.stdout
+    assert not stage.reports.exists()
+
+
+def test_who_asks_for_more_gets_all_of_it(stage: Stage) -> None:
+    text = stage.run("-v").stdout
+    assert "ok: [b]" in text
+    assert "container_swap]" in text
+    assert "b: done" in text
+
+
+def test_a_report_that_cannot_be_written_stops_nothing(stage: Stage) -> None:
+    stage.reports.write_text("a file is in the way")
+    run = stage.run()
+    assert run.returncode == 2
+    assert "The report of the rollout can't be written" in " ".join(run.stdout.split())
+    assert "rollout failed after" in run.stdout
