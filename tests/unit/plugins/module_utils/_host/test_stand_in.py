@@ -51,6 +51,7 @@ def here(monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble, asked: As
     monkeypatch.setattr(containers, "listeners", lambda _port: [])
     monkeypatch.setattr(stand_in, "listeners", lambda _port: ["docker-proxy (pid 1)"])
     monkeypatch.setattr(stand_in, "TURN", 0.0)
+    monkeypatch.setattr(containers, "OLD_PATIENCE", 0.5)
     docker_engine.images = {"registry/gateway@sha256:1": {"Id": "sha256:one"}, "sha256:one": {"Id": "sha256:one"}}
     docker_engine.networks = {"app-net": {"Name": "app-net", "Id": "0123456789abcdef"}}
 
