@@ -92,7 +92,6 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 
 .PHONY: system
 system: engine ## Run the tests of the whole: bad days, secrets
-	@tools/setup packages libfaketime
 	@tools/with-docker $(BIN)/pytest -v tests/system
 
 .PHONY: package
@@ -103,6 +102,10 @@ package: venv ## Build the collection and check it as Galaxy would
 bench-bootstrap: engine ## Time site.yml against bash over ssh and pyinfra, side by side on six hosts
 	@tools/with-docker $(BIN)/python tests/bench/bootstrap.py
 
+.PHONY: bench-rollout
+bench-rollout: engine ## Roll an image out under mixed load, beside the playbook that people write
+	@tools/with-docker $(BIN)/python tests/bench/rollout.py --hosts $(if $(filter command line,$(origin HOSTS)),$(HOSTS),6)
+
 .PHONY: bench-gateway
 bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, basic, spike or stress)
 	@tools/setup packages haproxy nginx-light nghttp2-client redis-server
@@ -110,7 +113,7 @@ bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, b
 	@$(BIN)/python tests/bench/gateway/main.py $(PROFILE)
 
 .PHONY: bench
-bench: bench-bootstrap bench-gateway ## Run all benchmarks
+bench: bench-bootstrap bench-rollout bench-gateway ## Run all benchmarks
 
 .PHONY: docs
 docs: venv ## Write the tables of the roles' READMEs from their argument specifications, and those of docs/scale.md

@@ -136,12 +136,12 @@ def get(url: str, timeout: float = 5.0) -> tuple[int, Any]:
 
 
 class Fleet:
-    """The fleet of the tests."""
+    """A fleet on this machine, driven as an operator does; `inventory` is a folder for it."""
 
-    hosts = ("host-1", "host-2", "host-3")
-
-    def __init__(self, inventory: Path) -> None:
-        self.state = CHECKOUT / ".fleet" / NAME
+    def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3) -> None:
+        self.name = name
+        self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
+        self.state = CHECKOUT / ".fleet" / name
         self.inventory = inventory / "hosts.yml"
         inventory.mkdir(exist_ok=True)
         self.inventory.symlink_to(self.state / "hosts.yml")
@@ -156,15 +156,17 @@ class Fleet:
         self._own_playbook("down.yml")
 
     def _own_playbook(self, name: str, *variables: str) -> None:
-        settings = [word for variable in (f"fleet_name={NAME}", *variables) for word in ("-e", variable)]
+        settings = [word for variable in (f"fleet_name={self.name}", *variables) for word in ("-e", variable)]
         self.run(PLAYBOOK, CHECKOUT / "fleet" / name, *settings)
 
     def make_bare(self, *hosts: str) -> None:
         """New hosts in place of these, with nothing installed."""
         for host in hosts:
-            subprocess.run(["docker", "rm", "-f", "-v", f"{NAME}-{host}"], check=False, capture_output=True, timeout=60)
             subprocess.run(
-                ["docker", "volume", "rm", f"{NAME}-{host}-docker"], check=False, capture_output=True, timeout=60
+                ["docker", "rm", "-f", "-v", f"{self.name}-{host}"], check=False, capture_output=True, timeout=60
+            )
+            subprocess.run(
+                ["docker", "volume", "rm", f"{self.name}-{host}-docker"], check=False, capture_output=True, timeout=60
             )
         self.up()
 
@@ -205,14 +207,11 @@ class Fleet:
         playbook: str,
         *arguments: str,
         inventory: Path | None = None,
-        shell: dict[str, str] | None = None,
         **variables: Any,
     ) -> Process:
-        """`shell` are variables of the operator's shell."""
         extra = ["-e", json.dumps(variables)] if variables else []
         path = CHECKOUT / "playbooks" / playbook
-        command: list[str | Path] = [PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra]
-        return Process(*command, cwd=CHECKOUT, **(shell or {}))
+        return Process(PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra)
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""
@@ -227,18 +226,18 @@ class Fleet:
 
     def on(self, host: str, script: str, stdin: str | None = None, check: bool = True) -> str:
         """What a shell as root on the host prints."""
-        return shell(["docker", "exec", "--interactive", f"{NAME}-{host}", "sh", "-c", script], stdin, check)
+        return shell(["docker", "exec", "--interactive", f"{self.name}-{host}", "sh", "-c", script], stdin, check)
 
     def service(self, verb: str, name: str) -> None:
         """start, stop, restart or kill a container of the fleet; a host that starts is waited for until it answers."""
-        shell(["docker", verb, f"{NAME}-{name}"], None, True)
+        shell(["docker", verb, f"{self.name}-{name}"], None, True)
         if name in self.hosts and "start" in verb:
             wait_until(lambda: self.answers(name), f"{name} answers over SSH")
 
     def sql(self, query: str) -> str:
         """What the gateways' database answers, values only."""
         name = self.facts["database"]["name"]
-        psql = ["docker", "exec", "--user", "postgres", f"{NAME}-db", "psql", "-AtX", "-d", name, "-c", query]
+        psql = ["docker", "exec", "--user", "postgres", f"{self.name}-db", "psql", "-AtX", "-d", name, "-c", query]
         return shell(psql, None, True).strip()
 
     def answers(self, host: str) -> bool:
@@ -318,9 +317,10 @@ def shell(command: list[str], stdin: str | None, check: bool) -> str:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Three bare hosts at first. KEEP_FLEET=1 leaves the fleet there to be looked at."""
+    """Three bare hosts at first. KEEP_FLEET=1 leaves the fleet there, to be looked at, and takes one that is there."""
     fleet = Fleet(tmp_path_factory.mktemp("inventory"))
-    fleet.make_bare(*fleet.hosts)
+    if not (os.environ.get("KEEP_FLEET") and fleet.inventory.exists()):
+        fleet.make_bare(*fleet.hosts)
     yield fleet
     if not os.environ.get("KEEP_FLEET"):
         fleet.down()

@@ -36,12 +36,6 @@ def reports() -> list[dict[str, Any]]:
     return found
 
 
-def ahead(offset: str) -> dict[str, str]:
-    """The shell of an operator whose clock is ahead."""
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    return {"LD_PRELOAD": str(library), "FAKETIME": f"+{offset}", "DONT_FAKE_MONOTONIC": "1"}
-
-
 def roll(fleet: Fleet, *arguments: str, **variables: Any) -> Run:
     return start(fleet, *arguments, **variables).wait()
 

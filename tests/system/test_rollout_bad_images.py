@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll
+from tests.system.conftest import GATEWAY, wait_until
+from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.conftest import Fleet, Run
 
 CRASHES = 'ENTRYPOINT ["sh", "-c", "sleep 2; echo the licence has expired >&2; exit 7"]'
 NEVER_HEALTHY = 'ENTRYPOINT ["sh", "-c", "echo waiting for a cache >&2; exec sleep 600"]'
@@ -20,10 +21,6 @@ NO_PROGRAM = """USER root
 RUN head -c 4096 /dev/zero > /opt/gateway/program && chmod 755 /opt/gateway/program
 USER gateway
 ENTRYPOINT ["/opt/gateway/program"]"""
-# Long enough to be healthy, admitted, and in its bake.
-DRAINS_ITSELF = """
-ENTRYPOINT ["bash", "-c", \
-  "(sleep 9; python -m evenkeel_gateway drain) & exec python -m evenkeel_gateway.supervisor"]"""
 
 
 @pytest.mark.parametrize(
@@ -33,7 +30,6 @@ ENTRYPOINT ["bash", "-c", \
         pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 6}, id="never healthy"),
         pytest.param(NO_PROGRAM, ["can execute"], {}, id="not a program of this machine"),
         pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 6}, id="another version"),
-        pytest.param(DRAINS_ITSELF, ["503"], {"rollout_bake_seconds": 20}, id="unhealthy while it is watched"),
     ],
 )
 def test_a_bad_image(
@@ -44,16 +40,36 @@ def test_a_bad_image(
     with serving.untouched(*others), nobody_notices(serving):
         run = roll(serving, gateway_image=image, **knobs)
     assert run.code != 0
-    assert run.says(f"{first} failed", *words, "It serves with what it had before", f"Not touched: {', '.join(others)}")
-    assert digests(serving) == {digest(images[0])}
-    assert out_of_the_balancer(serving) == []
-    assert serving.sql("SELECT result FROM fleet_rollout ORDER BY id DESC LIMIT 1") == "failed"
-    steps = serving.sql(
-        "SELECT DISTINCT host FROM fleet_rollout_step WHERE result = 'failed' AND host <> '*'"
-        " AND rollout_id = (SELECT max(id) FROM fleet_rollout)"
+    assert run.says(f"{first} failed", *words)
+    assert_put_back(serving, run, first, images[0])
+
+
+def test_a_gateway_that_turns_unhealthy_while_it_is_watched(serving: Fleet, images: tuple[str, str]) -> None:
+    first, *others = order(serving)
+    with serving.untouched(*others), nobody_notices(serving):
+        process = start(serving, gateway_image=images[1], rollout_bake_seconds=30)
+        wait_until(lambda: first in out_of_the_balancer(serving), f"{first} is drained")
+        wait_until(lambda: first not in out_of_the_balancer(serving), f"{first} is back in the load balancer")
+        assert digests(serving, first) == {digest(images[1])}
+        serving.on(first, f"docker exec {GATEWAY} evenkeel-gateway drain")
+        run = process.wait()
+    assert run.code != 0
+    assert run.says(f"{first} failed", "503")
+    assert_put_back(serving, run, first, images[0])
+
+
+def assert_put_back(fleet: Fleet, run: Run, first: str, image: str) -> None:
+    others = sorted(set(fleet.hosts) - {first})
+    assert run.says("It serves with what it had before", f"Not touched: {', '.join(others)}")
+    assert digests(fleet) == {digest(image)}
+    assert out_of_the_balancer(fleet) == []
+    last = "(SELECT max(id) FROM fleet_rollout)"
+    assert fleet.sql(f"SELECT result FROM fleet_rollout WHERE id = {last}") == "failed"
+    failed = (
+        f"SELECT DISTINCT host FROM fleet_rollout_step WHERE result = 'failed' AND host <> '*' AND rollout_id = {last}"
     )
-    assert steps == first
-    serving.assert_serving()
+    assert fleet.sql(failed) == first
+    fleet.assert_serving()
 
 
 def test_a_missing_image_touches_nothing(serving: Fleet, images: tuple[str, str]) -> None:

@@ -135,7 +135,9 @@ class Container:
     def as_declared(self, image: Mapping[str, Any] | None) -> bool:
         """Whether the container runs, of this image and with these settings."""
         current = self.find(self.name)
-        return bool(current and current["State"]["Running"]) and self._matches(current, image)
+        if not current or not current["State"]["Running"]:
+            return False
+        return self._matches(current, image) and _limits(current["HostConfig"]) == self._wanted_limits()
 
     def _matches(self, current: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> bool:
         if current is None:
@@ -297,15 +299,16 @@ class Container:
     def _update_in_place(self, current: Mapping[str, Any]) -> None:
         """The memory limit and the restart policy change without a restart."""
         before = _limits(current["HostConfig"])
-        policy = declared.restart_policy(self.spec)
-        limit = declared.memory(self.spec)
-        after = {"Memory": limit, "RestartPolicy": policy}
+        after = self._wanted_limits()
         if before == after:
             return
         with self.host.change(self.resource, "update", f"{before}\n", f"{after}\n") as apply:
             if apply:
                 # Swap as on creation; the engine refuses a memory limit above the swap limit of before.
-                self.docker.post(f"/containers/{current['Id']}/update", {**after, "MemorySwap": limit * 2})
+                self.docker.post(f"/containers/{current['Id']}/update", {**after, "MemorySwap": after["Memory"] * 2})
+
+    def _wanted_limits(self) -> dict[str, Any]:
+        return {"Memory": declared.memory(self.spec), "RestartPolicy": declared.restart_policy(self.spec)}
 
     # Replacing
 
