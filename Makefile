@@ -28,9 +28,10 @@ engine: venv
 	@fleet/engine start
 
 .PHONY: demo
-demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3) and run site.yml on it
+demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.yml on it, and roll an update out under load
 	@$(FLEET) fleet/up.yml -e fleet_hosts=$(HOSTS)
 	@$(PLAYBOOK) playbooks/site.yml
+	@tools/with-docker $(BIN)/python tools/roll_under_load.py
 	@$(BIN)/python tools/where_to_look.py
 
 .PHONY: down

@@ -1,0 +1,62 @@
+"""Bring the demo's fleet to another version while clients use it, and print what they saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+from tests.system.load import Clients, Watch  # noqa: E402
+
+INVENTORY = CHECKOUT / "inventories" / "local" / "hosts.yml"
+PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+RATE = 100
+
+
+def main() -> int:
+    facts = json.loads((INVENTORY.resolve().parent / "facts.json").read_text())
+    addresses = {name: host["ipv4"] for name, host in facts["hosts"].items()}
+
+    def about(host: str) -> dict[str, object]:
+        try:
+            with urlopen(f"http://{addresses[host]}/api/about-me", timeout=2) as answer:
+                found: dict[str, object] = json.load(answer)
+                return found
+        except (URLError, OSError, ValueError):
+            return {}
+
+    def leaders() -> list[str]:
+        return [host for host in addresses if about(host).get("amILeader")]
+
+    now = next(iter({str(about(host).get("version")) for host in addresses}))
+    version, image = next((tag, name) for tag, name in facts["gateway_images"].items() if tag != now)
+    command: list[str | Path] = [
+        PLAYBOOK,
+        CHECKOUT / "playbooks" / "rolling_update.yml",
+        "-e",
+        f"gateway_image={image}",
+    ]
+    print(f"\nRolling {version} out over {len(addresses)} hosts that run {now}, under load:\n", flush=True)
+    started = time.monotonic()
+    with Clients(facts["load_balancer"]["url"], RATE, mixed=True) as clients, Watch(leaders) as watch:
+        code = subprocess.run([*command, "-e", f"rollout_version={version}"], check=False, timeout=1800).returncode
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(clients.counts.items()))
+    print(
+        f"{len(clients.failures)} of {clients.answered + len(clients.failures)} requests failed ({kinds}) in "
+        f"{time.monotonic() - started:.0f} s; leadership moved {watch.changes} time(s), "
+        f"and at most {watch.most_at_once} led at once."
+    )
+    for failure in clients.failures[:5]:
+        print(f"  {failure}")
+    return code or int(bool(clients.failures) or watch.most_at_once > 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
