@@ -36,9 +36,12 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
     with nobody_notices(serving, rate=40):
         started = time.monotonic()
         process = start(serving, gateway_image=images[1], **LOCK)
-        time.sleep(moment)
-        what, killed = kill_daemon(serving, process) if seed % 3 == 0 else kill_controller(process)
-        print(f"seed {seed}: {what} killed after {moment:.1f} s, in: {last_task(killed.output)}")
+        if seed % 3:
+            time.sleep(moment)
+            what, killed = "the controller", Run(-9, process.kill())
+        else:
+            what, killed = kill_daemon(serving, process, luck.uniform(0, 4))
+        print(f"seed {seed}: {what} killed after {time.monotonic() - started:.1f} s, in: {last_task(killed.output)}")
         finished = {
             host: serving.gateway(host)["Id"] for host in serving.hosts if is_finished(serving, host, images[1])
         }
@@ -56,13 +59,11 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
     assert time.monotonic() - started < 300
 
 
-def kill_controller(process: Process) -> tuple[str, Run]:
-    return "the controller", Run(-9, process.kill())
-
-
-def kill_daemon(fleet: Fleet, process: Process) -> tuple[str, Run]:
-    """Of the host that is in work then, or of the first one; the rollout fails, or does not mind."""
-    host = (out_of_the_balancer(fleet) or fleet.hosts)[0]
+def kill_daemon(fleet: Fleet, process: Process, delay: float) -> tuple[str, Run]:
+    """Of the host in work, which is out of the load balancer; the rollout fails, or does not mind."""
+    wait_until(lambda: bool(out_of_the_balancer(fleet)), "a host is in work")
+    host = out_of_the_balancer(fleet)[0]
+    time.sleep(delay)
     fleet.on(host, "kill -9 $(cat /run/docker.pid)")
     run = process.wait()
     wait_until(lambda: fleet.on(host, "docker info", check=False) != "", f"the docker daemon of {host} is back")
