@@ -13,7 +13,7 @@ from urllib.request import urlopen
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.system.load import Clients, Watch  # noqa: E402
+from tests.system.load import MixedLoad, Watch  # noqa: E402
 
 INVENTORY = CHECKOUT / "inventories" / "local" / "hosts.yml"
 PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
@@ -45,7 +45,7 @@ def main() -> int:
     ]
     print(f"\nRolling {version} out over {len(addresses)} hosts that run {now}, under load:\n", flush=True)
     started = time.monotonic()
-    with Clients(facts["load_balancer"]["url"], RATE, mixed=True) as clients, Watch(leaders) as watch:
+    with MixedLoad(facts["load_balancer"]["url"], RATE) as clients, Watch(leaders) as watch:
         code = subprocess.run([*command, "-e", f"rollout_version={version}"], check=False, timeout=1800).returncode
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(clients.counts.items()))
     print(

@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
 from tests.system.conftest import NAME, Fleet, Run  # noqa: E402
-from tests.system.load import Clients, Watch  # noqa: E402
+from tests.system.load import MixedLoad, Watch  # noqa: E402
 
 NAIVE = CHECKOUT / "tests" / "bench" / "naive" / "rolling.yml"
 # What a host waits for, by its steps in the journal.
@@ -79,7 +79,7 @@ def compare(fleet: Fleet, rate: float) -> int:
 def measured(fleet: Fleet, rate: float, playbook: str, **variables: Any) -> dict[str, Any]:
     started = time.monotonic()
     url = fleet.facts["load_balancer"]["url"]
-    with Clients(url, rate, mixed=True) as clients, Watch(fleet.leaders) as watch:
+    with MixedLoad(url, rate) as clients, Watch(fleet.leaders) as watch:
         run: Run = fleet.start_play(playbook, **variables).wait(1800)
         seconds = time.monotonic() - started
     if run.code:
@@ -89,7 +89,6 @@ def measured(fleet: Fleet, rate: float, playbook: str, **variables: Any) -> dict
         "seconds": seconds,
         "failed": len(clients.failures),
         "asked": clients.answered + len(clients.failures),
-        "kinds": dict(clients.counts),
         "examples": clients.failures[:3],
         "changes": watch.changes,
         "at_once": watch.most_at_once,

@@ -5,30 +5,26 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
-import os
-import socket
+import json
+import subprocess
+import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 CLIENTS = 8
-SLOW_SECONDS = 5
-STREAM_BYTES = 20_000_000
-STREAM_SECONDS = 4.0
-WEBSOCKET_SECONDS = 6.0
 
 
 class Background:
     """Threads that run while a test does something else."""
 
-    def __init__(self, *work: Callable[[], None]) -> None:
+    def __init__(self, count: int, work: Callable[[], None]) -> None:
         self.over = threading.Event()
-        self._threads = [threading.Thread(target=one, daemon=True) for one in work]
+        self._threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -41,21 +37,16 @@ class Background:
 
 
 class Clients(Background):
-    """Some keep their connections, others make a new one for each request; `rate` requests/s together.
+    """Some keep their connections, others make a new one for each request; `rate` requests/s together."""
 
-    `mixed`: besides, some ask for what takes five seconds, some stream 20 MB slowly, some talk over websockets.
-    `answered` counts by kind, `failures` has a line for each request, stream or conversation that was cut.
-    """
-
-    def __init__(self, url: str, rate: float, *, mixed: bool = False) -> None:
-        kinds = [self._new, self._kept] * (CLIENTS // 2)
-        others = [self._slow, self._slow, self._stream, self._websocket, self._websocket] if mixed else []
-        super().__init__(*kinds, *others)
+    def __init__(self, url: str, rate: float) -> None:
+        super().__init__(CLIENTS, self._work)
         self.address = urlsplit(url).netloc
         self.pause = CLIENTS / rate
-        self.counts: Counter[str] = Counter()
+        self.answered = 0
         self.failures: list[str] = []
         self._lock = threading.Lock()
+        self._numbers = iter(range(CLIENTS))
 
     def __enter__(self) -> Clients:
         self.start()
@@ -64,114 +55,66 @@ class Clients(Background):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _work(self) -> None:
+        with self._lock:
+            keeps = next(self._numbers) % 2 == 0
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        with closing(connection):
+            while not self.over.is_set():
+                started = time.monotonic()
+                problem = self._ask(connection)
+                with self._lock:
+                    self.answered += not problem
+                    if problem:
+                        self.failures.append(problem)
+                if problem or not keeps:
+                    connection.close()
+                self.over.wait(max(0.0, started + self.pause - time.monotonic()))
+
+    def _ask(self, connection: http.client.HTTPConnection) -> str:
+        try:
+            connection.request("GET", "/api/users/hello")
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        return "" if answer.status == 200 else f"{answer.status}: {body[:200]!r}"
+
+
+class MixedLoad:
+    """Clients of all kinds, in a process of their own: mixed_load.py. `counts` and `failures` are known at the end.
+
+    rate: short requests/s. at_least: how many are done before it ends, however early that is.
+    """
+
+    def __init__(self, url: str, rate: float, at_least: int = 0) -> None:
+        address = urlsplit(url)
+        words = [str(address.hostname), str(address.port or 80), str(rate), str(at_least)]
+        self._command = [sys.executable, str(Path(__file__).parent / "mixed_load.py"), *words]
+        self.counts: dict[str, int] = {}
+        self.failures: list[str] = []
+
     @property
     def answered(self) -> int:
         return sum(self.counts.values())
 
-    def _new(self) -> None:
-        def ask() -> None:
-            with closing(http.client.HTTPConnection(self.address, timeout=10)) as connection:
-                read(connection, "/api/users/hello")
+    def __enter__(self) -> MixedLoad:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
 
-        self._again("new connection", ask, self.pause)
-
-    def _kept(self) -> None:
-        with closing(http.client.HTTPConnection(self.address, timeout=10)) as connection:
-
-            def ask() -> None:
-                try:
-                    read(connection, "/api/users/hello")
-                except Exception:
-                    connection.close()
-                    raise
-
-            self._again("kept connection", ask, self.pause)
-
-    def _slow(self) -> None:
-        def ask() -> None:
-            with closing(http.client.HTTPConnection(self.address, timeout=30)) as connection:
-                read(connection, f"/api/orders/slow?delay={SLOW_SECONDS}")
-
-        self._again("slow answer", ask)
-
-    def _stream(self) -> None:
-        def ask() -> None:
-            with closing(http.client.HTTPConnection(self.address, timeout=30)) as connection:
-                size = read(connection, f"/api/catalog/large?size={STREAM_BYTES}", STREAM_SECONDS)
-                if size != STREAM_BYTES:
-                    raise OSError(f"{size} of {STREAM_BYTES} bytes")
-
-        self._again("stream", ask)
-
-    def _websocket(self) -> None:
-        self._again("websocket", lambda: converse(self.address, "/api/users/socket"))
-
-    def _again(self, kind: str, ask: Callable[[], None], pause: float = 0.1) -> None:
-        while not self.over.is_set():
-            started = time.monotonic()
-            problem = ""
-            try:
-                ask()
-            except (OSError, http.client.HTTPException) as error:
-                problem = f"{kind}: {error!r}"
-            with self._lock:
-                if problem:
-                    self.failures.append(problem)
-                else:
-                    self.counts[kind] += 1
-            self.over.wait(max(0.0, started + pause - time.monotonic()))
-
-
-def read(connection: http.client.HTTPConnection, path: str, seconds: float = 0.0) -> int:
-    """How many bytes the answer has; taken slowly, where seconds are given. Raises OSError unless it is a 200."""
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    size = 0
-    while part := answer.read(STREAM_BYTES // 100 if seconds else None):
-        size += len(part)
-        time.sleep(seconds / 100 if answer.status == 200 else 0)
-    if answer.status != 200:
-        raise OSError(f"status {answer.status}")
-    return size
-
-
-def converse(address: str, path: str) -> None:
-    """What is said twice a second on a websocket comes back."""
-    host, _colon, port = address.partition(":")
-    key = base64.b64encode(os.urandom(16)).decode()
-    with socket.create_connection((host, int(port or 80)), timeout=10) as connection:
-        connection.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-        )
-        head = b""
-        while b"\r\n\r\n" not in head:
-            part = connection.recv(4096)
-            if not part:
-                raise OSError("closed instead of an answer")
-            head += part
-        if b" 101 " not in head.partition(b"\r\n")[0]:
-            raise OSError(head.partition(b"\r\n")[0].decode())
-        until = time.monotonic() + WEBSOCKET_SECONDS
-        while time.monotonic() < until:
-            frame = b"\x82\x84\0\0\0\0" + os.urandom(4)
-            connection.sendall(frame)
-            back = b""
-            while len(back) < len(frame):
-                part = connection.recv(len(frame) - len(back))
-                if not part:
-                    raise OSError("cut in a conversation")
-                back += part
-            if back != frame:
-                raise OSError("another answer than what was said")
-            time.sleep(0.5)
+    def __exit__(self, *_: object) -> None:
+        try:
+            told = json.loads(self._process.communicate(timeout=120)[0])
+        finally:
+            self._process.kill()
+        self.counts, self.failures = told["done"], told["failures"]
 
 
 class Watch(Background):
     """Who said to lead, from moment to moment."""
 
     def __init__(self, leaders: Callable[[], list[str]]) -> None:
-        super().__init__(self._work)
+        super().__init__(1, self._work)
         self.seen: list[tuple[float, tuple[str, ...]]] = []
         self._leaders = leaders
 
