@@ -66,7 +66,7 @@ def test_the_declared_one_is_restored_where_the_previous_one_will_not_do(
     back, problem = run(target, ONE, state="restored", wanted_image="sha256:1")
     assert (problem, back["outcome"], back["serving"]["digest"]) == ("", "swapped", "sha256:1")
     assert back["old"]["digest"] == "sha256:3"
-    again, _ = run(target, ONE, state="restored", wanted_image="sha256:1")
+    again, _unused = run(target, ONE, state="restored", wanted_image="sha256:1")
     assert again["outcome"] == "unchanged"
     refused, problem = run(target, ONE, state="restored", wanted_image="sha256:2")
     assert "Roll that image out instead" in problem
