@@ -87,13 +87,10 @@ def test_nothing_is_taken_back_where_nobody_knows_what_to(serving: Fleet, images
     try:
         with serving.untouched(*serving.hosts):
             run = play(serving, "rollback", "--limit", first, rollout_undo=int(rollout))
-            none = play(serving, "rollback", rollout_undo=987654)
     finally:
         serving.sql(f"DELETE FROM fleet_rollout WHERE id = {rollout}")
     assert run.code != 0
     assert run.says("Nothing was changed.", f"not known of: {first}.")
-    assert none.code != 0
-    assert none.says("Rollout 987654 brought no image to any host")
     assert serving.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0"
 
 
@@ -116,11 +113,8 @@ def test_a_host_is_out_of_service_for_maintenance(serving: Fleet, images: tuple[
 
     with serving.untouched(*serving.hosts):
         refused = roll(serving, gateway_image=images[1])
-        too_few = play(serving, "drain", "--limit", other, rollout_min_in_service=2, rollout_permit_wait=0)
     assert refused.code != 0
     assert refused.says(f"{host} is kept out of service by", "new disk")
-    assert too_few.code != 0
-    assert too_few.says(f"{other}: Without", "new disk")
 
     admitted = play(serving, "admit", "--limit", host)
     assert admitted.code == 0, admitted.output
@@ -140,7 +134,6 @@ def test_the_leader_stays_until_another_one_leads(serving: Fleet) -> None:
     assert run.says(f"{heir} leads in term")
     assert serving.leaders() == [heir]
     assert (watch.most_at_once, watch.changes) == (1, 1)
-    assert play(serving, "handover", rollout_handover_to="host-9").says("host-9 is not in the fleet")
     assert play(serving, "drain").says("Which hosts? Name them")
 
 
