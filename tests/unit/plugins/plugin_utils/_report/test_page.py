@@ -38,10 +38,10 @@ def rows(text: str) -> dict[str, list[tuple[str, float, float]]]:
 
 def test_the_timeline_has_every_step_at_its_place() -> None:
     bars = rows(page(recording("succeeded")))
-    assert [step for step, *_ in bars["the fleet"]] == ["lock", "handover", "unlock"]
+    assert [step for step, *_rest in bars["the fleet"]] == ["lock", "handover", "unlock"]
     for host in ("host-1", "host-2", "host-3"):
-        assert [step for step, *_ in bars[host]] == ["pull", "permit", "drain", "swap", "admit", "active", "bake"]
-        for (_, left, width), (_, after, _w) in zip(bars[host], bars[host][1:]):
+        assert [step for step, *_rest in bars[host]] == ["pull", "permit", "drain", "swap", "admit", "active", "bake"]
+        for (_step, left, width), (_next, after, _w) in zip(bars[host], bars[host][1:]):
             assert left + width <= after + 0.01
         assert bars[host][-1][1] + bars[host][-1][2] <= 100
 

@@ -33,7 +33,10 @@ class Stream:
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     stream = Stream()
-    size = lambda _fd: os.terminal_size((stream.terminal.width, stream.terminal.height))  # noqa: E731
+
+    def size(_fd: int) -> os.terminal_size:
+        return os.terminal_size((stream.terminal.width, stream.terminal.height))
+
     monkeypatch.setattr(module.os, "get_terminal_size", size)
     return stream
 
@@ -41,7 +44,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
 def test_it_is_drawn_over_what_was_drawn_with_one_write(stream: Stream) -> None:
     pictures = iter([["first", "second", "third"], ["1st", "second"], ["now"]])
     screen = Screen(stream, lambda _width, _height: next(pictures))  # type: ignore[arg-type]
-    for _ in range(3):
+    for _number in range(3):
         screen.draw()
     assert stream.terminal.lines() == ["now", ""]
     assert len(stream.writes) == 3

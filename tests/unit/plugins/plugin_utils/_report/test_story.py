@@ -206,7 +206,7 @@ def anything(chance: random.Random, depth: int = 0) -> Any:
     kinds: list[Any] = [None, True, -1, 2.5, "", "text\x1b[2J", "\ud800"]
     if depth < 3:
         kinds += [
-            [anything(chance, depth + 1) for _ in range(chance.randrange(3))],
+            [anything(chance, depth + 1) for _number in range(chance.randrange(3))],
             {name: anything(chance, depth + 1) for name in chance.sample(FACTS, 2)},
         ]
     return chance.choice(kinds)
@@ -219,7 +219,7 @@ ACTIONS = ("container_swap", "rollout_lock", "instance_drain", "leader_handover"
 @pytest.mark.parametrize("seed", range(5))
 def test_a_result_of_any_shape_breaks_nothing(seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(200):
+    for _number in range(200):
         result = {key: anything(chance) for key in chance.sample(KEYS, 5)}
         status, state = chance.choice(["ok", "failed", "skipped", "unreachable"]), chance.choice(["", "released"])
         event = step(5.0, "a", chance.choice(ACTIONS), state, result, status)
