@@ -95,6 +95,10 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 system: engine ## Run the tests of the whole: bad days, secrets
 	@tools/with-docker $(BIN)/pytest -v tests/system
 
+.PHONY: kills
+kills: engine ## Kill rollouts at SEEDS=20 moments, and see that the next run finishes them
+	@KILLS=$(SEEDS) tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
+
 .PHONY: package
 package: venv ## Build the collection and check it as Galaxy would
 	@tools/package
