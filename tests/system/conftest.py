@@ -29,8 +29,6 @@ import boto3
 import pytest
 import yaml
 
-pytest.register_assert_rewrite("tests.system.rollouts")
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-system"

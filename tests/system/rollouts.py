@@ -83,5 +83,5 @@ def nobody_notices(fleet: Fleet, rate: float = 60) -> Iterator[Clients]:
     """Clients all the while, of whom none sees anything fail."""
     with Clients(fleet.facts["load_balancer"]["url"], rate=rate) as clients:
         yield clients
-    assert clients.failures == []
+    assert not clients.failures, clients.failures[:5]
     assert clients.answered > rate, "there was load"
