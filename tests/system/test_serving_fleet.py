@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.system.conftest import GATEWAY
+
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
 
 ALONE = ("--limit", "host-1")
 
 
-def test_denied_by_the_registry(serving: Fleet) -> None:
+def test_denied_by_the_registry(serving: Fleet, images: tuple[str, str]) -> None:
+    # An earlier rollout may have left it there.
+    serving.on("host-1", f"docker rm -f {GATEWAY}-previous; docker rmi -f {images[1]}", check=False)
     with serving.credentials("host-1", "denied"), serving.untouched("host-1"):
-        run = serving.site(*ALONE, gateway_image=serving.facts["gateway_images"]["v2"])
+        run = serving.site(*ALONE, gateway_image=images[1])
     assert run.code == 2, run.output
     assert run.says("host-1", "AWS denies it: this host's role needs ecr:GetAuthorizationToken", "AccessDenied")
     serving.assert_serving()
