@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 ALONE = ("--limit", "host-1")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def as_the_inventory_says(serving: Fleet) -> None:
+    """Rollouts came before, and may have left another image than site.yml wants."""
+    run = serving.site()
+    assert run.code == 0, run.output
+    serving.assert_serving()
+
+
 def test_denied_by_the_registry(serving: Fleet, images: tuple[str, str]) -> None:
     # An earlier rollout may have left it there.
     serving.on("host-1", f"docker rm -f {GATEWAY}-previous; docker rmi -f {images[1]}", check=False)
