@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -66,6 +67,8 @@ class Process:
         # The operator's shell, without what somebody who runs tests may have set in it.
         ours = ("ANSIBLE_", "AWS_", "PYTHON")
         shell = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        # Not a pipe: nobody reads while a test looks at something else, and a full one would stop the program.
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [str(word) for word in command],
             cwd=cwd,
@@ -78,26 +81,30 @@ class Process:
             },
             text=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
     def wait(self, timeout: float = 600.0) -> Run:
         try:
-            output, _nothing = self.process.communicate(timeout=timeout)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        return Run(self.process.returncode, output)
+        return Run(self.process.returncode, self._said())
 
     def kill(self) -> str:
         """The terminal and all that runs in it is gone, without a chance to tidy up; what it said until then."""
         for pid in [self.process.pid, *descendants(self.process.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        output, _nothing = self.process.communicate(timeout=30)
-        return output
+        self.process.wait(30)
+        return self._said()
+
+    def _said(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
 
 
 def descendants(pid: int) -> list[int]:
