@@ -82,6 +82,12 @@ def test_pulling_ahead(swap: Swaps, host: LittleHost) -> None:
     assert {running for _at, running in watch.seen} == {frozenset([first["serving"]["id"]])}
     host.stop_registry()
     try:
+        looked = swap(f"{image}-of-nowhere", state="looked_at")
+        assert (looked["outcome"], looked["changed"], looked["serving"]["id"]) == (
+            "unchanged",
+            False,
+            first["serving"]["id"],
+        )
         assert swap(image, wanted_version="ahead")["outcome"] == "swapped"
     finally:
         host.start_registry()
