@@ -93,7 +93,7 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 
 .PHONY: system
 system: engine ## Run the tests of the whole: bad days, secrets
-	@tools/with-docker $(BIN)/pytest -v tests/system
+	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system
 
 .PHONY: kills
 kills: engine ## Kill rollouts at SEEDS=20 moments, and see that the next run finishes them

@@ -38,10 +38,10 @@ options:
         O(container) are used; all of it where C(<name>-previous) isn't of O(wanted_image) and O(container) is, which
         takes its place then.
       - V(pulled) pulls the image and does nothing else. Where it isn't there yet, the registry is asked first what it
-        takes, so that another architecture or a disk too small is said before anything is fetched.
-      - V(looked_at) tells what serves, asks no registry and changes nothing.
+        takes, so that another architecture or a disk too small is said before anything is fetched. With
+        C(container.pull=never) it only looks.
     type: str
-    choices: [swapped, restored, pulled, looked_at]
+    choices: [swapped, restored, pulled]
     default: swapped
   wanted_version:
     description:
@@ -102,7 +102,7 @@ requirements:
   - The rights of root.
 notes:
   - One call at a time works on a host; another one, or one of M(evenkeel.fleet.host_converge), waits for it.
-    O(state=pulled) and O(state=looked_at) neither wait nor make others wait.
+    O(state=pulled) neither waits nor makes others wait.
 seealso:
   - module: evenkeel.fleet.health_gate
   - module: evenkeel.fleet.host_converge
@@ -261,7 +261,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "container": {"type": "dict", "required": True},
-            "state": {"type": "str", "choices": ["swapped", "restored", "pulled", "looked_at"], "default": "swapped"},
+            "state": {"type": "str", "choices": ["swapped", "restored", "pulled"], "default": "swapped"},
             "wanted_version": {"type": "str"},
             "wanted_image": {"type": "str"},
             "logins": {**records(**LOGIN), "default": []},

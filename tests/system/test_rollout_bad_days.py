@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.conftest import NAME
-from tests.system.rollouts import digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll
+from tests.system.rollouts import digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
@@ -99,6 +101,40 @@ def test_a_database_that_is_gone_before_the_handover(serving: Fleet, images: tup
         again = roll(serving, gateway_image=images[1], rollout_lock_wait=30)
     assert again.code == 0, again.output
     assert digests(serving) == {digest(images[1])}
+
+
+AN_HOUR_AHEAD = """
+import datetime, os, time
+real, real_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: real() + 3600, lambda: real_ns() + 3600 * 10**9
+class Wrong(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return cls.fromtimestamp(time.time(), zone)
+datetime.datetime = Wrong
+with open(os.path.dirname(__file__) + "/seen", "a") as seen:
+    seen.write(".")
+"""
+
+
+def test_a_controller_whose_clock_is_an_hour_ahead(serving: Fleet, images: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AN_HOUR_AHEAD)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    for name in ("hosts.yml", "group_vars"):
+        (tmp_path / name).symlink_to(serving.inventory.parent / name)
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "localhost.yml").write_text(f"ansible_python_interpreter: {python}\n")
+
+    first, *_others = order(serving)
+    with nobody_notices(serving):
+        run = start(serving, "--limit", first, inventory=tmp_path / "hosts.yml", gateway_image=images[1]).wait()
+    assert run.code == 0, run.output
+    assert digests(serving, first) == {digest(images[1])}
+    assert len((tmp_path / "seen").read_text()) > 5, "its modules saw the wrong time"
+    journal = "FROM fleet_rollout_step WHERE rollout_id = (SELECT max(id) FROM fleet_rollout)"
+    assert serving.sql(f"SELECT count(*) > 3, max(abs(extract(epoch FROM now() - at))) < 600 {journal}") == "t|t"
 
 
 def test_a_host_that_dies_in_its_turn(serving: Fleet, images: tuple[str, str]) -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.conftest import GATEWAY
-
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
 
@@ -26,12 +24,19 @@ def as_the_inventory_says(serving: Fleet) -> None:
     serving.assert_serving()
 
 
-def test_denied_by_the_registry(serving: Fleet, images: tuple[str, str]) -> None:
-    # An earlier rollout may have left it there.
-    serving.on("host-1", f"docker rm -f {GATEWAY}-previous; docker rmi -f {images[1]}", check=False)
+def never_seen(fleet: Fleet, name: str, size: int) -> str:
+    """An image in the registry that host-1 has nothing of."""
+    image = f"{fleet.variables['ecr_registry']}/system/{name}:1"
+    make = f"head -c {size} /dev/urandom > /run/{name} && tar -C /run -c {name} | docker import - {image}"
+    fleet.on("host-2", f"{make} && docker push {image} && docker rmi {image} && rm /run/{name}")
+    return image
+
+
+def test_denied_by_the_registry(serving: Fleet) -> None:
+    image = never_seen(serving, "denied", 1000)
     with serving.credentials("host-1", "denied"), serving.untouched("host-1"):
-        run = serving.site(*ALONE, gateway_image=images[1])
-    assert run.code == 2, run.output
+        run = serving.site(*ALONE, gateway_image=image)
+        assert run.code == 2, run.output
     assert run.says("host-1", "AWS denies it: this host's role needs ecr:GetAuthorizationToken", "AccessDenied")
     serving.assert_serving()
 
@@ -46,9 +51,7 @@ def test_an_image_tag_that_does_not_exist(serving: Fleet) -> None:
 
 
 def test_a_disk_that_is_full_when_the_image_comes(serving: Fleet) -> None:
-    image = f"{serving.variables['ecr_registry']}/system/large:1"
-    make = f"head -c 1000000 /dev/urandom > /run/large && tar -C /run -c large | docker import - {image}"
-    serving.on("host-2", f"{make} && docker push {image} && docker rmi {image} && rm /run/large")
+    image = never_seen(serving, "large", 1_000_000)
     serving.on("host-1", "mount -t tmpfs -o size=64k tmpfs /var/lib/docker/tmp")
     try:
         with serving.untouched("host-1"):

@@ -18,7 +18,6 @@ from .lock import one_at_a_time
 from .registry import ensure_login, login_of
 
 PULLED = "pulled"
-EXCLUSIVE = ("swapped", "restored")
 PHASES = ("pull", "create", "stand_in", "stop", "start", "gate", "put_back", "total")
 
 
@@ -31,9 +30,9 @@ def swap(
     wanted_version: str | None = None,
     wanted_image: str | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Bring a container to `state`. Returns the result, and why it failed or nothing.
+    """Bring a container to `state`: swapped, restored or pulled. Returns the result, and why it failed or nothing.
 
-    state: swapped, restored, pulled or looked_at. The result tells in any case what serves now; see the module's documentation for its shape.
+    The result tells in any case what serves now; see the module's documentation for its shape.
     """
     host.declaration = spec["name"]
     return Swap(host, spec, logins, wanted_version, state).run(wanted_image)
@@ -63,7 +62,7 @@ class Swap:
         problem = ""
         before: dict[str, Any] | None = None
         try:
-            with one_at_a_time(self.host) if self.state in EXCLUSIVE else nullcontext(), self.host.phase("total"):
+            with nullcontext() if self.state == "pulled" else one_at_a_time(self.host), self.host.phase("total"):
                 before = self._serving()
                 self._met = True
                 self._act(wanted_image)
@@ -72,8 +71,6 @@ class Swap:
         return self._result(before, problem), problem
 
     def _act(self, wanted_image: str | None) -> None:
-        if self.state == "looked_at":
-            return
         if self.wanted_version and not self.spec["gate"]:
             raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
         if self.spec.get("stand_in"):
@@ -90,7 +87,8 @@ class Swap:
             self.container.ensure()
             return
         changes = len(self.host.changes)
-        self.image = self.container.image()
+        never = self.container.pull_policy == "never"
+        self.image = self.docker.image(self.spec["image"]) if never else self.container.image()
         refuse_other_architecture(self.docker, self.spec["image"], self.image)
         self.as_declared = self.container.as_declared(self.image)
         self.container.outcome = PULLED if len(self.host.changes) > changes else UNCHANGED
