@@ -144,6 +144,7 @@ waited:
   sample: 0.0
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -166,8 +167,8 @@ def change_of(options: dict[str, Any]) -> Change:
     return Drain(options["min_in_service"], options["alone"], options["reason"])
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,

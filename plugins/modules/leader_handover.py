@@ -119,6 +119,8 @@ instances:
   elements: dict
 """
 
+from collections.abc import Callable
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.handover import Wish, hand_over
@@ -133,8 +135,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options impo
 )
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,

@@ -126,6 +126,7 @@ database_error:
   type: str
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -141,8 +142,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader impor
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import DATABASE, STALE_AFTER, run
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,

@@ -131,14 +131,16 @@ interrupted:
       returned: always
 """
 
+from collections.abc import Callable
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.history import rollouts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import DATABASE, STALE_AFTER, run
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,

@@ -159,6 +159,7 @@ refusal:
   type: str
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -203,8 +204,8 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
     )
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,

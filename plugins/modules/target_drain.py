@@ -203,6 +203,7 @@ cut_sessions:
 
 import os
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -231,8 +232,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    module = AnsibleModule(
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
         argument_spec=ARGUMENTS,
         required_if=[("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])],
         required_together=[("access_key", "secret_key")],

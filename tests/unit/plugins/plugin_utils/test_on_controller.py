@@ -1,0 +1,64 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import Ended, Here, plain
+
+SPECIFICATION: dict[str, Any] = {
+    "argument_spec": {
+        "count": {"type": "int", "required": True},
+        "database": {"type": "dict", "options": {"password": {"type": "str", "no_log": True}}},
+    },
+    "supports_check_mode": True,
+}
+
+
+def here(**arguments: Any) -> Here:
+    return Here("evenkeel.fleet.leader_info", arguments, dict(SPECIFICATION), check_mode=True)
+
+
+def test_arguments_are_checked_and_get_their_types() -> None:
+    assert here(count="3").params == {"count": 3, "database": None}
+    for wrong in ({}, {"count": "three"}, {"count": 1, "cuont": 2}):
+        with pytest.raises(Ended) as ended:
+            here(**wrong)
+        assert ended.value.result["failed"]
+        assert "count" in ended.value.result["msg"]
+
+
+def test_no_result_tells_a_secret() -> None:
+    module = here(count=1, database={"password": "hunter2"})
+    module.no_log_values.add("found-elsewhere")
+    module.warn("it is hunter2")
+    with pytest.raises(Ended) as ended:
+        module.fail_json(msg="hunter2 was refused", facts=[{"why": "found-elsewhere"}])
+    assert ended.value.result["msg"] == "******** was refused"
+    assert "hunter2" not in str(ended.value.result)
+    assert "found-elsewhere" not in str(ended.value.result)
+
+
+def test_what_ends_well_has_not_failed() -> None:
+    module = here(count=1)
+    with pytest.raises(Ended) as ended:
+        module.exit_json(changed=True, leader="i-1")
+    assert ended.value.result == {
+        "changed": True,
+        "leader": "i-1",
+        "invocation": {"module_args": {"count": 1, "database": None}},
+    }
+
+
+def test_arguments_are_plain() -> None:
+    class Noted(str):
+        """As Ansible's own, which remember where they came from."""
+
+    value = plain({Noted("a"): [Noted("b"), 1, None, True, (Noted("c"),)]})
+    assert value == {"a": ["b", 1, None, True, ["c"]]}
+    assert type(value["a"][0]) is str
+    assert {type(name) for name in value} == {str}
