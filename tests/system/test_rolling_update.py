@@ -140,3 +140,16 @@ def webhook(messages: list[dict[str, str]]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_who_waits_in_line_sees_what_those_before_did(serving: Fleet, images: tuple[str, str]) -> None:
+    host = order(serving)[0]
+    first = start(serving, "--limit", host, gateway_image=images[1])
+    held = "SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL"
+    wait_until(lambda: serving.sql(held) == "1", "the first rollout has the lock")
+    second = roll(serving, "--limit", host, gateway_image=images[0], rollout_lock_wait=120)
+    for run in (first.wait(), second):
+        assert run.code == 0, run.output
+    assert digests(serving, host) == {digest(images[0])}
+    last = "step = 'plan' AND rollout_id = (SELECT max(id) FROM fleet_rollout)"
+    assert serving.sql(f"SELECT digest FROM fleet_rollout_step WHERE {last}") == digest(images[1])
