@@ -199,6 +199,13 @@ cut_sessions:
   description: How many sessions of HAProxy were shut down.
   returned: always
   type: int
+requests:
+  description:
+    - How many requests the backends with the target have had since HAProxy began, over all O(sockets); none with
+      O(balancer=target_group).
+  returned: always
+  type: int
+  sample: 120433
 """
 
 import os

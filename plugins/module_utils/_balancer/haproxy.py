@@ -27,7 +27,10 @@ CHECK_CONFIGURED = 0x02
 
 @dataclass(frozen=True)
 class Server:
-    """A server in one backend of one HAProxy. sessions has those that run and those that wait for it."""
+    """A server in one backend of one HAProxy.
+
+    sessions has those that run and those that wait for it; requests are all since HAProxy began.
+    """
 
     backend: str
     name: str
@@ -37,6 +40,7 @@ class Server:
     weight: int
     checked: bool
     sessions: int
+    requests: int
     last_check: str
 
     @property
@@ -135,6 +139,7 @@ def parse_servers(said: str) -> list[Server]:
                 weight=int(found["srv_uweight"]),
                 checked=bool(int(found["srv_check_state"]) & CHECK_CONFIGURED),
                 sessions=int(row["scur"] or 0) + int(row["qcur"] or 0),
+                requests=int(row["stot"] or 0),
                 last_check=" ".join(part for part in check if part not in ("", "0")),
             )
         )
@@ -278,8 +283,15 @@ def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report:
         for server in found:
             others = [other for other in wanted if other.backend == server.backend and other.name != name]
             seats.append(Seat(proxy, server, sum(other.serves for other in others)))
+        report.requests = (report.requests or 0) + requests_of(wanted, found)
     report.places += [seat.place for seat in seats]
     return seats
+
+
+def requests_of(servers: Sequence[Server], of: Sequence[Server]) -> int:
+    """All that the backends of these servers have had, of which no server is counted twice."""
+    backends = {server.backend for server in of}
+    return sum(server.requests for server in servers if server.backend in backends)
 
 
 def _look_again(seats: Sequence[Seat], report: Report) -> None:
@@ -293,6 +305,8 @@ def _look_again(seats: Sequence[Seat], report: Report) -> None:
         sessions = f"{seat.server.sessions} sessions" if seat.server.drained else ""
         reason = "; ".join(part for part in (sessions, seat.server.last_check) if part)
         report.stands(seat.place, seat.server.status, reason)
+    ours = {proxy: [seat.server for seat in seats if seat.proxy == proxy] for proxy in said}
+    report.requests = sum(requests_of(servers, ours[proxy]) for proxy, servers in said.items())
 
 
 def _put_back(told: Sequence[Seat], report: Report) -> str:

@@ -63,6 +63,8 @@ class Report:
     expected: str = ""
     timeout: float = 0
     cut_sessions: int = 0
+    # Where the load balancer counts them.
+    requests: int | None = None
 
     def __post_init__(self) -> None:
         self._started = self.now()
@@ -116,6 +118,7 @@ class Report:
             "timeout": self.timeout,
             "seconds": round(self.seconds, 3),
             "cut_sessions": self.cut_sessions,
+            "requests": self.requests,
             "diff": {"before": self._standings(lambda place: place.before), "after": self._standings(self._after)},
         }
 

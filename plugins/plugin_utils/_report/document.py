@@ -33,6 +33,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
         "digest": story.digest,
         "leader": story.name_of(story.leader),
         "term": story.term,
+        "requests": story.requests,
         "plan": list(story.plan),
         "phases": [
             {

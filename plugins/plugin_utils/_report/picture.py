@@ -108,6 +108,8 @@ def _summary(story: Story, now: float) -> list[Piece]:
     if story.leader:
         term = f" (term {story.term})" if story.term else ""
         pieces.append(f"{story.name_of(story.leader)} leads{term}")
+    if story.requests:
+        pieces.append(f"{story.requests:,} requests")
     if story.result != UNFINISHED:
         pieces.insert(0, story.result)
     tone = PLAIN_TONE if story.result == UNFINISHED else GOOD_TONE if story.result == "succeeded" else BAD_TONE

@@ -168,6 +168,8 @@ class Story:
         self.phases = [Phase("look", 0.0)]
         self.leader = ""
         self.term: int | None = None
+        # Those that the load balancer had meanwhile, where it counts them.
+        self.requests: int | None = None
         self.leader_changes: list[LeaderChange] = []
         self.failures: list[Failure] = []
         self._fleet: dict[str, str] = {}
@@ -175,6 +177,7 @@ class Story:
         self._events_known = 0
         self._news: list[News] = []
         self._begun: dict[str, _Begun] = {}
+        self._requests_known = 0
 
     # What is told
 
@@ -323,6 +326,8 @@ class Story:
             instance_id = clean(str(result["instance_id"]))
             self._host(host).instance_id = instance_id
             self._fleet.setdefault(instance_id, host)
+        if name in ("drain", "admit"):
+            self._counted(_number(result.get("requests")))
         if name == "lock":
             self._locked(at, result)
         if name == "unlock":
@@ -331,6 +336,14 @@ class Story:
             self._leads(at, clean(str(result["new"])), "handover", result)
         elif result.get("leader"):
             self._leads(at, clean(str(result["leader"])), "election", result)
+
+    def _counted(self, requests: float | None) -> None:
+        """What the load balancer has counted by now; it begins anew where it is reloaded."""
+        if requests is None:
+            return
+        known, self._requests_known = self._requests_known, int(requests)
+        more = self._requests_known - known if self._requests_known >= known else self._requests_known
+        self.requests = 0 if self.requests is None else self.requests + more
 
     def _locked(self, at: float, held: Mapping[str, Any]) -> None:
         lock, rollout_id = _mapping(held.get("lock")), held.get("rollout_id")

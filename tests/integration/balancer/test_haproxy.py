@@ -193,6 +193,7 @@ def test_what_is_in_flight_is_finished(pair: tuple[Balancer, Balancer], upstream
 
     again = call("drained", one.admin, f"127.0.0.1:{two.tcp}")
     assert (again["failed"], again["changed"]) == (False, False)
+    assert again["requests"] == 22, "those of both servers in both"
     back = call("in_service", one.admin, f"127.0.0.1:{two.tcp}")
     assert (back["failed"], back["changed"]) == (False, True)
     assert [place["state"] for place in back["places"]] == ["UP", "UP"]

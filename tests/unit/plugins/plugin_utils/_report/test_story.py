@@ -50,6 +50,16 @@ def test_a_rollout_that_went_well() -> None:
     assert story.failures == []
 
 
+def test_the_requests_are_those_since_the_first_drain_also_where_the_count_begins_anew() -> None:
+    counts = [1000, 1300, 50, None, 80]
+    drains = [
+        step(5.0 * number, "a", "target_drain", "drained", {"requests": count}) for number, count in enumerate(counts)
+    ]
+    story = told([*begun("a"), *(event for drain in drains for event in drain)])
+    assert story.requests == 300 + 50 + 30
+    assert told(begun("a")).requests is None
+
+
 def test_the_phases_are_all_of_the_time() -> None:
     story = told(recording("succeeded"))
     for before, after in zip(story.phases, story.phases[1:]):
