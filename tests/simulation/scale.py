@@ -28,12 +28,17 @@ class Costs:
     """What Ansible takes, as measured with this collection, in seconds; cores and forks are the controller's."""
 
     play: float = 0.6
-    batch: float = 0.023
-    # One call on one host, nobody else in the way.
-    call: float = 0.28
-    # Processor time of a call: what the controller does for it, and what the module itself does where it runs.
+    # A task that is run once, of which a step has three.
+    once: float = 0.06
+    # One call, nobody else in the way: on one host, and on the controller for one host.
+    call: float = 0.45
+    here: float = 0.12
+    # Processor time: of the controller for a call, for a host that a task passes over, of which a step has two, and of
+    # a module on the controller, in Ansible's own process or in another one.
     controller: float = 0.08
-    module: float = 0.34
+    passed: float = 0.066
+    inside: float = 0.02
+    module: float = 0.54
     full_facts: float = 1.0
     cores: int = 2
     forks: int = 50
@@ -46,7 +51,11 @@ class Costs:
     def on_controller(self, count: int) -> float:
         """A task that is delegated to the controller for so many hosts."""
         rounds = math.ceil(count / min(self.forks, count)) if count else 0
-        return max(rounds * self.call, count * (self.controller + self.module) / self.cores)
+        return max(rounds * self.here, count * (self.controller + self.inside) / self.cores)
+
+    def step(self, fleet: int) -> float:
+        """What a batch or a handover costs besides its calls."""
+        return 3 * self.once + 2 * fleet * self.passed / self.cores
 
     def facts(self, count: int) -> float:
         return math.ceil(count / self.forks) * self.full_facts if self.gather_facts else 0.0
@@ -67,14 +76,14 @@ class Waits:
     spread: tuple[float, float] = (0.8, 1.5)
 
 
-# Each step of a host's update, and where its module runs.
-STEPS = (
-    ("permit", "controller"),
-    ("drain", "controller"),
-    ("swap", "host"),
-    ("gate", "host"),
-    ("admit", "controller"),
-    ("bake", "controller"),
+# Each call of a host's update, where its module runs, and what it waits for.
+CALLS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("permit", "controller", ()),
+    ("drain", "controller", ("drain",)),
+    ("swap", "host", ("swap", "gate")),
+    ("admit", "controller", ("admit",)),
+    ("active", "controller", ()),
+    ("bake", "host", ("bake",)),
 )
 
 
@@ -111,13 +120,14 @@ def simulate(
     while True:
         step, rollout = rollout.advance()
         if step.kind == "update":
+            run.ansible += costs.step(count)
             update(run, step, costs, waits, chance)
             for host in step.hosts:
                 good = chance.random() >= failing
                 rollout = rollout.after(Event("done" if good else "failed", host, serves=True))
                 run.updated += good
         elif step.kind == "hand_over":
-            run.ansible += costs.play + costs.on_controller(1)
+            run.ansible += costs.step(count) + costs.on_controller(1)
             run.waiting += waits.handover
             rollout = rollout.after(Event("handed_over", step.candidates[0]))
         else:
@@ -130,10 +140,10 @@ def update(run: Run, step: Step, costs: Costs, waits: Waits, chance: random.Rand
     """A batch: every task waits for the slowest of its hosts."""
     count = len(step.hosts)
     run.batches.append(count)
-    run.ansible += costs.batch + (costs.play if len(run.batches) == 1 else 0.0) + costs.facts(count)
-    for name, where in STEPS:
+    run.ansible += costs.facts(count)
+    for _name, where, awaited in CALLS:
         run.ansible += costs.on_hosts(count) if where == "host" else costs.on_controller(count)
-        run.waiting += slowest(chance, getattr(waits, name, 0.0), waits, count)
+        run.waiting += slowest(chance, sum(getattr(waits, name) for name in awaited), waits, count)
 
 
 def slowest(chance: random.Random, typical: float, waits: Waits, count: int) -> float:
@@ -179,9 +189,18 @@ def inputs() -> str:
     costs, waits, refresh = Costs(), Waits(), InstanceRefresh()
     low, high = waits.spread
     rows = [
-        ("start of a play; of a batch", f"{costs.play:g} s; {costs.batch * 1000:g} ms", "measured"),
-        ("a call on one host, alone", f"{costs.call:g} s", "measured"),
-        ("processor time of a call: controller; module", f"{costs.controller:g} s; {costs.module:g} s", "measured"),
+        ("start of a play; a task that is run once", f"{costs.play:g} s; {costs.once:g} s", "measured"),
+        ("a call on one host, alone; on the controller", f"{costs.call:g} s; {costs.here:g} s", "measured"),
+        (
+            "processor time of the controller: a call; a host that a task passes over",
+            f"{costs.controller:g} s; {costs.passed:g} s",
+            "measured",
+        ),
+        (
+            "processor time of a module on the controller; in a process of its own",
+            f"{costs.inside:g} s; {costs.module:g} s",
+            "measured",
+        ),
         ("full facts of a host", f"{costs.full_facts:g} s", "measured"),
         ("controller", f"{costs.cores} cores, {costs.forks} forks", "assumed"),
         ("drain; swap; gate", f"{waits.drain:g} s; {waits.swap:g} s; {waits.gate:g} s", "assumed"),
@@ -228,20 +247,19 @@ def habits() -> str:
         return (name, *(f"+ {minutes(change(count) - was)}" for count, was in zip((100, 1000), plain)))
 
     facts = replace(costs, gather_facts=True)
+    processes = replace(costs, here=costs.here + costs.module, inside=costs.module)
 
     def ten_more(count: int) -> float:
         run = simulate(count, QUARTER, costs)
         return run.ansible + sum(10 * costs.on_hosts(batch) for batch in run.batches)
 
-    def all_delegated(count: int) -> float:
-        run = simulate(count, QUARTER, costs)
-        here = sum(place == "host" for _name, place in STEPS)
-        return run.ansible + sum(here * (costs.on_controller(batch) - costs.on_hosts(batch)) for batch in run.batches)
-
     rows = [
         more("facts are gathered in each batch", lambda count: simulate(count, QUARTER, facts).ansible),
         more("ten tasks more for each host", ten_more),
-        more("the tasks on hosts are delegated to the controller, too", all_delegated),
+        more(
+            "modules on the controller are processes of their own",
+            lambda count: simulate(count, QUARTER, processes).ansible,
+        ),
     ]
     return table(("", "100 hosts", "1,000 hosts"), rows)
 

@@ -15,11 +15,12 @@ def test_the_page_says_what_the_simulation_says() -> None:
 
 
 def test_a_rollout_without_waits_costs_what_ansible_costs() -> None:
-    """Three hosts one by one: two plays before it, one for the hosts, one for the handover, one after it."""
+    """Three hosts one by one, and a handover."""
     still = Waits(drain=0, swap=0, gate=0, admit=0, bake=0, pull=0, handover=0)
     run = simulate(3, Knobs(batches=(1,)), Costs(cores=64), still)
     assert (run.batches, run.waiting, run.result) == ([1, 1, 1], 0.0, "succeeded")
-    assert run.ansible == pytest.approx(5 * 0.6 + 3 * 0.023 + (3 + 3 * 6 + 1) * 0.28)
+    steps = 4 * (3 * 0.06 + 2 * 3 * 0.066 / 64)
+    assert run.ansible == pytest.approx(3 * 0.6 + steps + (3 + 3 * 2) * 0.45 + (3 * 4 + 1) * 0.12)
 
 
 def test_the_model_fits_what_was_measured_with_96_hosts() -> None:
