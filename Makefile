@@ -97,7 +97,7 @@ system: engine ## Run the tests of the whole: bad days, secrets
 
 .PHONY: kills
 kills: engine ## Kill rollouts at SEEDS=20 moments, and see that the next run finishes them
-	@KILLS=$(SEEDS) tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
+	@KILLS=$(SEEDS) KILLS_FROM=1 tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
 
 .PHONY: package
 package: venv ## Build the collection and check it as Galaxy would
