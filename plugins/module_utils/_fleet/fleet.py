@@ -111,11 +111,16 @@ class Fleet:
     stale_after: float = STALE_SECONDS
 
     def find(self, instance_id: str) -> Instance | None:
-        return next((one for one in self.instances if one.instance_id == instance_id), None)
+        """Also one that was taken out of service, and whose row went when its gateway ended."""
+        gone = Instance(instance_id, None) if instance_id in self.out else None
+        return next((one for one in self.instances if one.instance_id == instance_id), gone)
 
     def known(self, instance_id: str) -> Instance:
         """One that was found before."""
-        return next(one for one in self.instances if one.instance_id == instance_id)
+        found = self.find(instance_id)
+        if found is None:
+            raise LookupError(instance_id)
+        return found
 
     @property
     def leader(self) -> str | None:

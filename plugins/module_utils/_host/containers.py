@@ -28,7 +28,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import container_body as declared
-from .docker import Docker, DockerError, container_name
+from .docker import UNIT, Docker, DockerError, container_name
 from .gate import Gate, GateError, about
 from .host import Glance, Host, HostError, Spec
 from .http import Ways
@@ -49,6 +49,8 @@ GLANCE_PATIENCE = 0.5
 REMOVAL_PATIENCE = 10.0
 # systemd starts an engine that died again, after a pause.
 ENGINE_PATIENCE = 30.0
+# What the engine says of a port that it has given away, by its own books.
+PORT_GIVEN = "port is already allocated"
 
 EXEC_FORMAT = "exec format error"
 
@@ -405,10 +407,30 @@ class Container:
 
     def _start(self, new: str) -> None:
         try:
-            self.docker.post(f"/containers/{new}/start")
+            self._begin(new)
         except DockerError as error:
             taken = "\n".join(self._taken_ports(None))
             raise HostError(f"The container {self.name} doesn't start: {taken or error.message}") from error
+
+    def _begin(self, container: str) -> None:
+        """Start it. An engine that was killed in a start may hold a port for ever after that nobody has."""
+        start = f"/containers/{container}/start"
+        try:
+            self.docker.post(start)
+        except DockerError as error:
+            if PORT_GIVEN not in error.message or self._taken_ports(None) or not self._restarts_engine():
+                raise
+            self.docker.post(start)
+
+    def _restarts_engine(self) -> bool:
+        """Unless that stopped a container."""
+        if self.docker.running() and not self.docker.info().get("LiveRestoreEnabled"):
+            return False
+        self.host.warn("the Docker engine held a port that no container and no process has; it was restarted")
+        if not self.host.run(["systemctl", "restart", UNIT], timeout=120).ok:
+            return False
+        self.docker.await_answer(ENGINE_PATIENCE)
+        return True
 
     # Going back
 
@@ -477,7 +499,7 @@ class Container:
         if old["Name"] != f"/{self.name}":
             self._rename(old["Id"], self.name)
         self._set_restart_policy(old["Id"])
-        self.docker.post(f"/containers/{old['Id']}/start")
+        self._begin(old["Id"])
 
     def _set_restart_policy(self, container: str) -> None:
         policy = declared.restart_policy(self.spec)

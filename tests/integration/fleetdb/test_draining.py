@@ -107,6 +107,23 @@ def test_who_was_swapped_stays_out_until_it_is_put_back(fleet: Fleet) -> None:
     assert fleet.drain(2, 2, rollout_id=rollout_id)["refusal"] is None
 
 
+def test_one_that_is_out_and_whose_gateway_is_gone_may_be_worked_on_again(fleet: Fleet) -> None:
+    """Its row went with the gateway, and the next rollout has to finish what broke off there."""
+    fleet.populate(3)
+    rollout_id = fleet.acquire()["rollout_id"]
+    assert fleet.drain(3, rollout_id=rollout_id)["refusal"] is None
+    fleet.query("DELETE FROM ec2_launch WHERE instance_id = 'i-3'")
+    fleet.query("DELETE FROM ec2_heartbeat WHERE instance_id = 'i-3'")
+    fleet.release(rollout_id, "failed")
+    following = fleet.acquire()["rollout_id"]
+    assert fleet.drain(9, rollout_id=following)["refusal"] == "unknown"
+    assert fleet.drain(3, 3, rollout_id=following)["refusal"] == "too_few"
+    assert fleet.drain(3, 2, rollout_id=following)["refusal"] is None
+    assert fleet.put_back(3, rollout_id=following)["refusal"] == "stale"
+    fleet.lead(3)
+    assert fleet.drain(3, 2, rollout_id=following)["refusal"] == "leading"
+
+
 def test_a_refusal_is_in_the_journal_and_renews_the_lock(fleet: Fleet) -> None:
     fleet.populate(2)
     rollout_id = fleet.acquire()["rollout_id"]

@@ -134,6 +134,48 @@ def test_when_even_the_old_one_does_not_come_back(target: Host, docker_engine: E
         ensure(target, env={"A": "1"})
 
 
+GIVEN = "Bind for 0.0.0.0:80 failed: port is already allocated"
+
+
+def test_an_engine_that_holds_a_port_of_nobody_is_restarted(
+    target: Host, docker_engine: EngineDouble, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure(target)
+    run = target.run
+
+    def restarts(argv: list[str], **how: Any) -> Any:
+        if argv[:2] == ["systemctl", "restart"]:
+            docker_engine.refuse.clear()
+        return run(argv, **how)
+
+    monkeypatch.setattr(target, "run", restarts)
+    docker_engine.refuse[r"POST /containers/[^/]+/start"] = GIVEN
+    assert ensure(target, env={"A": "1"})["replaced"]
+    assert runner.ran("systemctl restart") == ["systemctl restart docker.service"]
+    assert [warning for warning in target.warnings if "it was restarted" in warning]
+
+
+@pytest.mark.parametrize("why", ["somebody has it", "another one would stop"])
+def test_an_engine_is_not_restarted_where(
+    target: Host, docker_engine: EngineDouble, runner: Runner, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    ensure(target)
+    docker_engine.refuse[r"POST /containers/[^/]+/start"] = GIVEN
+    if why == "somebody has it":
+        docker_engine.calls.clear()
+
+        def listeners(_port: int) -> list[str]:
+            started = any(call.endswith("/start") for call in docker_engine.calls)
+            return ["nginx (pid 7)"] if started else []
+
+        monkeypatch.setattr(containers, "listeners", listeners)
+    else:
+        docker_engine.add("another")
+    with pytest.raises(HostError, match="AND THE OLD CONTAINER COULDN'T BE PUT BACK"):
+        ensure(target, env={"A": "1"})
+    assert runner.ran("systemctl restart") == []
+
+
 def test_what_the_engine_refuses_to_create_stops_nothing(target: Host, docker_engine: EngineDouble) -> None:
     ensure(target)
     docker_engine.refuse[r"POST /containers/create"] = "invalid mount"
