@@ -123,11 +123,16 @@ def journal(fleet: Fleet) -> list[Mapping[str, Any]]:
 
 
 def print_steps(steps: list[Mapping[str, Any]], total: float) -> None:
-    """A host's time is from its permit to the next one's, or to the end."""
+    """A host's time is from its permit to the next one's, to the handover, which is nobody's, or to the end."""
     begins = [
         (step["host"], step["at"]) for step in steps if step["step"] == "permit" and step["result"] == "succeeded"
     ]
-    ends = [*(at for _host, at in begins[1:]), steps[-1]["at"]]
+    handovers = [step for step in steps if step["step"] == "handover"]
+    asked = [step["at"] - step["seconds"] for step in handovers]
+    ends = [
+        min([at for at in asked if began < at < following], default=following)
+        for (_host, began), following in zip(begins, [*(at for _host, at in begins[1:]), steps[-1]["at"]])
+    ]
     print(f"{'host':10s} " + " ".join(f"{name:>7s}" for name in WAITS) + f" {'waits':>7s} {'wall':>7s} {'besides':>8s}")
     besides = []
     for (host, began), end in zip(begins, ends):
@@ -136,7 +141,6 @@ def print_steps(steps: list[Mapping[str, Any]], total: float) -> None:
         besides.append(wall - waits)
         cells = " ".join(f"{took[name]:7.1f}" for name in WAITS)
         print(f"{host:10s} {cells} {waits:7.1f} {wall:7.1f} {wall - waits:8.1f}")
-    handovers = [step for step in steps if step["step"] == "handover"]
     for step in handovers:
         print(f"handover   {step['detail']} ({step['seconds']:.1f} s)")
     verdict = "met" if max(besides) <= ALLOWED else "MISSED"
