@@ -135,6 +135,8 @@ def test_a_controller_whose_clock_is_an_hour_ahead(serving: Fleet, images: tuple
     assert len((tmp_path / "seen").read_text()) > 5, "its modules saw the wrong time"
     journal = "FROM fleet_rollout_step WHERE rollout_id = (SELECT max(id) FROM fleet_rollout)"
     assert serving.sql(f"SELECT count(*) > 3, max(abs(extract(epoch FROM now() - at))) < 600 {journal}") == "t|t"
+    back = roll(serving, "--limit", first, gateway_image=images[0])
+    assert back.code == 0, back.output
 
 
 def test_a_host_that_dies_in_its_turn(serving: Fleet, images: tuple[str, str]) -> None:
