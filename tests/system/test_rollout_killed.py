@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.conftest import Run, wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, out_of_the_balancer, roll, start
+from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Process
@@ -58,6 +58,22 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
     assert serving.sql("SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL") == "0"
     serving.assert_serving()
     assert time.monotonic() - started < 300
+
+
+def test_a_daemon_that_is_killed_in_a_start_keeps_no_port(serving: Fleet, images: tuple[str, str]) -> None:
+    host = order(serving)[0]
+    at_once = "while read -r line; do kill -9 $(cat /run/docker.pid); break; done"
+    watch = f"docker events --filter type=network --filter event=connect | {at_once}"
+    serving.on(host, f"nohup timeout 120 sh -c '{watch}' >/dev/null 2>&1 &")
+    with nobody_notices(serving):
+        run = roll(serving, "--limit", host, gateway_image=images[1], **LOCK)
+        assert run.code != 0
+        assert run.says("The Docker engine gave no answer to POST /containers/")
+        for image in reversed(images):
+            again = roll(serving, "--limit", host, gateway_image=image, rollout_lock_wait=60, **LOCK)
+            assert again.code == 0, run.output + again.output
+    assert digests(serving, host) == {digest(images[0])}
+    serving.assert_serving()
 
 
 def kill_daemon(fleet: Fleet, process: Process, delay: float) -> tuple[str, Run]:

@@ -427,6 +427,8 @@ class Container:
         if self.docker.running() and not self.docker.info().get("LiveRestoreEnabled"):
             return False
         self.host.warn("the Docker engine held a port that no container and no process has; it was restarted")
+        # Else systemd might take it for the last start too many of an engine that crashes, and leave it stopped.
+        self.host.run(["systemctl", "reset-failed", UNIT], timeout=30)
         if not self.host.run(["systemctl", "restart", UNIT], timeout=120).ok:
             return False
         self.docker.await_answer(ENGINE_PATIENCE)
@@ -579,7 +581,9 @@ class Container:
         for _address, outer, inner in map(declared.port, self.spec.get("ports") or []):
             if (outer, inner.rpartition("/")[2]) in own or not inner.endswith("/tcp"):
                 continue
-            holders = self._containers_on(int(outer)) or listeners(int(outer))
+            # A proxy of the engine's, where no container has the port, is one that _begin deals with.
+            strangers = [name for name in listeners(int(outer)) if not name.startswith("docker-proxy ")]
+            holders = self._containers_on(int(outer)) or strangers
             if holders:
                 taken.append(f"Port {outer} is taken by {', '.join(holders)}: stop that, or declare another port.")
         return taken

@@ -149,6 +149,7 @@ def test_an_engine_that_holds_a_port_of_nobody_is_restarted(
         return run(argv, **how)
 
     monkeypatch.setattr(target, "run", restarts)
+    monkeypatch.setattr(containers, "listeners", lambda _port: ["docker-proxy (pid 7)"])
     docker_engine.refuse[r"POST /containers/[^/]+/start"] = GIVEN
     assert ensure(target, env={"A": "1"})["replaced"]
     assert runner.ran("systemctl restart") == ["systemctl restart docker.service"]
