@@ -283,12 +283,12 @@ def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report:
         for server in found:
             others = [other for other in wanted if other.backend == server.backend and other.name != name]
             seats.append(Seat(proxy, server, sum(other.serves for other in others)))
-        report.requests = (report.requests or 0) + requests_of(wanted, found)
+        report.requests = (report.requests or 0) + _requests(wanted, found)
     report.places += [seat.place for seat in seats]
     return seats
 
 
-def requests_of(servers: Sequence[Server], of: Sequence[Server]) -> int:
+def _requests(servers: Sequence[Server], of: Sequence[Server]) -> int:
     """All that the backends of these servers have had, of which no server is counted twice."""
     backends = {server.backend for server in of}
     return sum(server.requests for server in servers if server.backend in backends)
@@ -305,8 +305,9 @@ def _look_again(seats: Sequence[Seat], report: Report) -> None:
         sessions = f"{seat.server.sessions} sessions" if seat.server.drained else ""
         reason = "; ".join(part for part in (sessions, seat.server.last_check) if part)
         report.stands(seat.place, seat.server.status, reason)
-    ours = {proxy: [seat.server for seat in seats if seat.proxy == proxy] for proxy in said}
-    report.requests = sum(requests_of(servers, ours[proxy]) for proxy, servers in said.items())
+    report.requests = sum(
+        _requests(servers, [seat.server for seat in seats if seat.proxy == proxy]) for proxy, servers in said.items()
+    )
 
 
 def _put_back(told: Sequence[Seat], report: Report) -> str:
