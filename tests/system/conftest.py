@@ -269,6 +269,16 @@ class Fleet:
         answers = [get(f"{self.facts['load_balancer']['url']}/api/users/hello") for _host in self.hosts]
         return all(status == 200 and answer["service"] == "users" for status, answer in answers)
 
+    def out_of_the_balancer(self) -> list[str]:
+        """Hosts that the load balancer was told to send nothing to."""
+        host, _colon, port = self.facts["load_balancer"]["runtime"].partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(b"show servers state gateways\n")
+            _version, names, *lines = b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
+        rows = [dict(zip(names.lstrip("# ").split(), line.split())) for line in lines if line]
+        # The administrator's bits: maintenance, or drain.
+        return [row["srv_name"] for row in rows if int(row["srv_admin_state"])]
+
     def assert_serving(self) -> None:
         """All hosts healthy, in the load balancer, and exactly one leads."""
         for host in self.hosts:
@@ -341,6 +351,17 @@ def serving(fleet: Fleet) -> Fleet:
         assert run.code == 0, run.output
     fleet.assert_serving()
     return fleet
+
+
+@pytest.fixture
+def left_serving(serving: Fleet) -> Iterator[None]:
+    """What the next test finds: a fleet that serves, whole, and that nobody's rollout holds."""
+    yield
+    serving.assert_serving()
+    assert serving.out_of_the_balancer() == []
+    # A rollout that lost its database can't give its lock back: that ends by itself.
+    held = "SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL AND expires_at > now()"
+    wait_until(lambda: serving.sql(held) == "0", "the lock of the fleet is free")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,22 +59,13 @@ def digest(image: str) -> str:
     return image.partition("@")[2]
 
 
-def out_of_the_balancer(fleet: Fleet) -> list[str]:
-    """Hosts that the load balancer was told to send nothing to."""
-    host, _colon, port = fleet.facts["load_balancer"]["runtime"].partition(":")
-    lines = runtime(host, int(port), "show servers state gateways").splitlines()
-    names = lines[1].lstrip("# ").split()
-    rows = [dict(zip(names, line.split())) for line in lines[2:] if line]
-    # The administrator's bits: maintenance, or drain.
-    return [row["srv_name"] for row in rows if int(row["srv_admin_state"])]
-
-
-def runtime(host: str, port: int, command: str) -> str:
-
-    with socket.create_connection((host, port), timeout=5) as connection:
-        connection.sendall(f"{command}\n".encode())
-        parts = iter(lambda: connection.recv(65536), b"")
-        return b"".join(parts).decode()
+def never_seen(fleet: Fleet, name: str, size: int) -> str:
+    """An image in the registry that no host has anything of, made of so many bytes."""
+    host = fleet.hosts[1]
+    image = f"{fleet.variables['ecr_registry']}/system/{name}:1"
+    make = f"head -c {size} /dev/urandom > /run/{name} && tar -C /run -c {name} | docker import - {image}"
+    fleet.on(host, f"{make} && docker push {image} && docker rmi {image} && rm /run/{name}")
+    return image
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from tests.system.rollouts import (
     hooks,
     nobody_notices,
     order,
-    out_of_the_balancer,
     reports,
     roll,
     start,
@@ -35,7 +34,7 @@ def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> No
     reports()  # of those before
     with nobody_notices(serving, rate=100), Watch(serving.leaders) as watch:
         process = start(serving, gateway_image=images[1])
-        wait_until(lambda: bool(out_of_the_balancer(serving)), "the first host is drained")
+        wait_until(lambda: bool(serving.out_of_the_balancer()), "the first host is drained")
         with serving.untouched(first):
             second = roll(serving, gateway_image=images[0])
         run = process.wait()

@@ -6,24 +6,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.conftest import NAME
-from tests.system.rollouts import digest, digests, hooks, nobody_notices, order, out_of_the_balancer, roll, start
+from tests.system.rollouts import digest, digests, hooks, never_seen, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
 
 
-@pytest.fixture(autouse=True)
-def afterwards(serving: Fleet) -> Iterator[None]:
-    yield
-    serving.assert_serving()
-    assert out_of_the_balancer(serving) == []
+pytestmark = pytest.mark.usefixtures("left_serving")
 
 
 def test_without_a_registry_nothing_begins(serving: Fleet, images: tuple[str, str]) -> None:
@@ -40,9 +35,7 @@ def test_without_a_registry_nothing_begins(serving: Fleet, images: tuple[str, st
 
 def test_a_full_disk_is_found_before_anybody_is_drained(serving: Fleet) -> None:
     third = order(serving)[-1]
-    image = f"{serving.variables['ecr_registry']}/evenkeel/gateway:large"
-    make = f"head -c 30000000 /dev/urandom > /run/large && tar -C /run -c large | docker import - {image}"
-    serving.on(order(serving)[0], f"{make} && docker push {image} && docker rmi {image} && rm /run/large")
+    image = never_seen(serving, "larger", 30_000_000)
     serving.on(third, "mount -t tmpfs -o size=64k tmpfs /var/lib/docker/tmp")
     try:
         with serving.untouched(*serving.hosts[:1]):
@@ -78,7 +71,7 @@ def test_a_database_that_is_gone_before_the_permit(serving: Fleet, images: tuple
     try:
         with serving.untouched(*serving.hosts), nobody_notices(serving):
             run = roll(serving, gateway_image=images[1], rollout_lock_ttl=10, **gone)
-            assert out_of_the_balancer(serving) == []
+            assert serving.out_of_the_balancer() == []
     finally:
         serving.service("start", "db")
     assert run.code != 0
@@ -145,7 +138,7 @@ def test_a_host_that_dies_in_its_turn(serving: Fleet, images: tuple[str, str]) -
     dies = hooks("before_host", "command.yml", happens=f"docker kill {NAME}-{first}", happens_to=first)
     with serving.untouched(*others):
         run = roll(serving, gateway_image=images[1], **dies)
-        assert out_of_the_balancer(serving) in ([first], [])
+        assert serving.out_of_the_balancer() in ([first], [])
         assert serving.proxies()
     assert run.code != 0
     assert run.says("UNREACHABLE", f"Not touched: {', '.join(sorted(others))}")

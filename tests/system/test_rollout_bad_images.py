@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.conftest import GATEWAY, wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll, start
+from tests.system.rollouts import digest, digests, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Run
@@ -48,8 +48,8 @@ def test_a_gateway_that_turns_unhealthy_while_it_is_watched(serving: Fleet, imag
     first, *others = order(serving)
     with serving.untouched(*others), nobody_notices(serving):
         process = start(serving, gateway_image=images[1], rollout_bake_seconds=30)
-        wait_until(lambda: first in out_of_the_balancer(serving), f"{first} is drained")
-        wait_until(lambda: first not in out_of_the_balancer(serving), f"{first} is back in the load balancer")
+        wait_until(lambda: first in serving.out_of_the_balancer(), f"{first} is drained")
+        wait_until(lambda: first not in serving.out_of_the_balancer(), f"{first} is back in the load balancer")
         assert digests(serving, first) == {digest(images[1])}
         serving.on(first, f"docker exec {GATEWAY} evenkeel-gateway drain")
         run = process.wait()
@@ -62,7 +62,7 @@ def assert_put_back(fleet: Fleet, run: Run, first: str, image: str) -> None:
     others = sorted(set(fleet.hosts) - {first})
     assert run.says("It serves with what it had before", f"Not touched: {', '.join(others)}")
     assert digests(fleet) == {digest(image)}
-    assert out_of_the_balancer(fleet) == []
+    assert fleet.out_of_the_balancer() == []
     last = "(SELECT max(id) FROM fleet_rollout)"
     assert fleet.sql(f"SELECT result FROM fleet_rollout WHERE id = {last}") == "failed"
     failed = (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.conftest import Run, wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, order, out_of_the_balancer, roll, start
+from tests.system.rollouts import digest, digests, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Process
@@ -53,7 +53,7 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
     assert run.code == 0, killed.output + run.output
     assert digests(serving) == {digest(images[1])}
     assert {host: serving.gateway(host)["Id"] for host in finished} == finished, "what is finished is not done again"
-    assert out_of_the_balancer(serving) == []
+    assert serving.out_of_the_balancer() == []
     assert serving.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0", "the lock is free"
     assert serving.sql("SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL") == "0"
     serving.assert_serving()
@@ -78,8 +78,8 @@ def test_a_daemon_that_is_killed_in_a_start_keeps_no_port(serving: Fleet, images
 
 def kill_daemon(fleet: Fleet, process: Process, delay: float) -> tuple[str, Run]:
     """Of the host in work, which is out of the load balancer; the rollout fails, or does not mind."""
-    wait_until(lambda: bool(out_of_the_balancer(fleet)), "a host is in work")
-    host = out_of_the_balancer(fleet)[0]
+    wait_until(lambda: bool(fleet.out_of_the_balancer()), "a host is in work")
+    host = fleet.out_of_the_balancer()[0]
     time.sleep(delay)
     fleet.on(host, "kill -9 $(cat /run/docker.pid)")
     run = process.wait()
@@ -88,7 +88,7 @@ def kill_daemon(fleet: Fleet, process: Process, delay: float) -> tuple[str, Run]
 
 
 def is_finished(fleet: Fleet, host: str, image: str) -> bool:
-    in_service = host not in out_of_the_balancer(fleet) and fleet.healthy(host)
+    in_service = host not in fleet.out_of_the_balancer() and fleet.healthy(host)
     return in_service and digests(fleet, host) == {digest(image)}
 
 

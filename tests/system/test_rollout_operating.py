@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.load import Watch
-from tests.system.rollouts import QUICK, digest, digests, nobody_notices, order, out_of_the_balancer, roll
+from tests.system.rollouts import QUICK, digest, digests, nobody_notices, order, roll
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Run
 
 
-@pytest.fixture(autouse=True)
-def afterwards(serving: Fleet) -> Iterator[None]:
-    yield
-    serving.assert_serving()
-    assert out_of_the_balancer(serving) == []
+pytestmark = pytest.mark.usefixtures("left_serving")
 
 
 def play(fleet: Fleet, name: str, *arguments: str, **variables: Any) -> Run:
@@ -100,7 +96,7 @@ def test_a_host_is_out_of_service_for_maintenance(serving: Fleet, images: tuple[
         drained = play(serving, "drain", "--limit", host, rollout_reason="new disk")
     assert drained.code == 0, drained.output
     assert drained.says(f"{host} is out of service.")
-    assert out_of_the_balancer(serving) == [host]
+    assert serving.out_of_the_balancer() == [host]
 
     run, written, hosts = status(serving, tmp_path)
     assert run.code == 0, run.output

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.system.rollouts import never_seen
+
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
 
@@ -22,14 +24,6 @@ def as_the_inventory_says(serving: Fleet) -> None:
     run = serving.site()
     assert run.code == 0, run.output
     serving.assert_serving()
-
-
-def never_seen(fleet: Fleet, name: str, size: int) -> str:
-    """An image in the registry that host-1 has nothing of."""
-    image = f"{fleet.variables['ecr_registry']}/system/{name}:1"
-    make = f"head -c {size} /dev/urandom > /run/{name} && tar -C /run -c {name} | docker import - {image}"
-    fleet.on("host-2", f"{make} && docker push {image} && docker rmi {image} && rm /run/{name}")
-    return image
 
 
 def test_denied_by_the_registry(serving: Fleet) -> None:
