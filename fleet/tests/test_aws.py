@@ -16,10 +16,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
-from fleet.services import aws
+from fleet.services.aws import account, calls
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fleet/app-abc123"
 ACCOUNT: dict[str, Any] = {
@@ -46,9 +44,8 @@ ACCOUNT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    aws.make_account(ACCOUNT)
-    application = aws.with_gaps_filled(DomainDispatcherApplication(create_backend_app), ACCOUNT)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=aws.Handler)
+    account.make_account(ACCOUNT)
+    server = calls.server("127.0.0.1", 0, account.gaps(ACCOUNT))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

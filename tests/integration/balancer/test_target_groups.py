@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.balancer.targets import REGION, Endpoint, Settings
+from tests.integration.endpoint import REGION, Endpoint
 from tests.integration.support import await_true, run_by_ansible, run_module, start_module
 
 A, B, C = (f"i-0000000000000000{letter}" for letter in "abc")
@@ -26,8 +26,7 @@ def served() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def endpoint(served: Endpoint) -> Endpoint:
-    served.states.now = Settings()
-    return served
+    return served.at_its_best()
 
 
 def arguments(endpoint: Endpoint, state: str, target: str, *groups: str, **more: Any) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def test_a_target_leaves_and_the_others_are_left_alone(endpoint: Endpoint) -> No
     name, arn = endpoint.group(A, B, C)
     result = call(endpoint, "drained", A, name)
     assert (result["failed"], result["changed"]) == (False, True)
-    assert endpoint.states.now.calls == [("DeregisterTargets", ((A, 80),))]
+    assert endpoint.states.changes == [("DeregisterTargets", ((A, 80),))]
     assert endpoint.standings(arn) == {f"{B}:80": "healthy", f"{C}:80": "healthy"}
     assert result["places"] == [
         {
@@ -68,7 +67,7 @@ def test_a_target_leaves_and_the_others_are_left_alone(endpoint: Endpoint) -> No
         f"{A}:80 is draining",
         f"{A}:80 is unused",
     ]
-    assert result["seconds"] >= endpoint.states.now.draining
+    assert result["seconds"] >= endpoint.states.draining
     assert result["timeout"] == 61
     assert result["diff"] == {"before": {name: {f"{A}:80": "healthy"}}, "after": {name: {f"{A}:80": "unused"}}}
 
@@ -77,7 +76,7 @@ def test_a_target_leaves_and_the_others_are_left_alone(endpoint: Endpoint) -> No
 
 
 def test_a_target_comes_back_when_it_is_healthy(endpoint: Endpoint) -> None:
-    endpoint.states.now.registering = 0.6
+    endpoint.states.registering = 0.6
     name, arn = endpoint.group(B)
     result = call(endpoint, "in_service", A, arn)
     assert (result["failed"], result["changed"]) == (False, True)
@@ -90,19 +89,19 @@ def test_a_target_comes_back_when_it_is_healthy(endpoint: Endpoint) -> None:
 
 
 def test_a_draining_target_is_registered_again_and_stays(endpoint: Endpoint) -> None:
-    endpoint.states.now.draining = 600
+    endpoint.states.draining = 600
     name, arn = endpoint.group(f"{A}:8080", B)
     endpoint.client().deregister_targets(TargetGroupArn=arn, Targets=[{"Id": A, "Port": 8080}])
     assert endpoint.standings(arn)[f"{A}:8080"] == "draining"
     result = call(endpoint, "in_service", A, name)
     assert (result["failed"], result["changed"]) == (False, True)
     assert result["places"][0]["before"] == "draining"
-    endpoint.states.now.draining = 0
+    endpoint.states.draining = 0
     assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{B}:80": "healthy"}
 
 
 def test_a_draining_target_is_waited_for(endpoint: Endpoint) -> None:
-    endpoint.states.now.draining = 1.0
+    endpoint.states.draining = 1.0
     name, arn = endpoint.group(A)
     endpoint.client().deregister_targets(TargetGroupArn=arn, Targets=[{"Id": A}])
     result = call(endpoint, "drained", A, name)
@@ -111,13 +110,13 @@ def test_a_draining_target_is_waited_for(endpoint: Endpoint) -> None:
 
 
 def test_the_last_healthy_target_stays(endpoint: Endpoint) -> None:
-    endpoint.states.now.sick[B] = ("unhealthy", "Target.Timeout", "Request timed out")
+    endpoint.traffic.sick[B] = ("unhealthy", "Target.Timeout", "Request timed out")
     safe, _ = endpoint.group(A, C)
     name, arn = endpoint.group(A, B)
     result = call(endpoint, "drained", A, safe, name)
     assert (result["failed"], result["changed"]) == (True, False)
     assert f"{A} stays in {name}: no other target is healthy there, and min_healthy is 1." in result["msg"]
-    assert endpoint.states.now.calls == []
+    assert endpoint.states.changes == []
 
     forced = call(endpoint, "drained", A, name, min_healthy=0)
     assert (forced["failed"], endpoint.standings(arn)) == (False, {f"{B}:80": "unhealthy"})
@@ -125,7 +124,7 @@ def test_the_last_healthy_target_stays(endpoint: Endpoint) -> None:
 
 def test_why_a_target_is_not_healthy(endpoint: Endpoint) -> None:
     said = "Health checks failed with these codes: [502]"
-    endpoint.states.now.sick[A] = ("unhealthy", "Target.FailedHealthChecks", said)
+    endpoint.traffic.sick[A] = ("unhealthy", "Target.FailedHealthChecks", said)
     name, _ = endpoint.group(B)
     result = call(endpoint, "in_service", A, name, timeout=1)
     assert (result["failed"], result["changed"]) == (True, True)
@@ -134,7 +133,7 @@ def test_why_a_target_is_not_healthy(endpoint: Endpoint) -> None:
 
 
 def test_a_stopped_instance_is_not_waited_for(endpoint: Endpoint) -> None:
-    endpoint.states.now.sick[A] = ("unused", "Target.InvalidState", "Target is in the stopped state")
+    endpoint.traffic.sick[A] = ("unused", "Target.InvalidState", "Target is in the stopped state")
     name, _ = endpoint.group(B)
     started = time.monotonic()
     result = call(endpoint, "in_service", A, name, timeout=50)
@@ -144,7 +143,7 @@ def test_a_stopped_instance_is_not_waited_for(endpoint: Endpoint) -> None:
 
 
 def test_a_delay_longer_than_the_timeout_is_said(endpoint: Endpoint) -> None:
-    endpoint.states.now.draining = 600
+    endpoint.states.draining = 600
     name, _ = endpoint.group(A, B, delay=300)
     result = call(endpoint, "drained", A, name, timeout=0.5)
     assert result["failed"]
@@ -159,7 +158,7 @@ def test_check_mode_tells_and_touches_nothing(endpoint: Endpoint, state: str, ta
     result = call(endpoint, state, target, name, check=True)
     assert (result["failed"], result["changed"]) == (False, True)
     assert result["diff"]["after"] == {name: {f"{target}:80" if state == "in_service" else f"{A}:80": after}}
-    assert (endpoint.states.now.calls, endpoint.standings(arn)) == ([], before)
+    assert (endpoint.states.changes, endpoint.standings(arn)) == ([], before)
 
 
 def test_only_the_named_port_leaves(endpoint: Endpoint) -> None:
@@ -177,7 +176,7 @@ def test_a_group_that_is_missing_stops_it_before_anything_changes(endpoint: Endp
     result = call(endpoint, "drained", A, name, "nosuch")
     assert (result["failed"], result["changed"]) == (True, False)
     assert result["msg"].startswith(f"There is no target group nosuch in {REGION}")
-    assert endpoint.states.now.calls == []
+    assert endpoint.states.changes == []
 
 
 def test_a_target_of_the_wrong_kind(endpoint: Endpoint) -> None:
@@ -198,17 +197,17 @@ def test_a_target_of_the_wrong_kind(endpoint: Endpoint) -> None:
 )
 def test_a_denied_call_names_the_permission(endpoint: Endpoint, action: str, state: str) -> None:
     name, _ = endpoint.group(B, *([A] if state == "drained" else []))
-    endpoint.states.now.denied.add((action, "*"))
+    endpoint.faults.denied[f"elasticloadbalancing:{action}"] = ""
     result = call(endpoint, state, A, name)
     assert result["failed"]
     assert f"the role or user needs elasticloadbalancing:{action} on the group {name}" in result["msg"]
-    assert endpoint.states.now.calls == []
+    assert endpoint.states.changes == []
 
 
 def test_who_may_not_leave_everywhere_leaves_nowhere(endpoint: Endpoint) -> None:
     first, first_arn = endpoint.group(A, B)
     second, second_arn = endpoint.group(A, B)
-    endpoint.states.now.denied.add(("DeregisterTargets", second_arn))
+    endpoint.faults.denied["elasticloadbalancing:DeregisterTargets"] = second_arn
     result = call(endpoint, "drained", A, first, second)
     assert result["failed"]
     assert f"It was registered in {first} again." in result["msg"]
@@ -230,17 +229,18 @@ def test_expired_and_missing_credentials(endpoint: Endpoint) -> None:
 
 def test_throttled_calls_are_made_again(endpoint: Endpoint) -> None:
     name, _ = endpoint.group(A, B)
-    endpoint.states.now.throttled.update({"DescribeTargetHealth": 2, "DeregisterTargets": 1})
+    actions = {"DescribeTargetHealth": 2, "DeregisterTargets": 1}
+    endpoint.faults.throttled.update({f"elasticloadbalancing:{action}": times for action, times in actions.items()})
     result = call(endpoint, "drained", A, name)
     assert (result["failed"], result["changed"]) == (False, True)
 
 
 def test_an_endpoint_that_dies_while_draining_is_a_no() -> None:
     with Endpoint() as own:
-        own.states.now.draining = 600
+        own.states.draining = 600
         name, _ = own.group(A, B)
         running = start_module("target_drain", arguments(own, "drained", A, name, timeout=3))
-        await_true(lambda: own.states.now.calls, "it was deregistered")
+        await_true(lambda: own.states.changes, "it was deregistered")
     result = running.result()
     assert (result["failed"], result["changed"]) == (True, True)
     assert "DescribeTargetHealth got no answer" in result["msg"]
