@@ -19,8 +19,6 @@ description:
   - Where a wait ends without success, the target stays as it is then, and the message says why the load balancer does
     not find it healthy, or what is still in flight.
   - It runs where the API or the stats sockets can be reached, usually on the controller (C(delegate_to)).
-requirements:
-  - boto3 and botocore, for O(balancer=target_group)
 attributes:
   check_mode:
     description: Asks the load balancer and changes nothing; refuses what it would refuse.
@@ -89,32 +87,8 @@ options:
   availability_zone:
     description: For a target that is registered anew, V(all) for an address outside of the group's VPC.
     type: str
-  region:
-    description: The AWS region; else E(AWS_REGION), E(AWS_DEFAULT_REGION) or the profile's.
-    type: str
-    aliases: [aws_region]
-  profile:
-    description: A profile of the AWS configuration; else E(AWS_PROFILE).
-    type: str
-    aliases: [aws_profile]
-  endpoint_url:
-    description: Another address of the API; else E(AWS_ENDPOINT_URL).
-    type: str
-  access_key:
-    description: An access key id; else boto3 looks for credentials in its usual places.
-    type: str
-    aliases: [aws_access_key_id, aws_access_key]
-  secret_key:
-    description: The secret of O(access_key).
-    type: str
-    aliases: [aws_secret_access_key, aws_secret_key]
-  session_token:
-    description: The session token of temporary credentials.
-    type: str
-    aliases: [aws_session_token]
-  aws_ca_bundle:
-    description: A file of CA certificates; else E(AWS_CA_BUNDLE).
-    type: path
+extends_documentation_fragment:
+  - evenkeel.fleet.aws
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
     C(DescribeTargetHealth), C(RegisterTargets) and C(DeregisterTargets).
@@ -208,15 +182,15 @@ requests:
   sample: 120433
 """
 
-import os
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import BalancerError, Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
@@ -229,13 +203,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float"},
     "on_timeout": {"type": "str", "choices": ["fail", "cut"], "default": "fail"},
     "availability_zone": {"type": "str"},
-    "region": {"type": "str", "aliases": ["aws_region"]},
-    "profile": {"type": "str", "aliases": ["aws_profile"]},
-    "endpoint_url": {"type": "str"},
-    "access_key": {"type": "str", "aliases": ["aws_access_key_id", "aws_access_key"], "no_log": True},
-    "secret_key": {"type": "str", "aliases": ["aws_secret_access_key", "aws_secret_key"], "no_log": True},
-    "session_token": {"type": "str", "aliases": ["aws_session_token"], "no_log": True},
-    "aws_ca_bundle": {"type": "path"},
+    **aws.ARGUMENTS,
 }
 
 
@@ -243,15 +211,15 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
         required_if=[("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])],
-        required_together=[("access_key", "secret_key")],
-        mutually_exclusive=[("profile", "access_key")],
+        required_together=aws.REQUIRED_TOGETHER,
+        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
     report = Report(say=module.log)
     failure = ""
     try:
         act(module, report)
-    except BalancerError as error:
+    except TroubleError as error:
         failure = str(error)
     for warning in report.warnings:
         module.warn(warning)
@@ -273,41 +241,11 @@ def act(module: AnsibleModule, report: Report) -> None:
             haproxy.admit(*where, **common)
         return
     target = target_groups.Target.parse(wanted["target"])
-    what = (target_groups.Api(client(module)), wanted["target_groups"], target, report)
+    what = (target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
     if drained:
         target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
     else:
         target_groups.admit(*what, zone=wanted["availability_zone"], **common)
-
-
-def client(module: AnsibleModule) -> Any:
-    # Here, because it costs more than all that HAProxy needs.
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
-    wanted = module.params
-    try:
-        session = boto3.Session(
-            aws_access_key_id=wanted["access_key"],
-            aws_secret_access_key=wanted["secret_key"],
-            aws_session_token=wanted["session_token"],
-            region_name=wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-            profile_name=wanted["profile"],
-        )
-        return session.client(
-            "elbv2",
-            endpoint_url=wanted["endpoint_url"],
-            verify=wanted["aws_ca_bundle"],
-            # Whole fleets are drained through one API: who is throttled comes back later, by the SDK's own rules.
-            config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise BalancerError(
-            f"There is no way to the AWS API: {error} Check region, profile and endpoint_url."
-        ) from error
 
 
 if __name__ == "__main__":

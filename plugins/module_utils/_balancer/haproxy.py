@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .report import BalancerError, NoAnswerError, Place, Report
+from .._progress import NoAnswerError, TroubleError
+from .report import Place, Report
 
 DEFAULT_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 5.0
@@ -70,9 +71,9 @@ class Proxy:
         """Commands that answer nothing where they were obeyed."""
         said = self.ask("; ".join(commands)).strip()
         if "Permission denied" in said:
-            raise BalancerError(f"The socket {self.address} of HAProxy obeys no orders: it needs 'level admin'.")
+            raise TroubleError(f"The socket {self.address} of HAProxy obeys no orders: it needs 'level admin'.")
         if said:
-            raise BalancerError(f"HAProxy at {self.address} refuses: {said}")
+            raise TroubleError(f"HAProxy at {self.address} refuses: {said}")
 
     def ask(self, command: str) -> str:
         deadline = time.monotonic() + ANSWER_TIMEOUT
@@ -87,7 +88,7 @@ class Proxy:
                         return received.decode("utf-8", "replace")
                     received += chunk
         except PermissionError as error:
-            raise BalancerError(
+            raise TroubleError(
                 f"The socket {self.address} may not be opened by this user: {error.strerror}."
             ) from error
         except OSError as error:
@@ -95,7 +96,7 @@ class Proxy:
                 f"HAProxy at {self.address} does not answer: {error.strerror or error}. Is it running, and is this one "
                 "of its stats sockets?"
             ) from error
-        raise BalancerError(f"HAProxy at {self.address} answers without end.")
+        raise TroubleError(f"HAProxy at {self.address} answers without end.")
 
     def _connect(self) -> socket.socket:
         address = self.address.rpartition("//")[2]
@@ -110,16 +111,16 @@ class Proxy:
             return connection
         host, _unused, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise BalancerError(f"The socket {self.address!r} is neither a path (/…) nor host:port.")
+            raise TroubleError(f"The socket {self.address!r} is neither a path (/…) nor host:port.")
         return socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT)
 
 
 def parse_servers(said: str) -> list[Server]:
-    """Join the answers to "show servers state" and "show stat"; BalancerError where they are something else."""
+    """Join the answers to "show servers state" and "show stat"; TroubleError where they are something else."""
     states, separator, stats = said.partition("# pxname,")
     lines = [line.split() for line in states.splitlines() if line.strip()]
     if not separator or len(lines) < 2 or lines[1][0] != "#":
-        raise BalancerError(f"This is no answer of an HAProxy's stats socket: {said.strip()[:200]!r}")
+        raise TroubleError(f"This is no answer of an HAProxy's stats socket: {said.strip()[:200]!r}")
     columns = lines[1][1:]
     state = {(row["be_name"], row["srv_name"]): row for row in (dict(zip(columns, line)) for line in lines[2:])}
     servers = []
@@ -184,7 +185,7 @@ def drain(
     leaving = [seat for seat in seats if not seat.server.drained]
     for seat in leaving:
         if seat.others < min_healthy:
-            raise BalancerError(
+            raise TroubleError(
                 f"{seat.name} stays in service at {seat.proxy.address}: {seat.others} other servers of the backend are "
                 f"up, and min_healthy is {min_healthy}."
             )
@@ -197,14 +198,14 @@ def drain(
         try:
             told.append(seat)
             seat.proxy.order(f"set server {seat.name} state drain")
-        except BalancerError as error:
-            raise BalancerError(f"{error}{_put_back(told, report)}") from error
+        except TroubleError as error:
+            raise TroubleError(f"{error}{_put_back(told, report)}") from error
 
     def idle() -> bool:
         _look_again(seats, report)
         for seat in seats:
             if not seat.server.drained:
-                raise BalancerError(
+                raise TroubleError(
                     f"{seat.name} gets requests again at {seat.proxy.address}: HAProxy was reloaded, or somebody else "
                     "set it to ready."
                 )
@@ -215,7 +216,7 @@ def drain(
     busy = [seat for seat in seats if seat.server.sessions]
     left = "; ".join(f"{seat.server.sessions} on {seat.name} at {seat.proxy.address}" for seat in busy)
     if not cut:
-        raise BalancerError(f"Sessions were left after {report.timeout:g} s: {left}. The server is still drained.")
+        raise TroubleError(f"Sessions were left after {report.timeout:g} s: {left}. The server is still drained.")
     report.cut_sessions = sum(seat.server.sessions for seat in busy)
     report.warnings.append(f"Sessions were cut after {report.timeout:g} s: {left}.")
     for seat in busy:
@@ -225,7 +226,7 @@ def drain(
     gone = report.wait(idle, LONGEST_PAUSE)
     report.timeout = timeout
     if not gone:
-        raise BalancerError(f"Sessions are still there after they were shut down: {left}.")
+        raise TroubleError(f"Sessions are still there after they were shut down: {left}.")
 
 
 def admit(
@@ -262,7 +263,7 @@ def admit(
             for seat in seats
             if not seat.server.serves
         ]
-        raise BalancerError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
+        raise TroubleError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
 
 
 def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> list[Seat]:
@@ -272,11 +273,11 @@ def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report:
         known = {server.backend for server in servers}
         unknown = sorted(set(backends) - known)
         if unknown:
-            raise BalancerError(f"HAProxy at {proxy.address} has no backend {unknown[0]}, but {_list(known)}.")
+            raise TroubleError(f"HAProxy at {proxy.address} has no backend {unknown[0]}, but {_list(known)}.")
         wanted = [server for server in servers if server.backend in (backends or known)]
         found = [server for server in wanted if server.name == name]
         if not found or set(backends) - {server.backend for server in found}:
-            raise BalancerError(
+            raise TroubleError(
                 f"HAProxy at {proxy.address} has no server {name} in {_list(backends or known)}; it has "
                 f"{_list({server.name for server in wanted})}."
             )
@@ -300,7 +301,7 @@ def _look_again(seats: Sequence[Seat], report: Report) -> None:
         key = (seat.server.backend, seat.server.name)
         found = [server for server in said[seat.proxy] if (server.backend, server.name) == key]
         if not found:
-            raise BalancerError(f"{seat.name} is gone from HAProxy at {seat.proxy.address}.")
+            raise TroubleError(f"{seat.name} is gone from HAProxy at {seat.proxy.address}.")
         seat.server = found[0]
         sessions = f"{seat.server.sessions} sessions" if seat.server.drained else ""
         reason = "; ".join(part for part in (sessions, seat.server.last_check) if part)
@@ -316,7 +317,7 @@ def _put_back(told: Sequence[Seat], report: Report) -> str:
     for seat in told:
         try:
             seat.proxy.order(f"set server {seat.name} state ready")
-        except BalancerError:
+        except TroubleError:
             words += f" {seat.name} may still be drained at {seat.proxy.address}."
     report.changed = bool(words)
     return words or " It is in service again everywhere."

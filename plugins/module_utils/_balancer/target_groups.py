@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._host.troubles import AWS_PROBLEMS, advice
-from .report import BalancerError, NoAnswerError, Place, Report
+from .._aws.api import Api as AwsApi
+from .._aws.api import RefusedError
+from .._progress import TroubleError
+from .report import Place, Report
 
 # What DescribeTargetHealth says of the registration itself is late by a little.
 DRAIN_MARGIN = 60
@@ -26,8 +28,6 @@ HOPELESS = {
     "Target.IpUnusable": "the address is in use by a load balancer",
     "Target.HealthCheckDisabled": "health checks are disabled for the group",
 }
-THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
-DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read id, id:port, address, address:port or [address]:port; BalancerError where it is none of these."""
+        """Read id, id:port, address, address:port or [address]:port; TroubleError where it is none of these."""
         match = re.fullmatch(r"(i-[0-9a-f]{8,17}|[\d.]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", text.strip())
         identifier, port = match.groups() if match else (text.strip(), None)
         target = cls(identifier.strip("[]"), int(port) if port else None)
@@ -47,7 +47,7 @@ class Target:
             try:
                 ipaddress.ip_address(target.id)
             except ValueError:
-                raise BalancerError(
+                raise TroubleError(
                     f"The target {text!r} is no instance id (i-…) and no address, with or without :port."
                 ) from None
         return target
@@ -118,14 +118,14 @@ class Api:
     """The calls needed of a boto3 elbv2 client, with errors that say what to do."""
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self._aws = AwsApi(client)
 
     def group(self, name: str) -> Group:
         """The group of this name or ARN."""
         selected = {"TargetGroupArns": [name]} if name.startswith("arn:") else {"Names": [name]}
         found = self._call("DescribeTargetGroups", name, **selected)["TargetGroups"]
         if not found:
-            raise BalancerError(self._missing(name))
+            raise TroubleError(self._missing(name))
         group = found[0]
         said = self._call("DescribeTargetGroupAttributes", name, TargetGroupArn=group["TargetGroupArn"])
         attributes = {item["Key"]: item["Value"] for item in said["Attributes"]}
@@ -166,57 +166,23 @@ class Api:
         self._call("DeregisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
 
     def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
-        from botocore.exceptions import (
-            BotoCoreError,
-            ClientError,
-            HTTPClientError,
-            NoCredentialsError,
-        )
-        from botocore.exceptions import (
-            ConnectionError as NoConnectionError,
-        )
-
-        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         try:
-            answer: dict[str, Any] = getattr(self._client, method)(**arguments)
-            return answer
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            said = error.response.get("Error", {}).get("Message", "")
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            raise self._trouble(operation, group, code, said, status) from error
-        except NoCredentialsError as error:
-            raise BalancerError(
-                "No AWS credentials were found: set profile, or access_key and secret_key, or the environment's "
-                "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach an instance profile."
-            ) from error
-        except (NoConnectionError, HTTPClientError) as error:
-            message = f"{operation} got no answer: {error}. {advice(AWS_PROBLEMS, str(error))}"
-            raise NoAnswerError(message.strip()) from error
-        except BotoCoreError as error:
-            raise BalancerError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
-
-    def _trouble(self, operation: str, group: str, code: str, said: str, status: int) -> BalancerError:
-        if code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
-            return BalancerError(self._missing(group))
-        if code in ("InvalidTarget", "InvalidTargetException"):
-            if operation == "DescribeTargetHealth":
-                return _NoSuchTargetError(said)
-            return BalancerError(f"The target can't be in the group {group}: {said}")
-        if DENIED.search(code):
-            return BalancerError(
-                f"AWS denies it: the role or user needs elasticloadbalancing:{operation} on the group {group}. ({said})"
-            )
-        if THROTTLED.search(code) or status >= 500:
-            return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")
-        return BalancerError(f"{operation} failed: {code}: {said}. {advice(AWS_PROBLEMS, code + ' ' + said)}".strip())
+            return self._aws.call(operation, f"the group {group}", **arguments)
+        except RefusedError as error:
+            if error.code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
+                raise TroubleError(self._missing(group)) from error
+            if error.code in ("InvalidTarget", "InvalidTargetException"):
+                if operation == "DescribeTargetHealth":
+                    raise _NoSuchTargetError(error.said) from error
+                raise TroubleError(f"The target can't be in the group {group}: {error.said}") from error
+            raise
 
     def _missing(self, group: str) -> str:
-        region = getattr(getattr(self._client, "meta", None), "region_name", "?")
-        return f"There is no target group {group} in {region}: check its name or ARN, the region and the account."
+        where = self._aws.region
+        return f"There is no target group {group} in {where}: check its name or ARN, the region and the account."
 
 
-class _NoSuchTargetError(BalancerError):
+class _NoSuchTargetError(TroubleError):
     """AWS does not know the target at all; a terminated instance is such a one."""
 
 
@@ -248,7 +214,7 @@ def drain(
     leaving = [seat for seat in seats if any(entry.registered for entry in seat.entries)]
     for seat in leaving:
         if seat.healthy_others < min_healthy:
-            raise BalancerError(
+            raise TroubleError(
                 f"{target.id} stays in {seat.group.name}: {_others(seat.healthy_others)} healthy there, and "
                 f"min_healthy is {min_healthy}."
             )
@@ -265,8 +231,8 @@ def drain(
     for seat in leaving:
         try:
             api.deregister(seat.group, [entry for entry in seat.entries if entry.registered])
-        except BalancerError as error:
-            raise BalancerError(f"{error}{_put_back(api, left, report)}") from error
+        except TroubleError as error:
+            raise TroubleError(f"{error}{_put_back(api, left, report)}") from error
         left.append(seat)
 
     draining: set[tuple[str, str]] = set()
@@ -278,11 +244,11 @@ def drain(
                 if entry.state.endswith("draining"):
                     draining.add(entry_here)
                 elif entry.registered and entry_here in draining:
-                    raise BalancerError(f"Somebody else registered {entry.name} in {seat.group.name} again.")
+                    raise TroubleError(f"Somebody else registered {entry.name} in {seat.group.name} again.")
         return all(place.state == "unused" for place in report.places)
 
     if not report.wait(gone, LONGEST_PAUSE):
-        raise BalancerError(_overdue(report, "deregistered"))
+        raise TroubleError(_overdue(report, "deregistered"))
 
 
 def admit(
@@ -314,7 +280,7 @@ def admit(
             lost = []
             for place, entry in _look_again(api, seat, report):
                 if entry.reason in HOPELESS:
-                    raise BalancerError(f"{place.words}: {HOPELESS[entry.reason]}.")
+                    raise TroubleError(f"{place.words}: {HOPELESS[entry.reason]}.")
                 if entry.gone:
                     lost.append(entry)
             if lost:  # it was on its way out, and the end of that came after our registration
@@ -322,7 +288,7 @@ def admit(
         return all(place.state == "healthy" for place in report.places)
 
     if not report.wait(healthy, LONGEST_PAUSE):
-        raise BalancerError(_overdue(report, "healthy"))
+        raise TroubleError(_overdue(report, "healthy"))
 
 
 def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Seat]:
@@ -333,7 +299,7 @@ def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> li
         groups.setdefault(group.arn, group)
     for group in groups.values():
         if group.kind in ("instance", "ip") and group.kind != target.kind:
-            raise BalancerError(f"The group {group.name} takes targets by {group.kind}, and {target.id} is none.")
+            raise TroubleError(f"The group {group.name} takes targets by {group.kind}, and {target.id} is none.")
         listed = [entry for entry in api.health(group) if not entry.gone]
         entries = [entry for entry in listed if entry.id == target.id and target.port in (None, entry.port)]
         places = [Place(group.name, entry.name, entry.standing, entry.standing, entry.why) for entry in entries]
@@ -365,7 +331,7 @@ def _put_back(api: Api, left: Sequence[Seat], report: Report) -> str:
         try:
             api.register(seat.group, [entry for entry in seat.entries if entry.registered])
             words += f" It was registered in {seat.group.name} again."
-        except BalancerError as error:
+        except TroubleError as error:
             words += f" It could not be registered in {seat.group.name} again: {error}"
     report.changed = bool(left)
     return words

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import (
-    BalancerError,
-    NoAnswerError,
-    Report,
-)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_groups import (
     Group,
     Health,
@@ -19,6 +15,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_gr
     admit,
     drain,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import NoAnswerError, TroubleError
 
 GROUP = Group("web", "arn:web", "instance", 80, 300.0, 150.0)
 US = Target("i-0123456789abcdef0")
@@ -82,7 +79,7 @@ def test_longer_than_the_groups_own_delay() -> None:
 
 def test_not_for_ever() -> None:
     api = ApiDouble((0.1, "healthy"), (FOREVER, "draining"))
-    with pytest.raises(BalancerError, match="Not deregistered within 360 s: i-0123456789abcdef0:80 is draining in web"):
+    with pytest.raises(TroubleError, match="Not deregistered within 360 s: i-0123456789abcdef0:80 is draining in web"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
     assert api.time == pytest.approx(360)
 
@@ -99,7 +96,7 @@ def test_patience_with_an_api_that_does_not_answer_for_a_while() -> None:
 def test_but_no_answer_at_the_end_is_a_no() -> None:
     api = ApiDouble((0.1, "healthy"), (100, "draining"), (FOREVER, "unused"))
     api.unanswered = [(20, FOREVER)]
-    with pytest.raises(BalancerError, match="put off by AWS"):
+    with pytest.raises(TroubleError, match="put off by AWS"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
@@ -110,14 +107,14 @@ def test_no_answer_before_the_start_changes_nothing() -> None:
         lambda: drain(api, ["web"], US, api.report, min_healthy=1, timeout=None),
         lambda: admit(api, ["web"], US, api.report, timeout=None),
     ):
-        with pytest.raises(BalancerError):
+        with pytest.raises(TroubleError):
             act()
     assert api.calls == []
 
 
 def test_somebody_else_registers_it_again() -> None:
     api = ApiDouble((1, "healthy"), (5, "draining"), (FOREVER, "initial"))
-    with pytest.raises(BalancerError, match="Somebody else registered i-0123456789abcdef0:80 in web again"):
+    with pytest.raises(TroubleError, match="Somebody else registered i-0123456789abcdef0:80 in web again"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
@@ -153,5 +150,5 @@ def test_targets(text: str, target: Target) -> None:
 
 @pytest.mark.parametrize("text", ["", "host-1", "10.0.0", "10.0.0.1:http", "i-xyz", "10.0.0.1:80:80"])
 def test_what_is_no_target(text: str) -> None:
-    with pytest.raises(BalancerError):
+    with pytest.raises(TroubleError):
         Target.parse(text)

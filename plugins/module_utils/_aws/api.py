@@ -1,0 +1,77 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The calls of a boto3 client, with errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .._host.troubles import AWS_PROBLEMS, advice
+from .._progress import NoAnswerError, TroubleError
+
+THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
+DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
+
+
+class RefusedError(TroubleError):
+    """AWS answered with an error: its code, and what it said."""
+
+    def __init__(self, words: str, code: str, said: str) -> None:
+        super().__init__(words)
+        self.code = code
+        self.said = said
+
+
+class Api:
+    """The service of a boto3 client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @property
+    def region(self) -> str:
+        return str(self._client.meta.region_name)
+
+    def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to an operation on `what`, by its name in the API; raises NoAnswerError or TroubleError."""
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            HTTPClientError,
+            NoCredentialsError,
+        )
+        from botocore.exceptions import (
+            ConnectionError as NoConnectionError,
+        )
+
+        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
+        try:
+            answer: dict[str, Any] = getattr(self._client, method)(**arguments)
+            return answer
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            said = error.response.get("Error", {}).get("Message", "")
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise self._refused(operation, what, code, said, status) from error
+        except NoCredentialsError as error:
+            raise TroubleError(
+                "No AWS credentials were found: set profile, or access_key and secret_key, or the environment's "
+                "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach an instance profile."
+            ) from error
+        except (NoConnectionError, HTTPClientError) as error:
+            message = f"{operation} got no answer: {error}. {advice(AWS_PROBLEMS, str(error))}"
+            raise NoAnswerError(message.strip()) from error
+        except BotoCoreError as error:
+            raise TroubleError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
+
+    def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> TroubleError:
+        if DENIED.search(code):
+            permission = f"{self._client.meta.service_model.signing_name}:{operation}"
+            words = f"AWS denies it: the role or user needs {permission} on {what}. ({said})"
+        elif THROTTLED.search(code) or status >= 500:
+            return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")
+        else:
+            words = f"{operation} failed: {code}: {said}. {advice(AWS_PROBLEMS, code + ' ' + said)}".strip()
+        return RefusedError(words, code, said)

@@ -1,0 +1,59 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A boto3 client by the options that the modules for AWS share."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from .._progress import TroubleError
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "region": {"type": "str", "aliases": ["aws_region"]},
+    "profile": {"type": "str", "aliases": ["aws_profile"]},
+    "endpoint_url": {"type": "str"},
+    "access_key": {"type": "str", "aliases": ["aws_access_key_id", "aws_access_key"], "no_log": True},
+    "secret_key": {"type": "str", "aliases": ["aws_secret_access_key", "aws_secret_key"], "no_log": True},
+    "session_token": {"type": "str", "aliases": ["aws_session_token"], "no_log": True},
+    "aws_ca_bundle": {"type": "path"},
+}
+REQUIRED_TOGETHER = [("access_key", "secret_key")]
+MUTUALLY_EXCLUSIVE = [("profile", "access_key")]
+
+
+def client(module: AnsibleModule, service: str) -> Any:
+    # Here, because it costs more than all that a module without AWS needs.
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        from ansible.module_utils.basic import missing_required_lib
+
+        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
+    wanted = module.params
+    try:
+        session = boto3.Session(
+            aws_access_key_id=wanted["access_key"],
+            aws_secret_access_key=wanted["secret_key"],
+            aws_session_token=wanted["session_token"],
+            region_name=wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            profile_name=wanted["profile"],
+        )
+        return session.client(
+            service,
+            endpoint_url=wanted["endpoint_url"],
+            verify=wanted["aws_ca_bundle"],
+            # Many share one API: who is throttled comes back later, by the SDK's own rules.
+            config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise TroubleError(
+            f"There is no way to the AWS API: {error} Check region, profile and endpoint_url."
+        ) from error
