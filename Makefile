@@ -40,7 +40,9 @@ down: venv ## Remove the fleets of this checkout and stop the docker engine if i
 	@fleet/engine stop
 
 .PHONY: test
-test: lint unit sanity package gateway integration molecule system ## Run everything that CI runs
+test: venv ## Run everything that CI runs
+	@tools/setup packages shellcheck
+	@tools/test
 
 .PHONY: lint
 lint: venv ## Check style, types, documentation and shell scripts
