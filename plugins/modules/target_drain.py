@@ -31,8 +31,9 @@ options:
     description:
       - V(drained) takes the target out and waits until nothing is in flight.
       - V(in_service) puts it in and waits until it is healthy.
+      - V(looked) changes nothing and tells where it stands, or that the load balancer can't be asked.
     type: str
-    choices: [drained, in_service]
+    choices: [drained, in_service, looked]
     required: true
   balancer:
     description: The kind of load balancer.
@@ -193,7 +194,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
+    "state": {"type": "str", "choices": ["drained", "in_service", "looked"], "required": True},
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
     "target": {"type": "str", "required": True},
     "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
@@ -230,8 +231,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 
 def act(module: AnsibleModule, report: Report) -> None:
     wanted = module.params
-    common = {"timeout": wanted["timeout"], "check_mode": module.check_mode}
-    drained = wanted["state"] == "drained"
+    drained, looked = wanted["state"] == "drained", wanted["state"] == "looked"
+    common = {"timeout": wanted["timeout"], "check_mode": module.check_mode or looked}
     if wanted["balancer"] == "haproxy":
         where = (wanted["sockets"], wanted["backends"], wanted["target"], report)
         if drained:
@@ -239,13 +240,15 @@ def act(module: AnsibleModule, report: Report) -> None:
             haproxy.drain(*where, min_healthy=wanted["min_healthy"], cut=cut, **common)
         else:
             haproxy.admit(*where, **common)
-        return
-    target = target_groups.Target.parse(wanted["target"])
-    what = (target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
-    if drained:
-        target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
     else:
-        target_groups.admit(*what, zone=wanted["availability_zone"], **common)
+        target = target_groups.Target.parse(wanted["target"])
+        what = (target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
+        if drained:
+            target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
+        else:
+            target_groups.admit(*what, zone=wanted["availability_zone"], **common)
+    if looked:
+        report.changed, report.expected = False, ""
 
 
 if __name__ == "__main__":

@@ -75,6 +75,17 @@ def test_a_target_leaves_and_the_others_are_left_alone(endpoint: Endpoint) -> No
     assert (again["failed"], again["changed"]) == (False, False)
 
 
+def test_a_look_changes_nothing(endpoint: Endpoint) -> None:
+    name, arn = endpoint.group(A)
+    for target, state in ((A, "healthy"), (B, "unused")):
+        result = call(endpoint, "looked", target, name)
+        assert (result["failed"], result["changed"]) == (False, False)
+        assert [place["state"] for place in result["places"]] == [state]
+        assert result["diff"]["before"] == result["diff"]["after"]
+    assert endpoint.states.changes == []
+    assert endpoint.standings(arn) == {f"{A}:80": "healthy"}
+
+
 def test_a_target_comes_back_when_it_is_healthy(endpoint: Endpoint) -> None:
     endpoint.states.registering = 0.6
     name, arn = endpoint.group(B)
