@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,14 +194,24 @@ class Fleet:
         secrets: dict[str, str] = yaml.safe_load((self.state / "secrets.yml").read_text())
         return secrets
 
+    def operator(self, access_key: str = "AKIAOPERATOR") -> dict[str, str]:
+        """The environment of somebody who works with the account."""
+        return {
+            "AWS_ENDPOINT_URL": self.facts["aws"]["url"],
+            "AWS_CA_BUNDLE": self.facts["ca_certificate"],
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secrets["operator_secret_access_key"],
+        }
+
     def aws(self, service: str) -> Any:
+        operator = self.operator()
         return boto3.client(
             service,
             region_name=self.facts["region"],
-            endpoint_url=self.facts["aws"]["url"],
-            verify=self.facts["ca_certificate"],
-            aws_access_key_id="AKIAOPERATOR",
-            aws_secret_access_key=self.secrets["operator_secret_access_key"],
+            endpoint_url=operator["AWS_ENDPOINT_URL"],
+            verify=operator["AWS_CA_BUNDLE"],
+            aws_access_key_id=operator["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=operator["AWS_SECRET_ACCESS_KEY"],
         )
 
     # What an operator does
@@ -214,11 +224,14 @@ class Fleet:
         playbook: str,
         *arguments: str,
         inventory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
         **variables: Any,
     ) -> Process:
         extra = ["-e", json.dumps(variables)] if variables else []
         path = CHECKOUT / "playbooks" / playbook
-        return Process(PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra)
+        return Process(
+            PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra, cwd=CHECKOUT, **environment or {}
+        )
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""

@@ -136,6 +136,9 @@ def _line(step: Step, rollout: Rollout) -> str:
     names = ", ".join(step.hosts)
     if step.kind == "hand_over":
         return f"hand leadership over from {names}"
+    if step.kind == "judge":
+        canaries = ", ".join(host for host in step.hosts if host not in step.candidates)
+        return f"judge {canaries} beside {', '.join(step.candidates)}"
     if step.kind == "end":
         return f"end: {' '.join(step.words)}" if step.result == "failed" else "verify, and release the lock"
     last = " (the leader, last)" if step.hosts == (rollout.leader,) else ""

@@ -20,6 +20,8 @@ The rules, for any fleet and whatever happens:
 - The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
   no second one. A fleet of one host has nobody to hand over to, and a fleet that does not elect has no leader.
 - A host that turns leader before it is drained is put off to the end, once.
+- With a canary, no more hosts than its share run the wanted digest before it was judged, once, beside those that do
+  not. One that is condemned is put back, unless on_failure is stop.
 - After a failure no host is updated any more.
 """
 
@@ -35,6 +37,7 @@ ANSWERS = {
     "update": ("done", "failed", "unreachable", "put_off", "refused"),
     "put_back": ("put_back", "not_put_back", "unreachable"),
     "hand_over": ("handed_over", "handover_failed"),
+    "judge": ("promoted", "condemned", "unreachable"),
 }
 
 # A number of hosts, or a percentage of the fleet such as "25%".
@@ -77,7 +80,8 @@ class Knobs:
     batches are the sizes one after the other, the last one again and again. Percentages are of the whole fleet, also
     where only a part of it is updated; batches and max_unavailable are rounded down, but to one at least,
     min_in_service is rounded up. elects is false for a fleet whose image knows no leader. allow_unhealthy lets a
-    rollout begin where hosts are unhealthy, such as one that brings the remedy.
+    rollout begin where hosts are unhealthy, such as one that brings the remedy. canary is the share of the fleet,
+    rounded down, but one at least, that is judged before the rest is updated; 0 is none.
     """
 
     batches: tuple[Share, ...] = (1, "10%", "25%")
@@ -86,6 +90,7 @@ class Knobs:
     on_failure: str = "rollback_host"
     elects: bool = True
     allow_unhealthy: bool = False
+    canary: Share = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Step:
     refused for each. A host that fails is put back within its own step, unless on_failure is stop.
     hand_over: to one of candidates, the first one that will do, from hosts[0]. Answered by handed_over or
     handover_failed.
+    judge: those of hosts that are updated beside the others, candidates. Answered by promoted or condemned for each.
     put_back: these to the digest that they had. Answered by put_back or not_put_back for each.
     wait: for the answers about these.
     end: result is succeeded or failed; words say why, and in what state things are left.
@@ -119,6 +125,7 @@ class Event:
     refused: the permit was not given, and it was not touched.
     handed_over: this host leads now; without a host, nobody does.
     handover_failed: leadership is where it was.
+    promoted, condemned: what the canary is found to be, in the same words for each of those that were compared.
     put_back, not_put_back: an updated host runs its old digest and is in service again, or is not.
 
     News, at any time:
@@ -155,6 +162,8 @@ class Rollout:
     batches_begun: int = 0
     handovers: int = 0
     handing_over: bool = False
+    judged: bool = False
+    condemned: bool = False
     lock_lost: bool = False
     unrestored: bool = False
     failures: tuple[str, ...] = field(default=())
@@ -166,6 +175,8 @@ class Rollout:
         if self.failures:
             return self._after_a_failure()
         followers = self.followers()
+        if self.to_be_judged():
+            return self._judge()
         if followers:
             return self._update(self.batch(followers))
         if self.pending:
@@ -205,7 +216,7 @@ class Rollout:
         """The next batch of them, as large as it may be; empty where nobody may be taken out."""
         sizes = self.knobs.batches
         size = at_most(sizes[min(self.batches_begun, len(sizes) - 1)], len(self.hosts))
-        size = min(size, at_most(self.knobs.max_unavailable, len(self.hosts)))
+        size = min(size, at_most(self.knobs.max_unavailable, len(self.hosts)), self.canaries_left())
         room = max(self.room(), 0)
         chosen: list[str] = []
         for host in candidates:
@@ -214,6 +225,17 @@ class Rollout:
                 chosen.append(host)
                 room -= cost
         return tuple(chosen)
+
+    def canaries_left(self) -> int:
+        """How many hosts may be updated before the verdict; without one to come, any number."""
+        if self.judged or not is_wanted(self.knobs.canary):
+            return len(self.hosts)
+        return at_most(self.knobs.canary, len(self.hosts)) - len(self.updated & self.serving)
+
+    def to_be_judged(self) -> bool:
+        if self.judged or not is_wanted(self.knobs.canary) or not self.pending:
+            return False
+        return self.canaries_left() <= 0 or not self.followers()
 
     def may_hand_over(self) -> bool:
         return self.handovers == 0
@@ -227,6 +249,14 @@ class Rollout:
         if not batch:
             return self._fail(self._no_room()).advance()
         return Step("update", batch), replace(self, batches_begun=self.batches_begun + 1)._take_out("update", batch)
+
+    def _judge(self) -> tuple[Step, Rollout]:
+        canaries, others = self.updated & self.serving, self.serving - self.updated
+        if not canaries or not others:
+            missing = "updated" if not canaries else "other"
+            return self._fail(f"The canary can't be judged: no {missing} host is in service.").advance()
+        step = Step("judge", self._in_order(canaries | others), self._in_order(others))
+        return step, replace(self, work="judge", judged=True, in_work=canaries | others)
 
     def _leader_last(self) -> tuple[Step, Rollout]:
         candidates = self._in_order((self.updated & self.serving) - {self.leader})
@@ -242,7 +272,8 @@ class Rollout:
 
     def _after_a_failure(self) -> tuple[Step, Rollout]:
         words = list(self.failures)
-        if self.knobs.on_failure == "rollback_all" and not self.lock_lost:
+        wanted_back = self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure != "stop")
+        if wanted_back and not self.lock_lost:
             left = [host for host in reversed(self.done) if host not in self.restored]
             if self.leader in left and len(self.hosts) > 1:
                 left.remove(self.leader)
@@ -311,6 +342,14 @@ class Rollout:
 
     def _on_handover_failed(self, event: Event) -> Rollout:
         return replace(self, handing_over=False)._fail(f"{self.leader} did not hand over{_because(event)}.")
+
+    def _on_promoted(self, event: Event) -> Rollout:
+        return replace(self, in_work=self.in_work - {event.host})
+
+    def _on_condemned(self, event: Event) -> Rollout:
+        rollout = replace(self, in_work=self.in_work - {event.host}, condemned=True)
+        words = f"The canary is not promoted{_because(event)}."
+        return rollout if words in self.failures else rollout._fail(words)
 
     def _on_put_back(self, event: Event) -> Rollout:
         rollout = self._back(event.host, serves=True)
@@ -405,8 +444,8 @@ def sunny_day(rollout: Rollout) -> list[Step]:
             return steps
         if step.kind == "hand_over":
             rollout = rollout.after(Event("handed_over", step.candidates[0]))
-        for host in step.hosts if step.kind == "update" else ():
-            rollout = rollout.after(Event("done", host))
+        for host in step.hosts if step.kind in ("update", "judge") else ():
+            rollout = rollout.after(Event("done" if step.kind == "update" else "promoted", host))
 
 
 def replay(rollout: Rollout, events: Iterable[Event]) -> Step:
@@ -426,6 +465,10 @@ def at_most(share: Share, fleet: int) -> int:
     return max(1, fleet * number // 100 if percent else number)
 
 
+def is_wanted(share: Share) -> bool:
+    return str(share).strip() not in ("0", "0%")
+
+
 def at_least(share: Share, fleet: int) -> int:
     """A number of hosts as a lower limit: rounded up."""
     number, percent = _read(share)
@@ -441,8 +484,9 @@ def wrong_knobs(knobs: Knobs, fleet: int) -> list[str]:
         ("rollout_batches", knobs.batches),
         ("rollout_max_unavailable", (knobs.max_unavailable,)),
         ("rollout_min_in_service", (knobs.min_in_service,)),
+        ("rollout_canary", (knobs.canary,)),
     ):
-        lowest = 0 if name == "rollout_min_in_service" else 1
+        lowest = 0 if name in ("rollout_min_in_service", "rollout_canary") else 1
         for share in shares:
             try:
                 number, percent = _read(share)
@@ -451,7 +495,7 @@ def wrong_knobs(knobs: Knobs, fleet: int) -> list[str]:
                 continue
             if number < lowest or (percent and number > 100):
                 reasons.append(f"{name}: {share} is out of range.")
-            elif lowest == 0 and fleet and not percent and number > fleet:
+            elif name == "rollout_min_in_service" and fleet and not percent and number > fleet:
                 reasons.append(f"{name} is {number}, and the fleet has {fleet} hosts.")
     if knobs.on_failure not in ON_FAILURE:
         reasons.append(f"rollout_on_failure is {knobs.on_failure}: take one of {', '.join(ON_FAILURE)}.")
@@ -495,13 +539,19 @@ def _refusals(rollout: Rollout, fleet: Sequence[Host]) -> list[str]:
     later = replace(rollout, serving=rollout.serving | set(rollout.followers()))
     if rollout.serving & set(rollout.pending) and later.room() < 1:
         return [f"{rollout._no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]
+    if is_wanted(knobs.canary) and at_most(knobs.canary, len(rollout.hosts)) >= len(rollout.hosts):
+        return [
+            f"A canary of {knobs.canary} is the whole fleet of {len(rollout.hosts)}, and nobody is left to compare it "
+            "with. Lower rollout_canary, or roll out without one."
+        ]
     if leader in rollout.pending and len(rollout.hosts) > 1:
         others = (rollout.updated & rollout.serving) | set(rollout.pending)
         if not others - {leader}:
             return [
                 f"{leader} leads, and there is no updated host to hand over to: let another host be updated as well."
             ]
-    return []
+    end = sunny_day(rollout)[-1]
+    return list(end.words) if is_wanted(knobs.canary) and end.result == "failed" else []
 
 
 def _read(share: Share) -> tuple[int, bool]:

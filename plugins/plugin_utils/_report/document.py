@@ -35,6 +35,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
         "term": story.term,
         "requests": story.requests,
         "plan": list(story.plan),
+        "canary": story.verdict,
         "phases": [
             {
                 "kind": phase.kind,
@@ -127,7 +128,13 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 def where_time_went(report: Mapping[str, Any]) -> Sequence[tuple[str, str, float]]:
     """The parts of the whole time, in order: kind, words and seconds."""
-    names = {"look": "look and pull", "plan": "lock and plan", "hand_over": "hand over", "put_back": "put back"}
+    names = {
+        "look": "look and pull",
+        "plan": "lock and plan",
+        "hand_over": "hand over",
+        "put_back": "put back",
+        "judge": "watch the canary",
+    }
     return [
         (
             phase["kind"],

@@ -71,7 +71,7 @@ class Step:
 
 @dataclass
 class Phase:
-    """A part of the story: look, plan, update, hand_over, put_back or end. They follow each other without gaps."""
+    """A part of the story: look, plan, update, judge, hand_over, put_back or end. There are no gaps between them."""
 
     kind: str
     began: float
@@ -172,6 +172,8 @@ class Story:
         self.requests: int | None = None
         self.leader_changes: list[LeaderChange] = []
         self.failures: list[Failure] = []
+        # What a canary is found to be: result, words and figures.
+        self.verdict: dict[str, Any] | None = None
         self._fleet: dict[str, str] = {}
         self._lock_result = ""
         self._events_known = 0
@@ -383,6 +385,8 @@ class Story:
                     self._state(at, host.name, CURRENT)
         if isinstance(step, Mapping):
             self._step(at, step)
+        if isinstance(facts.get("rollout_verdict"), Mapping):
+            self._judged(at, facts["rollout_verdict"])
         if isinstance(event, Mapping):
             self._event(at, event)
         # Where a host ended without a word, nobody else says so.
@@ -409,6 +413,11 @@ class Story:
                 host.batch = self.batch
         words = f"batch {self.batch} of {self.batch_count}: " if kind == "update" else "putting back: "
         self._news.append(News(at, "", words + ", ".join(hosts)))
+
+    def _judged(self, at: float, verdict: Mapping[str, Any]) -> None:
+        result, words = clean(str(verdict.get("result") or "")), _strings(verdict.get("words"))
+        self.verdict = {"result": result, "words": words, "figures": dict(_mapping(verdict.get("figures")))}
+        self._news.append(News(at, "", f"canary {result}: {'; '.join(words)}", bad=result != "promoted"))
 
     def _event(self, at: float, event: Mapping[str, Any]) -> None:
         kind, name = str(event.get("kind") or ""), str(event.get("host") or "")

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
@@ -338,3 +340,73 @@ def test_answers_that_nobody_asked_for() -> None:
     ):
         with pytest.raises(ValueError, match=event.kind):
             rollout.after(event)
+
+
+CANARY = Knobs(batches=(1, "50%"), max_unavailable="50%", canary="20%")
+
+
+def judged(rollout: Rollout, kind: str, words: str = "") -> tuple[Step, Rollout]:
+    """What comes after the canary was judged."""
+    step, rollout = rollout.advance()
+    while step.kind == "update":
+        step, rollout = told(rollout, *(Event("done", host) for host in step.hosts))
+    assert step.kind == "judge"
+    return told(rollout, *(Event(kind, host, words=words) for host in step.hosts))
+
+
+def test_a_canary_is_judged_beside_the_others_before_they_follow() -> None:
+    steps = sunny_day(begin(fleet(10), "new", CANARY))
+    assert [(step.kind, len(step.hosts)) for step in steps] == [
+        ("update", 1),
+        ("update", 1),
+        ("judge", 10),
+        ("update", 5),
+        ("update", 2),
+        ("hand_over", 1),
+        ("update", 1),
+        ("end", 0),
+    ]
+    assert steps[2].candidates == tuple(f"host-{number}" for number in (1, 4, 5, 6, 7, 8, 9, 10))
+
+
+def test_a_canary_that_is_condemned_is_put_back() -> None:
+    step, rollout = judged(begin(fleet(10), "new", CANARY), "condemned", "2 % of its requests fail")
+    assert shape([step]) == [("put_back", "host-3", "host-2")]
+    step, _ = told(rollout, Event("put_back", "host-2"), Event("put_back", "host-3"))
+    assert (step.kind, step.result) == ("end", "failed")
+    assert step.words[0] == "The canary is not promoted: 2 % of its requests fail."
+
+
+def test_a_canary_stays_where_an_operator_wants_to_look_at_it() -> None:
+    step, _ = judged(begin(fleet(10), "new", replace(CANARY, on_failure="stop")), "condemned")
+    assert (step.kind, step.result) == ("end", "failed")
+    assert "On the new image: host-2, host-3." in step.words
+
+
+def test_a_canary_that_was_never_judged_is_judged_by_the_next_run() -> None:
+    updated = {f"host_{number}": Host(f"host-{number}", "new") for number in (2, 3)}
+    step, _ = begin(fleet(10, **updated), "new", CANARY).advance()
+    assert step.kind == "judge"
+
+
+def test_a_host_that_is_lost_while_it_is_watched_ends_it() -> None:
+    rollout = begin(fleet(10), "new", replace(CANARY, canary=1))
+    step, rollout = at(rollout, Event("done", "host-2"))
+    answers = [Event("promoted" if host != "host-5" else "unreachable", host) for host in step.hosts]
+    step, _ = told(rollout, *answers)
+    assert (step.result, step.words[0]) == ("failed", "host-5 can't be reached.")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "canary", "reason"),
+    [
+        (fleet(3), "100%", "nobody is left to compare it with"),
+        (fleet(1), 1, "nobody is left to compare it with"),
+        (fleet(2, host_1=Host("host-1", "old", leads=True, healthy=False)), 1, "no other host is in service"),
+        (fleet(3), "many", "rollout_canary: 'many' is neither"),
+    ],
+)
+def test_a_canary_needs_somebody_beside_it(hosts: list[Host], canary: str, reason: str) -> None:
+    assert reason in reasons(
+        hosts, Knobs(canary=canary, allow_unhealthy=True, max_unavailable="100%", min_in_service=0)
+    )

@@ -30,6 +30,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan impor
     at_least,
     at_most,
     begin,
+    is_wanted,
     sunny_day,
 )
 
@@ -42,6 +43,7 @@ knobs = st.builds(
     on_failure=st.sampled_from(ON_FAILURE),
     elects=st.just(True),
     allow_unhealthy=st.booleans(),
+    canary=st.one_of(st.just(0), shares),
 )
 
 
@@ -93,6 +95,7 @@ class World:
         self.touched: Counter[str] = Counter()
         self.handovers = 0
         self.batches = 0
+        self.judged = self.condemned = False
         self.failed = False
         self.lock_lost = False
         self.events = 0
@@ -127,6 +130,9 @@ class World:
         assert not set(step.hosts) & self.updated
         if len(self.names) > 1:
             assert self.known_leader not in step.hosts, "the leader is never updated"
+        if is_wanted(self.knobs.canary) and not self.judged:
+            canaries = (self.updated & self.serving) | set(step.hosts)
+            assert len(canaries) <= at_most(self.knobs.canary, len(self.names)), "more than the canary before a verdict"
         self.may_leave(step)
         # An election that the rollout has not heard of; after the handover it is the worst time for one.
         if mishaps and self.draw(st.integers(1, 6)) <= max(self.elections, 3 * self.handovers):
@@ -155,8 +161,24 @@ class World:
                 self.serving.add(host)
             self.tell(Event(outcome.split()[0], host, serves=outcome == "failed back"))
 
+    def do_judge(self, step: Step, mishaps: bool) -> None:
+        assert is_wanted(self.knobs.canary) and not self.failed and not self.judged
+        self.judged = True
+        others = set(step.candidates)
+        assert others and others == self.serving - self.updated
+        assert set(step.hosts) - others == self.serving & self.updated != set()
+        verdict = self.draw(st.sampled_from(["promoted"] * 6 + ["condemned"])) if mishaps else "promoted"
+        for host in self.any_order(step.hosts):
+            answer = "unreachable" if mishaps and self.faults and self.one_in(20) else verdict
+            self.failed |= answer != "promoted"
+            self.condemned |= answer == "condemned"
+            if answer == "unreachable":
+                self.serving.discard(host)
+            self.tell(Event(answer, host))
+
     def do_put_back(self, step: Step, mishaps: bool) -> None:
-        assert self.failed and self.knobs.on_failure == "rollback_all"
+        assert self.failed
+        assert self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure == "rollback_host")
         assert set(step.hosts) <= self.updated & set(self.touched)
         assert self.known_leader not in step.hosts or len(self.names) == 1
         self.may_leave(step)
@@ -174,6 +196,7 @@ class World:
         assert not self.failed
         self.handovers += 1
         assert self.handovers <= 1, "a second handover"
+        assert self.judged or not is_wanted(self.knobs.canary), "the leader goes without a verdict"
         assert step.hosts == (self.known_leader,)
         assert set(step.candidates) <= self.updated & self.serving - set(step.hosts)
         left = self.selected - self.updated
@@ -294,8 +317,19 @@ ORIGINAL_ROOM, ORIGINAL_ADVANCE = Rollout.room, Rollout.advance
         ("may_hand_over", lambda _rollout: True),
         ("may_be_put_off", lambda _rollout, _host: True),
         ("advance", heedless),
+        ("canaries_left", lambda rollout: len(rollout.hosts)),
+        ("to_be_judged", lambda _rollout: False),
     ],
-    ids=["min_in_service", "max_unavailable", "leader last", "one handover", "it ends", "a failure stops it"],
+    ids=[
+        "min_in_service",
+        "max_unavailable",
+        "leader last",
+        "one handover",
+        "it ends",
+        "a failure stops it",
+        "canary",
+        "verdict",
+    ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, rule: str, broken: Callable[..., Any]) -> None:
     monkeypatch.setattr(Rollout, rule, broken)

@@ -1,0 +1,85 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: canary_verdict
+short_description: Say whether hosts with a new image do as well as the others
+version_added: 0.1.0
+description:
+  - Compares what M(evenkeel.fleet.metrics_watch) saw of hosts at the same time, by the rules of docs/playbooks/canary.md.
+  - An unanswered question is a no. The verdict is unclear where the requests were too few to see what is not allowed.
+author: Contributors to evenkeel.fleet
+positional: _input
+options:
+  _input:
+    description: By host, the C(samples) of the hosts that are judged.
+    type: dict
+    required: true
+  others:
+    description: The same of the hosts that they are compared with.
+    type: dict
+    required: true
+  slower:
+    description: By how much the mean duration may be larger, as a share.
+    type: float
+    default: 0.025
+  errors:
+    description: By how much the share of answers 5xx may be larger.
+    type: float
+    default: 0.005
+"""
+
+EXAMPLES = r"""
+- name: Say how the canary does
+  ansible.builtin.debug:
+    msg: "{{ {'gateway-a': new.samples} | evenkeel.fleet.canary_verdict(others={'gateway-b': old.samples}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(result) (V(promoted), V(condemned) or V(unclear)), C(words), why, and C(figures) of both sides.
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.canary import (
+    Limits,
+    Sample,
+    Traffic,
+    judge,
+)
+
+Watched = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def canary_verdict(
+    canaries: Watched, *, others: Watched, slower: float = 0.025, errors: float = 0.005
+) -> dict[str, Any]:
+    verdict = judge(_samples(canaries), _samples(others), Limits(float(slower), float(errors)))
+    return {"result": verdict.result, "words": list(verdict.words), "figures": dict(verdict.figures)}
+
+
+def _samples(watched: Watched) -> dict[str, list[Sample]]:
+    return {host: [_sample(sample) for sample in samples] for host, samples in watched.items()}
+
+
+def _sample(told: Mapping[str, Any]) -> Sample:
+    routes = {
+        route: Traffic(
+            float(traffic["requests"]),
+            float(traffic["errors"]),
+            float(traffic["seconds"]),
+            {float(bound): float(count) for bound, count in traffic["within"].items()},
+        )
+        for route, traffic in told["routes"].items()
+    }
+    return Sample(int(told["window"]), float(told["process"]), routes)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"canary_verdict": canary_verdict}

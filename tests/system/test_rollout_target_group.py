@@ -1,0 +1,49 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rollouts behind a target group, whose registered targets are the servers that the local load balancer sends to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.system.conftest import wait_until
+from tests.system.rollouts import digest, digests, nobody_notices, roll, start
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet
+
+pytestmark = pytest.mark.usefixtures("left_serving")
+
+BEHIND_IT: dict[str, Any] = {"rollout_lb": "target_group", "rollout_target_groups": ["gateways"]}
+
+
+def healthy(fleet: Fleet) -> int:
+    """How many targets the group calls healthy."""
+    elb = fleet.aws("elbv2")
+    group = elb.describe_target_groups(Names=["gateways"])["TargetGroups"][0]["TargetGroupArn"]
+    targets = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+    return [target["TargetHealth"]["State"] for target in targets].count("healthy")
+
+
+def test_nobody_notices_an_update_behind_a_target_group(serving: Fleet, images: tuple[str, str]) -> None:
+    assert healthy(serving) == len(serving.hosts)
+    with nobody_notices(serving, rate=100):
+        process = start(serving, environment=serving.operator(), gateway_image=images[1], **BEHIND_IT)
+        wait_until(lambda: healthy(serving) == len(serving.hosts) - 1, "one host left the group")
+        assert serving.out_of_the_balancer(), "so nothing is sent to it"
+        run = process.wait()
+    assert run.code == 0, run.output
+    assert digests(serving) == {digest(images[1])}
+    assert healthy(serving) == len(serving.hosts)
+
+
+def test_who_may_not_ask_the_target_group_drains_nobody(serving: Fleet, images: tuple[str, str]) -> None:
+    denied = serving.operator("AKIADENIED")
+    with serving.untouched(*serving.hosts):
+        run = roll(serving, environment=denied, gateway_image=images[1], **BEHIND_IT)
+    assert run.code != 0
+    assert run.says("Nothing was changed.", "the role or user needs elasticloadbalancing:DescribeTargetGroups")
+    assert serving.sql("SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL") == "0"
