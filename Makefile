@@ -123,9 +123,10 @@ bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, b
 bench: bench-bootstrap bench-rollout bench-gateway ## Run all benchmarks
 
 .PHONY: docs
-docs: venv ## Write the tables of the roles' READMEs from their argument specifications, and those of docs/scale.md
+docs: venv ## Write the tables of the roles' READMEs and of docs/scale.md, and build the site
 	@$(BIN)/python tools/role_docs.py
 	@$(BIN)/python tests/simulation/scale.py
+	@tools/docs_site
 
 .PHONY: clean
 clean: down ## Remove the caches and the virtual environment, too
