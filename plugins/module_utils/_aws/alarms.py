@@ -1,0 +1,121 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alarms and a dashboard of CloudWatch as they are declared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .api import AwsError, Service
+
+Alarm = Mapping[str, Any]
+NO_DASHBOARD = ("ResourceNotFound", "ResourceNotFoundException", "DashboardNotFoundError")
+# Of what DescribeAlarms tells: what PutMetricAlarm takes, but for the switch that an operator turns.
+SETTINGS = (
+    "AlarmName",
+    "AlarmDescription",
+    "OKActions",
+    "AlarmActions",
+    "InsufficientDataActions",
+    "MetricName",
+    "Namespace",
+    "Statistic",
+    "ExtendedStatistic",
+    "Dimensions",
+    "Period",
+    "Unit",
+    "EvaluationPeriods",
+    "DatapointsToAlarm",
+    "Threshold",
+    "ComparisonOperator",
+    "TreatMissingData",
+    "EvaluateLowSampleCountPercentile",
+    "Metrics",
+    "ThresholdMetricId",
+)
+BY = {"Dimensions": "Name", "Metrics": "Id"}
+
+
+@dataclass
+class Outcome:
+    """before and after have the alarms by name and the dashboard, as far as they are declared."""
+
+    changed: bool = False
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def ensure_alarms(watch: Service, wanted: Sequence[Alarm], unwanted: Sequence[str], check_mode: bool) -> Outcome:
+    """Put the alarms that differ, with PutMetricAlarm's own parameters, and delete the unwanted ones."""
+    for alarm in wanted:
+        unknown = sorted(set(alarm) - set(SETTINGS))
+        if unknown or "AlarmName" not in alarm:
+            problem = f"PutMetricAlarm has no {', '.join(unknown)}" if unknown else "an alarm needs its AlarmName"
+            raise AwsError(f"{alarm.get('AlarmName', 'An alarm')}: {problem}.")
+    after = {str(alarm["AlarmName"]): settings(alarm) for alarm in wanted}
+    found = _described(watch, [*after, *unwanted])
+    outcome = Outcome(before={name: settings(alarm) for name, alarm in found.items()}, after=after)
+    outcome.changed = outcome.before != outcome.after
+    if check_mode:
+        return outcome
+    for name, alarm in after.items():
+        if outcome.before.get(name) != alarm:
+            enabled = found.get(name, {}).get("ActionsEnabled", True)
+            watch.call("PutMetricAlarm", f"the alarm {name}", **alarm, ActionsEnabled=enabled)
+    gone = [name for name in outcome.before if name not in after]
+    if gone:
+        watch.call("DeleteAlarms", "the alarms " + ", ".join(gone), AlarmNames=gone)
+    return outcome
+
+
+def ensure_dashboard(watch: Service, name: str, body: Mapping[str, Any] | None, check_mode: bool) -> Outcome:
+    """Put the dashboard where it differs; without a body, delete it."""
+    about = f"the dashboard {name}"
+    said = watch.call("GetDashboard", about, NO_DASHBOARD, DashboardName=name)
+    outcome = Outcome()
+    if "DashboardBody" in said:
+        outcome.before = {name: json.loads(said["DashboardBody"])}
+    if body is not None:
+        outcome.after = {name: body}
+    outcome.changed = outcome.before != outcome.after
+    if check_mode or not outcome.changed:
+        return outcome
+    if body is None:
+        watch.call("DeleteDashboards", about, DashboardNames=[name])
+        return outcome
+    put = watch.call("PutDashboard", about, DashboardName=name, DashboardBody=json.dumps(body))
+    outcome.warnings = [item.get("Message", "") for item in put.get("DashboardValidationMessages", [])]
+    return outcome
+
+
+def settings(alarm: Alarm) -> dict[str, Any]:
+    """What there is to compare: without what is empty or a default, and with lists in one order."""
+    kept = {key: alarm[key] for key in SETTINGS if alarm.get(key) not in (None, "", [], {})}
+    for key, by in BY.items():
+        if key in kept:
+            kept[key] = sorted((_tidy(entry) for entry in kept[key]), key=lambda entry, by=by: str(entry.get(by)))
+    return {"TreatMissingData": "missing", **kept}
+
+
+def _tidy(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of Dimensions or Metrics, with its inner dimensions in one order and without empty ones."""
+    tidy = {key: value for key, value in entry.items() if value not in (None, "", [], {})}
+    if "MetricStat" in tidy:
+        stat = dict(tidy["MetricStat"])
+        stat["Metric"] = dict(stat["Metric"])
+        stat["Metric"]["Dimensions"] = sorted(stat["Metric"].get("Dimensions", []), key=lambda pair: str(pair["Name"]))
+        tidy["MetricStat"] = {key: value for key, value in stat.items() if value not in (None, "")}
+    return tidy
+
+
+def _described(watch: Service, names: Sequence[str]) -> dict[str, Alarm]:
+    if not names:
+        return {}
+    kinds = {"AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
+    said = watch.call("DescribeAlarms", "the alarms", AlarmNames=list(names), **kinds)
+    return {alarm["AlarmName"]: alarm for alarm in said["MetricAlarms"]}

@@ -1,0 +1,235 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An Application Load Balancer and its two listeners as they are declared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .api import AwsError, Service
+
+Listener = Mapping[str, Any]
+Pair = Mapping[str, Any]
+HTTP, HTTPS = 80, 443
+NOT_THERE = ("LoadBalancerNotFound", "LoadBalancerNotFoundException")
+TO_HTTPS = {
+    "Type": "redirect",
+    "RedirectConfig": {
+        "Protocol": "HTTPS",
+        "Port": "443",
+        "Host": "#{host}",
+        "Path": "/#{path}",
+        "Query": "#{query}",
+        "StatusCode": "HTTP_301",
+    },
+}
+PAUSE = 5.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """attributes have AWS's own names and texts for values; no certificate means HTTP alone; timeout in seconds."""
+
+    name: str
+    scheme: str
+    subnets: Sequence[str]
+    security_groups: Sequence[str]
+    target_group_arn: str
+    keep_forward: bool
+    certificate_arn: str
+    ssl_policy: str
+    attributes: Mapping[str, str]
+    tags: Mapping[str, str]
+    timeout: float
+
+
+@dataclass
+class Outcome:
+    """Empty texts where there is no load balancer; before and after are what it is, as far as it is declared."""
+
+    arn: str = ""
+    dns_name: str = ""
+    changed: bool = False
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
+    """Create the load balancer or change what differs. A call that broke off is finished by the next one."""
+    about = f"the load balancer {wanted.name}"
+    found = _find(elb, wanted.name)
+    arn = found.get("LoadBalancerArn", "")
+    listeners = _listeners(elb, arn, about)
+    declared = _declared_listeners(wanted, listeners)
+    outcome = Outcome(arn, found.get("DNSName", ""))
+    outcome.before = _look(elb, wanted, found, listeners, about)
+    outcome.after = {
+        "scheme": wanted.scheme,
+        "subnets": sorted(wanted.subnets),
+        "security_groups": sorted(wanted.security_groups),
+        "attributes": dict(wanted.attributes),
+        "tags": dict(wanted.tags),
+        "listeners": {port: _picture(listener) for port, listener in declared.items()},
+    }
+    if found and found["Scheme"] != wanted.scheme:
+        raise AwsError(
+            f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}: give the new "
+            "one another name."
+        )
+    outcome.changed = outcome.before != outcome.after
+    if check_mode:
+        return outcome
+    if not found:
+        made = elb.call(
+            "CreateLoadBalancer",
+            about,
+            Name=wanted.name,
+            Type="application",
+            Scheme=wanted.scheme,
+            Subnets=list(wanted.subnets),
+            SecurityGroups=list(wanted.security_groups),
+        )["LoadBalancers"][0]
+        arn, outcome.arn, outcome.dns_name = made["LoadBalancerArn"], made["LoadBalancerArn"], made["DNSName"]
+    _change_settings(elb, wanted, outcome, about)
+    _change_listeners(elb, arn, listeners, declared, about)
+    _until_active(elb, wanted)
+    return outcome
+
+
+def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
+    """Delete the load balancer with its listeners."""
+    found = _find(elb, name)
+    if not found:
+        return Outcome()
+    if not check_mode:
+        elb.call("DeleteLoadBalancer", f"the load balancer {name}", LoadBalancerArn=found["LoadBalancerArn"])
+    return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
+
+
+def _find(elb: Service, name: str) -> dict[str, Any]:
+    listed = elb.call("DescribeLoadBalancers", f"the load balancer {name}", NOT_THERE, Names=[name])
+    found: list[dict[str, Any]] = listed.get("LoadBalancers", [])
+    if found and found[0]["Type"] != "application":
+        raise AwsError(f"The load balancer {name} is of the type {found[0]['Type']}, not application.")
+    return found[0] if found else {}
+
+
+def _listeners(elb: Service, arn: str, about: str) -> dict[int, Listener]:
+    """By port; without the ones on ports that are not ours."""
+    listed = elb.call("DescribeListeners", about, LoadBalancerArn=arn)["Listeners"] if arn else []
+    return {listener["Port"]: listener for listener in listed if listener["Port"] in (HTTP, HTTPS)}
+
+
+def _declared_listeners(wanted: Wanted, there: Mapping[int, Listener]) -> dict[int, Listener]:
+    forwards = [action for listener in there.values() for action in listener["DefaultActions"] if _groups(action)]
+    own = {
+        "Type": "forward",
+        "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": wanted.target_group_arn, "Weight": 1}]},
+    }
+    forward = forwards[0] if forwards and wanted.keep_forward else own
+    if not wanted.certificate_arn:
+        return {HTTP: {"Protocol": "HTTP", "DefaultActions": [forward]}}
+    return {
+        HTTP: {"Protocol": "HTTP", "DefaultActions": [TO_HTTPS]},
+        HTTPS: {
+            "Protocol": "HTTPS",
+            "SslPolicy": wanted.ssl_policy,
+            "Certificates": [{"CertificateArn": wanted.certificate_arn}],
+            "DefaultActions": [forward],
+        },
+    }
+
+
+def _groups(action: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of an action that forwards, its target groups with their weights; AWS tells of one group in two ways."""
+    if action.get("Type") != "forward":
+        return []
+    lone = [{"TargetGroupArn": action["TargetGroupArn"]}] if action.get("TargetGroupArn") else []
+    groups = action.get("ForwardConfig", {}).get("TargetGroups") or lone
+    weighed = [{"TargetGroupArn": group["TargetGroupArn"], "Weight": group.get("Weight", 1)} for group in groups]
+    return sorted(weighed, key=lambda group: str(group["TargetGroupArn"]))
+
+
+def _picture(listener: Listener) -> dict[str, Any]:
+    """What there is to compare of a listener."""
+    actions = [
+        _groups(action) or action.get("RedirectConfig") or action["Type"] for action in listener["DefaultActions"]
+    ]
+    picture = {"protocol": listener["Protocol"], "actions": actions}
+    if listener["Protocol"] == "HTTPS":
+        picture["certificates"] = [pair["CertificateArn"] for pair in listener["Certificates"]]
+        picture["ssl_policy"] = listener["SslPolicy"]
+    return picture
+
+
+def _look(
+    elb: Service, wanted: Wanted, found: Mapping[str, Any], listeners: Mapping[int, Listener], about: str
+) -> dict[str, Any]:
+    """What the load balancer is, in the shape of what is declared; what is not declared is left out."""
+    if not found:
+        return {}
+    arn = found["LoadBalancerArn"]
+    attributes = _values(elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"])
+    tags = _values(elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"][0]["Tags"])
+    return {
+        "scheme": found["Scheme"],
+        "subnets": sorted(zone["SubnetId"] for zone in found["AvailabilityZones"]),
+        "security_groups": sorted(found.get("SecurityGroups", [])),
+        "attributes": {key: attributes[key] for key in wanted.attributes if key in attributes},
+        "tags": {key: tags[key] for key in wanted.tags if key in tags},
+        "listeners": {port: _picture(listener) for port, listener in listeners.items()},
+    }
+
+
+def _change_settings(elb: Service, wanted: Wanted, outcome: Outcome, about: str) -> None:
+    arn, was, will = outcome.arn, outcome.before, outcome.after
+    new = not was
+    if not new and was["subnets"] != will["subnets"]:
+        elb.call("SetSubnets", about, LoadBalancerArn=arn, Subnets=will["subnets"])
+    if not new and was["security_groups"] != will["security_groups"]:
+        elb.call("SetSecurityGroups", about, LoadBalancerArn=arn, SecurityGroups=will["security_groups"])
+    if wanted.attributes and was.get("attributes") != will["attributes"]:
+        elb.call("ModifyLoadBalancerAttributes", about, LoadBalancerArn=arn, Attributes=_pairs(wanted.attributes))
+    if wanted.tags and was.get("tags") != will["tags"]:
+        elb.call("AddTags", about, ResourceArns=[arn], Tags=_pairs(wanted.tags))
+
+
+def _change_listeners(
+    elb: Service, arn: str, there: Mapping[int, Listener], declared: Mapping[int, Listener], about: str
+) -> None:
+    # HTTPS is there before HTTP redirects to it, and HTTP serves before HTTPS goes.
+    for port in sorted(declared, reverse=True):
+        if port not in there:
+            elb.call("CreateListener", about, LoadBalancerArn=arn, Port=port, **declared[port])
+        elif _picture(there[port]) != _picture(declared[port]):
+            elb.call("ModifyListener", about, ListenerArn=there[port]["ListenerArn"], **declared[port])
+    for port in there:
+        if port not in declared:
+            elb.call("DeleteListener", about, ListenerArn=there[port]["ListenerArn"])
+
+
+def _until_active(elb: Service, wanted: Wanted) -> None:
+    deadline = time.monotonic() + wanted.timeout
+    while wanted.timeout:
+        state = _find(elb, wanted.name).get("State", {})
+        if state.get("Code") in ("active", "active_impaired"):
+            return
+        if state.get("Code") == "failed" or time.monotonic() > deadline:
+            reason = f" ({state['Reason']})" if state.get("Reason") else ""
+            raise AwsError(
+                f"The load balancer {wanted.name} is {state.get('Code', 'gone')} and not active{reason} after "
+                f"{wanted.timeout:g} s. Run it again to wait on."
+            )
+        time.sleep(PAUSE)
+
+
+def _values(pairs: Sequence[Pair]) -> dict[str, str]:
+    return {pair["Key"]: pair["Value"] for pair in pairs}
+
+
+def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in values.items()]

@@ -1,0 +1,141 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A target group as it is declared: its health checks, attributes and tags, and never its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .api import AwsError, Service
+
+# What AWS does not change in a group that exists.
+FIXED = {"protocol": "Protocol", "port": "Port", "vpc_id": "VpcId", "target_type": "TargetType"}
+HEALTH = {
+    "protocol": "HealthCheckProtocol",
+    "port": "HealthCheckPort",
+    "path": "HealthCheckPath",
+    "interval": "HealthCheckIntervalSeconds",
+    "timeout": "HealthCheckTimeoutSeconds",
+    "healthy_threshold": "HealthyThresholdCount",
+    "unhealthy_threshold": "UnhealthyThresholdCount",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """health has keys of HEALTH and matcher; attributes have AWS's own names and texts for values."""
+
+    name: str
+    protocol: str
+    port: int
+    vpc_id: str
+    target_type: str
+    health: Mapping[str, Any]
+    attributes: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+@dataclass
+class Outcome:
+    """arn is empty where there is no group; before and after are what the group is, as far as it is declared."""
+
+    arn: str = ""
+    changed: bool = False
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
+    """Create the group or change what differs. A call that broke off is finished by the next one."""
+    about = f"the target group {wanted.name}"
+    group = _find(elb, wanted.name)
+    outcome = Outcome(arn=group.get("TargetGroupArn", ""), after=_declared(wanted))
+    if group:
+        outcome.before = _look(elb, wanted, group, about)
+        _refuse_what_is_fixed(outcome, wanted.name)
+    outcome.changed = outcome.before != outcome.after
+    if check_mode or not outcome.changed:
+        return outcome
+    if not group:
+        fixed = {api: getattr(wanted, name) for name, api in FIXED.items()}
+        made = elb.call("CreateTargetGroup", about, Name=wanted.name, **fixed, **_health_arguments(wanted.health))
+        outcome.arn = made["TargetGroups"][0]["TargetGroupArn"]
+    elif outcome.before["health_check"] != outcome.after["health_check"]:
+        elb.call("ModifyTargetGroup", about, TargetGroupArn=outcome.arn, **_health_arguments(wanted.health))
+    was = outcome.before
+    if wanted.attributes and was.get("attributes") != outcome.after["attributes"]:
+        pairs = [{"Key": key, "Value": value} for key, value in wanted.attributes.items()]
+        elb.call("ModifyTargetGroupAttributes", about, TargetGroupArn=outcome.arn, Attributes=pairs)
+    if wanted.tags and was.get("tags") != outcome.after["tags"]:
+        pairs = [{"Key": key, "Value": value} for key, value in wanted.tags.items()]
+        elb.call("AddTags", about, ResourceArns=[outcome.arn], Tags=pairs)
+    return outcome
+
+
+def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
+    """Delete the group; refused while targets are registered, because they would leave without a drain."""
+    about = f"the target group {name}"
+    group = _find(elb, name)
+    if not group:
+        return Outcome()
+    arn = group["TargetGroupArn"]
+    listed = elb.call("DescribeTargetHealth", about, TargetGroupArn=arn)["TargetHealthDescriptions"]
+    if listed:
+        targets = ", ".join(sorted(item["Target"]["Id"] for item in listed))
+        raise AwsError(
+            f"The target group {name} stays: {targets} are registered there. Drain them, or detach the group from its "
+            "Auto Scaling group, and then delete it."
+        )
+    if not check_mode:
+        elb.call("DeleteTargetGroup", about, TargetGroupArn=arn)
+    return Outcome(arn=arn, changed=True, before={"name": name})
+
+
+def _find(elb: Service, name: str) -> dict[str, Any]:
+    missing = ("TargetGroupNotFound", "TargetGroupNotFoundException")
+    found = elb.call("DescribeTargetGroups", f"the target group {name}", missing, Names=[name]).get("TargetGroups")
+    return dict(found[0]) if found else {}
+
+
+def _declared(wanted: Wanted) -> dict[str, Any]:
+    return {
+        **{name: getattr(wanted, name) for name in FIXED},
+        "health_check": dict(wanted.health),
+        "attributes": dict(wanted.attributes),
+        "tags": dict(wanted.tags),
+    }
+
+
+def _look(elb: Service, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
+    """What the group is, in the shape of what is declared; what is not declared is left out."""
+    arn = group["TargetGroupArn"]
+    said = elb.call("DescribeTargetGroupAttributes", about, TargetGroupArn=arn)["Attributes"]
+    attributes = {pair["Key"]: pair["Value"] for pair in said}
+    tags: dict[str, str] = {}
+    if wanted.tags:
+        described = elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"]
+        tags = {pair["Key"]: pair["Value"] for pair in described[0]["Tags"]}
+    health = {name: group.get(api) for name, api in HEALTH.items() if name in wanted.health}
+    if "matcher" in wanted.health:
+        health["matcher"] = group.get("Matcher", {}).get("HttpCode")
+    return {
+        **{name: group.get(api) for name, api in FIXED.items()},
+        "health_check": health,
+        "attributes": {key: attributes[key] for key in wanted.attributes if key in attributes},
+        "tags": {key: tags[key] for key in wanted.tags if key in tags},
+    }
+
+
+def _refuse_what_is_fixed(outcome: Outcome, name: str) -> None:
+    moved = [key for key in FIXED if outcome.before[key] != outcome.after[key]]
+    if moved:
+        what = ", ".join(f"{key} (is {outcome.before[key]}, wanted {outcome.after[key]})" for key in moved)
+        raise AwsError(f"AWS can't change {what} of the target group {name}: give the new one another name.")
+
+
+def _health_arguments(health: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {HEALTH[name]: value for name, value in health.items() if name in HEALTH}
+    return {**arguments, **({"Matcher": {"HttpCode": health["matcher"]}} if "matcher" in health else {})}

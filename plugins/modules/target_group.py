@@ -1,0 +1,194 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: target_group
+short_description: A target group's health checks and attributes, and never its targets
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Creates a target group of an Application Load Balancer, changes what differs, or deletes it.
+  - It neither registers nor deregisters targets. They belong to the Auto Scaling group, to the instances themselves, or
+    to M(evenkeel.fleet.target_drain).
+  - What is not given is left as it is. What AWS can't change in a group that exists is refused.
+  - M(community.aws.elb_target_group) does nothing in check mode, knows no slow start, and does not turn stickiness off.
+attributes:
+  check_mode:
+    description: Asks AWS and changes nothing; refuses what it would refuse.
+    support: full
+  diff_mode:
+    description: Shows what is declared, as it was and as it is then.
+    support: full
+options:
+  state:
+    description:
+      - V(present) creates or changes the group.
+      - V(absent) deletes it, unless targets are registered there or a load balancer uses it.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description: The group's name.
+    type: str
+    required: true
+  protocol:
+    description: How the load balancer speaks to targets.
+    type: str
+    choices: [HTTP, HTTPS]
+    default: HTTP
+  port:
+    description: The port of targets that are registered without one.
+    type: int
+    default: 80
+  vpc_id:
+    description: The VPC of the targets. Needed with O(state=present).
+    type: str
+  target_type:
+    description: What targets are named by.
+    type: str
+    choices: [instance, ip]
+    default: instance
+  health_check:
+    description: How the load balancer looks at targets.
+    type: dict
+    default: {}
+    suboptions:
+      path:
+        description: The path that it asks for.
+        type: str
+      port:
+        description: The port that it asks; a number, or V(traffic-port).
+        type: str
+      protocol:
+        description: How it asks.
+        type: str
+        choices: [HTTP, HTTPS]
+      interval:
+        description: Seconds between two questions, 5 to 300.
+        type: int
+      timeout:
+        description: Seconds within which a target has to answer, 2 to 120.
+        type: int
+      healthy_threshold:
+        description: So many good answers in a row make a target healthy, 2 to 10.
+        type: int
+      unhealthy_threshold:
+        description: So many bad ones make it unhealthy, 2 to 10.
+        type: int
+      matcher:
+        description: The status codes of a good answer, such as V(200) or V(200-299).
+        type: str
+  attributes:
+    description:
+      - The group's attributes by AWS's own names, such as C(deregistration_delay.timeout_seconds),
+        C(slow_start.duration_seconds) and C(stickiness.enabled).
+    type: dict
+    default: {}
+  tags:
+    description: Tags that the group is to have; others stay.
+    type: dict
+    default: {}
+notes:
+  - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
+    C(DescribeTags), C(CreateTargetGroup), C(ModifyTargetGroup), C(ModifyTargetGroupAttributes) and C(AddTags), to
+    delete it also C(DescribeTargetHealth) and C(DeleteTargetGroup).
+extends_documentation_fragment:
+  - evenkeel.fleet.aws
+"""
+
+EXAMPLES = r"""
+- name: Have a target group for the gateways
+  evenkeel.fleet.target_group:
+    name: gateways
+    vpc_id: vpc-0123456789abcdef0
+    health_check: {path: /api/health, interval: 10, timeout: 5, healthy_threshold: 2, unhealthy_threshold: 2}
+    attributes:
+      deregistration_delay.timeout_seconds: 30
+      slow_start.duration_seconds: 0
+      stickiness.enabled: false
+    region: eu-central-1
+
+- name: Delete it
+  evenkeel.fleet.target_group:
+    name: gateways
+    state: absent
+"""
+
+RETURN = r"""
+target_group_arn:
+  description: The group's ARN; empty where there is none, and in check mode where there is none yet.
+  returned: success
+  type: str
+  sample: arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/gateways/0123456789abcdef
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import OPTIONS, RULES, AwsError, connect, texts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.target_group import Outcome, Wanted, ensure, remove
+
+HEALTH_CHECK: dict[str, dict[str, Any]] = {
+    "path": {"type": "str"},
+    "port": {"type": "str"},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"]},
+    "interval": {"type": "int"},
+    "timeout": {"type": "int"},
+    "healthy_threshold": {"type": "int"},
+    "unhealthy_threshold": {"type": "int"},
+    "matcher": {"type": "str"},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "name": {"type": "str", "required": True},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"], "default": "HTTP"},
+    "port": {"type": "int", "default": 80},
+    "vpc_id": {"type": "str"},
+    "target_type": {"type": "str", "choices": ["instance", "ip"], "default": "instance"},
+    "health_check": {"type": "dict", "default": {}, "options": HEALTH_CHECK},
+    "attributes": {"type": "dict", "default": {}},
+    "tags": {"type": "dict", "default": {}},
+    **OPTIONS,
+}
+
+
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
+        argument_spec=ARGUMENTS, required_if=[("state", "present", ["vpc_id"])], supports_check_mode=True, **RULES
+    )
+    try:
+        outcome = act(module)
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
+    except AwsError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=outcome.changed,
+        target_group_arn=outcome.arn,
+        diff={"before": outcome.before, "after": outcome.after},
+    )
+
+
+def act(module: AnsibleModule) -> Outcome:
+    wanted = module.params
+    elb = connect(wanted, "elbv2", "elasticloadbalancing")
+    if wanted["state"] == "absent":
+        return remove(elb, wanted["name"], module.check_mode)
+    declared = Wanted(
+        **{key: wanted[key] for key in ("name", "protocol", "port", "vpc_id", "target_type")},
+        health={key: value for key, value in wanted["health_check"].items() if value is not None},
+        attributes=texts(wanted["attributes"]),
+        tags=texts(wanted["tags"]),
+    )
+    return ensure(elb, declared, module.check_mode)
+
+
+if __name__ == "__main__":
+    main()
