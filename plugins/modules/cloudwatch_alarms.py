@@ -78,40 +78,44 @@ deleted:
   elements: str
 """
 
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.alarms import (
     Outcome,
     ensure_alarms,
     ensure_dashboard,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import OPTIONS, RULES, AwsError, connect
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "alarms": {"type": "list", "elements": "dict", "default": []},
     "absent": {"type": "list", "elements": "str", "default": []},
     "dashboard": {"type": "str"},
     "dashboard_body": {"type": "dict"},
-    **OPTIONS,
+    **client.ARGUMENTS,
 }
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(argument_spec=ARGUMENTS, supports_check_mode=True, **RULES)
+    module = make(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        required_together=client.REQUIRED_TOGETHER,
+        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
+    )
     wanted = module.params
     dashboard = Outcome()
     try:
-        watch = connect(wanted, "cloudwatch")
+        watch = Api(client.client(module, "cloudwatch"))
         alarms = ensure_alarms(watch, wanted["alarms"], wanted["absent"], module.check_mode)
         if wanted["dashboard"]:
             dashboard = ensure_dashboard(watch, wanted["dashboard"], wanted["dashboard_body"], module.check_mode)
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
-    except AwsError as error:
+    except TroubleError as error:
         module.fail_json(msg=str(error))
     for warning in dashboard.warnings:
         module.warn(warning)

@@ -51,8 +51,8 @@ options:
     type: str
   keep_forward:
     description:
-      - Whether a listener that forwards already goes on as it does, with the weights of a canary or to the other side of
-        a blue/green flip.
+      - Whether a listener that forwards already goes on as it does, with the weights of a canary or to the other side
+        of a blue/green flip.
     type: bool
     default: true
   certificate_arn:
@@ -114,14 +114,16 @@ dns_name:
   sample: gateways-1234567890.eu-central-1.elb.amazonaws.com
 """
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import OPTIONS, RULES, AwsError, connect, texts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.load_balancer import Outcome, Wanted, ensure, remove
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -136,20 +138,22 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "attributes": {"type": "dict", "default": {}},
     "tags": {"type": "dict", "default": {}},
     "timeout": {"type": "float", "default": 600},
-    **OPTIONS,
+    **client.ARGUMENTS,
 }
 NEEDED = ["subnets", "security_groups", "target_group_arn"]
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
-        argument_spec=ARGUMENTS, required_if=[("state", "present", NEEDED)], supports_check_mode=True, **RULES
+        argument_spec=ARGUMENTS,
+        required_if=[("state", "present", NEEDED)],
+        supports_check_mode=True,
+        required_together=client.REQUIRED_TOGETHER,
+        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
     )
     try:
         outcome = act(module)
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
-    except AwsError as error:
+    except TroubleError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=outcome.changed,
@@ -161,7 +165,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 
 def act(module: AnsibleModule) -> Outcome:
     wanted = module.params
-    elb = connect(wanted, "elbv2", "elasticloadbalancing")
+    elb = Api(client.client(module, "elbv2"))
     if wanted["state"] == "absent":
         return remove(elb, wanted["name"], module.check_mode)
     as_it_is = ("name", "scheme", "keep_forward", "certificate_arn", "ssl_policy", "timeout")

@@ -126,14 +126,16 @@ target_group_arn:
   sample: arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/gateways/0123456789abcdef
 """
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import OPTIONS, RULES, AwsError, connect, texts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.target_group import Outcome, Wanted, ensure, remove
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
 HEALTH_CHECK: dict[str, dict[str, Any]] = {
     "path": {"type": "str"},
@@ -155,19 +157,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "health_check": {"type": "dict", "default": {}, "options": HEALTH_CHECK},
     "attributes": {"type": "dict", "default": {}},
     "tags": {"type": "dict", "default": {}},
-    **OPTIONS,
+    **client.ARGUMENTS,
 }
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
-        argument_spec=ARGUMENTS, required_if=[("state", "present", ["vpc_id"])], supports_check_mode=True, **RULES
+        argument_spec=ARGUMENTS,
+        required_if=[("state", "present", ["vpc_id"])],
+        supports_check_mode=True,
+        required_together=client.REQUIRED_TOGETHER,
+        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
     )
     try:
         outcome = act(module)
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=traceback.format_exc())
-    except AwsError as error:
+    except TroubleError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=outcome.changed,
@@ -178,7 +182,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 
 def act(module: AnsibleModule) -> Outcome:
     wanted = module.params
-    elb = connect(wanted, "elbv2", "elasticloadbalancing")
+    elb = Api(client.client(module, "elbv2"))
     if wanted["state"] == "absent":
         return remove(elb, wanted["name"], module.check_mode)
     declared = Wanted(

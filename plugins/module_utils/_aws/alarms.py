@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .api import AwsError, Service
+from .._progress import TroubleError
+from .api import Api, RefusedError
 
 Alarm = Mapping[str, Any]
 NO_DASHBOARD = ("ResourceNotFound", "ResourceNotFoundException", "DashboardNotFoundError")
@@ -50,13 +51,13 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def ensure_alarms(watch: Service, wanted: Sequence[Alarm], unwanted: Sequence[str], check_mode: bool) -> Outcome:
+def ensure_alarms(watch: Api, wanted: Sequence[Alarm], unwanted: Sequence[str], check_mode: bool) -> Outcome:
     """Put the alarms that differ, with PutMetricAlarm's own parameters, and delete the unwanted ones."""
     for alarm in wanted:
         unknown = sorted(set(alarm) - set(SETTINGS))
         if unknown or "AlarmName" not in alarm:
             problem = f"PutMetricAlarm has no {', '.join(unknown)}" if unknown else "an alarm needs its AlarmName"
-            raise AwsError(f"{alarm.get('AlarmName', 'An alarm')}: {problem}.")
+            raise TroubleError(f"{alarm.get('AlarmName', 'An alarm')}: {problem}.")
     after = {str(alarm["AlarmName"]): settings(alarm) for alarm in wanted}
     found = _described(watch, [*after, *unwanted])
     outcome = Outcome(before={name: settings(alarm) for name, alarm in found.items()}, after=after)
@@ -73,13 +74,15 @@ def ensure_alarms(watch: Service, wanted: Sequence[Alarm], unwanted: Sequence[st
     return outcome
 
 
-def ensure_dashboard(watch: Service, name: str, body: Mapping[str, Any] | None, check_mode: bool) -> Outcome:
+def ensure_dashboard(watch: Api, name: str, body: Mapping[str, Any] | None, check_mode: bool) -> Outcome:
     """Put the dashboard where it differs; without a body, delete it."""
     about = f"the dashboard {name}"
-    said = watch.call("GetDashboard", about, NO_DASHBOARD, DashboardName=name)
     outcome = Outcome()
-    if "DashboardBody" in said:
-        outcome.before = {name: json.loads(said["DashboardBody"])}
+    try:
+        outcome.before = {name: json.loads(watch.call("GetDashboard", about, DashboardName=name)["DashboardBody"])}
+    except RefusedError as error:
+        if error.code not in NO_DASHBOARD:
+            raise
     if body is not None:
         outcome.after = {name: body}
     outcome.changed = outcome.before != outcome.after
@@ -98,7 +101,7 @@ def settings(alarm: Alarm) -> dict[str, Any]:
     kept = {key: alarm[key] for key in SETTINGS if alarm.get(key) not in (None, "", [], {})}
     for key, by in BY.items():
         if key in kept:
-            kept[key] = sorted((_tidy(entry) for entry in kept[key]), key=lambda entry, by=by: str(entry.get(by)))
+            kept[key] = _sorted(map(_tidy, kept[key]), by)
     return {"TreatMissingData": "missing", **kept}
 
 
@@ -108,12 +111,16 @@ def _tidy(entry: Mapping[str, Any]) -> dict[str, Any]:
     if "MetricStat" in tidy:
         stat = dict(tidy["MetricStat"])
         stat["Metric"] = dict(stat["Metric"])
-        stat["Metric"]["Dimensions"] = sorted(stat["Metric"].get("Dimensions", []), key=lambda pair: str(pair["Name"]))
+        stat["Metric"]["Dimensions"] = _sorted(stat["Metric"].get("Dimensions", []), "Name")
         tidy["MetricStat"] = {key: value for key, value in stat.items() if value not in (None, "")}
     return tidy
 
 
-def _described(watch: Service, names: Sequence[str]) -> dict[str, Alarm]:
+def _sorted(entries: Iterable[Mapping[str, Any]], by: str) -> list[Mapping[str, Any]]:
+    return sorted(entries, key=lambda entry: str(entry.get(by)))
+
+
+def _described(watch: Api, names: Sequence[str]) -> dict[str, Alarm]:
     if not names:
         return {}
     kinds = {"AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}

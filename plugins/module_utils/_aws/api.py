@@ -13,6 +13,8 @@ from .._progress import NoAnswerError, TroubleError
 
 THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
+# Where IAM has another name for a service than its endpoint has.
+IAM_NAMES = {"monitoring": "cloudwatch"}
 
 
 class RefusedError(TroubleError):
@@ -68,7 +70,8 @@ class Api:
 
     def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> TroubleError:
         if DENIED.search(code):
-            permission = f"{self._client.meta.service_model.signing_name}:{operation}"
+            service = self._client.meta.service_model.signing_name
+            permission = f"{IAM_NAMES.get(service, service)}:{operation}"
             words = f"AWS denies it: the role or user needs {permission} on {what}. ({said})"
         elif THROTTLED.search(code) or status >= 500:
             return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .api import AwsError, Service
+from .._progress import TroubleError
+from .api import Api, RefusedError
+from .pairs import as_dict, as_pairs, declared
 
 Listener = Mapping[str, Any]
-Pair = Mapping[str, Any]
 HTTP, HTTPS = 80, 443
-NOT_THERE = ("LoadBalancerNotFound", "LoadBalancerNotFoundException")
 TO_HTTPS = {
     "Type": "redirect",
     "RedirectConfig": {
@@ -58,13 +58,13 @@ class Outcome:
     after: dict[str, Any] = field(default_factory=dict)
 
 
-def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
+def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the load balancer or change what differs. A call that broke off is finished by the next one."""
     about = f"the load balancer {wanted.name}"
     found = _find(elb, wanted.name)
     arn = found.get("LoadBalancerArn", "")
     listeners = _listeners(elb, arn, about)
-    declared = _declared_listeners(wanted, listeners)
+    will = _declared_listeners(wanted, listeners)
     outcome = Outcome(arn, found.get("DNSName", ""))
     outcome.before = _look(elb, wanted, found, listeners, about)
     outcome.after = {
@@ -73,10 +73,10 @@ def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
         "security_groups": sorted(wanted.security_groups),
         "attributes": dict(wanted.attributes),
         "tags": dict(wanted.tags),
-        "listeners": {port: _picture(listener) for port, listener in declared.items()},
+        "listeners": {port: _picture(listener) for port, listener in will.items()},
     }
     if found and found["Scheme"] != wanted.scheme:
-        raise AwsError(
+        raise TroubleError(
             f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}: give the new "
             "one another name."
         )
@@ -95,12 +95,12 @@ def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
         )["LoadBalancers"][0]
         arn, outcome.arn, outcome.dns_name = made["LoadBalancerArn"], made["LoadBalancerArn"], made["DNSName"]
     _change_settings(elb, wanted, outcome, about)
-    _change_listeners(elb, arn, listeners, declared, about)
+    _change_listeners(elb, arn, listeners, will, about)
     _until_active(elb, wanted)
     return outcome
 
 
-def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
+def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     """Delete the load balancer with its listeners."""
     found = _find(elb, name)
     if not found:
@@ -110,15 +110,20 @@ def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
 
 
-def _find(elb: Service, name: str) -> dict[str, Any]:
-    listed = elb.call("DescribeLoadBalancers", f"the load balancer {name}", NOT_THERE, Names=[name])
-    found: list[dict[str, Any]] = listed.get("LoadBalancers", [])
-    if found and found[0]["Type"] != "application":
-        raise AwsError(f"The load balancer {name} is of the type {found[0]['Type']}, not application.")
-    return found[0] if found else {}
+def _find(elb: Api, name: str) -> dict[str, Any]:
+    try:
+        listed = elb.call("DescribeLoadBalancers", f"the load balancer {name}", Names=[name])["LoadBalancers"]
+    except RefusedError as error:
+        if error.code.startswith("LoadBalancerNotFound"):
+            return {}
+        raise
+    found: dict[str, Any] = listed[0]
+    if found["Type"] != "application":
+        raise TroubleError(f"The load balancer {name} is of the type {found['Type']}, not application.")
+    return found
 
 
-def _listeners(elb: Service, arn: str, about: str) -> dict[int, Listener]:
+def _listeners(elb: Api, arn: str, about: str) -> dict[int, Listener]:
     """By port; without the ones on ports that are not ours."""
     listed = elb.call("DescribeListeners", about, LoadBalancerArn=arn)["Listeners"] if arn else []
     return {listener["Port"]: listener for listener in listed if listener["Port"] in (HTTP, HTTPS)}
@@ -167,25 +172,25 @@ def _picture(listener: Listener) -> dict[str, Any]:
 
 
 def _look(
-    elb: Service, wanted: Wanted, found: Mapping[str, Any], listeners: Mapping[int, Listener], about: str
+    elb: Api, wanted: Wanted, found: Mapping[str, Any], listeners: Mapping[int, Listener], about: str
 ) -> dict[str, Any]:
     """What the load balancer is, in the shape of what is declared; what is not declared is left out."""
     if not found:
         return {}
     arn = found["LoadBalancerArn"]
-    attributes = _values(elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"])
-    tags = _values(elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"][0]["Tags"])
+    attributes = elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"]
+    tags = elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"][0]["Tags"]
     return {
         "scheme": found["Scheme"],
         "subnets": sorted(zone["SubnetId"] for zone in found["AvailabilityZones"]),
         "security_groups": sorted(found.get("SecurityGroups", [])),
-        "attributes": {key: attributes[key] for key in wanted.attributes if key in attributes},
-        "tags": {key: tags[key] for key in wanted.tags if key in tags},
+        "attributes": declared(as_dict(attributes), wanted.attributes),
+        "tags": declared(as_dict(tags), wanted.tags),
         "listeners": {port: _picture(listener) for port, listener in listeners.items()},
     }
 
 
-def _change_settings(elb: Service, wanted: Wanted, outcome: Outcome, about: str) -> None:
+def _change_settings(elb: Api, wanted: Wanted, outcome: Outcome, about: str) -> None:
     arn, was, will = outcome.arn, outcome.before, outcome.after
     new = not was
     if not new and was["subnets"] != will["subnets"]:
@@ -193,26 +198,26 @@ def _change_settings(elb: Service, wanted: Wanted, outcome: Outcome, about: str)
     if not new and was["security_groups"] != will["security_groups"]:
         elb.call("SetSecurityGroups", about, LoadBalancerArn=arn, SecurityGroups=will["security_groups"])
     if wanted.attributes and was.get("attributes") != will["attributes"]:
-        elb.call("ModifyLoadBalancerAttributes", about, LoadBalancerArn=arn, Attributes=_pairs(wanted.attributes))
+        elb.call("ModifyLoadBalancerAttributes", about, LoadBalancerArn=arn, Attributes=as_pairs(wanted.attributes))
     if wanted.tags and was.get("tags") != will["tags"]:
-        elb.call("AddTags", about, ResourceArns=[arn], Tags=_pairs(wanted.tags))
+        elb.call("AddTags", about, ResourceArns=[arn], Tags=as_pairs(wanted.tags))
 
 
 def _change_listeners(
-    elb: Service, arn: str, there: Mapping[int, Listener], declared: Mapping[int, Listener], about: str
+    elb: Api, arn: str, there: Mapping[int, Listener], wanted: Mapping[int, Listener], about: str
 ) -> None:
     # HTTPS is there before HTTP redirects to it, and HTTP serves before HTTPS goes.
-    for port in sorted(declared, reverse=True):
+    for port in sorted(wanted, reverse=True):
         if port not in there:
-            elb.call("CreateListener", about, LoadBalancerArn=arn, Port=port, **declared[port])
-        elif _picture(there[port]) != _picture(declared[port]):
-            elb.call("ModifyListener", about, ListenerArn=there[port]["ListenerArn"], **declared[port])
+            elb.call("CreateListener", about, LoadBalancerArn=arn, Port=port, **wanted[port])
+        elif _picture(there[port]) != _picture(wanted[port]):
+            elb.call("ModifyListener", about, ListenerArn=there[port]["ListenerArn"], **wanted[port])
     for port in there:
-        if port not in declared:
+        if port not in wanted:
             elb.call("DeleteListener", about, ListenerArn=there[port]["ListenerArn"])
 
 
-def _until_active(elb: Service, wanted: Wanted) -> None:
+def _until_active(elb: Api, wanted: Wanted) -> None:
     deadline = time.monotonic() + wanted.timeout
     while wanted.timeout:
         state = _find(elb, wanted.name).get("State", {})
@@ -220,16 +225,8 @@ def _until_active(elb: Service, wanted: Wanted) -> None:
             return
         if state.get("Code") == "failed" or time.monotonic() > deadline:
             reason = f" ({state['Reason']})" if state.get("Reason") else ""
-            raise AwsError(
+            raise TroubleError(
                 f"The load balancer {wanted.name} is {state.get('Code', 'gone')} and not active{reason} after "
                 f"{wanted.timeout:g} s. Run it again to wait on."
             )
         time.sleep(PAUSE)
-
-
-def _values(pairs: Sequence[Pair]) -> dict[str, str]:
-    return {pair["Key"]: pair["Value"] for pair in pairs}
-
-
-def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in values.items()]

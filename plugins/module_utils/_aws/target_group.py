@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .api import AwsError, Service
+from .._progress import TroubleError
+from .api import Api, RefusedError
+from .pairs import as_dict, as_pairs, declared
 
 # What AWS does not change in a group that exists.
 FIXED = {"protocol": "Protocol", "port": "Port", "vpc_id": "VpcId", "target_type": "TargetType"}
@@ -48,7 +50,7 @@ class Outcome:
     after: dict[str, Any] = field(default_factory=dict)
 
 
-def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
+def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the group or change what differs. A call that broke off is finished by the next one."""
     about = f"the target group {wanted.name}"
     group = _find(elb, wanted.name)
@@ -67,15 +69,14 @@ def ensure(elb: Service, wanted: Wanted, check_mode: bool) -> Outcome:
         elb.call("ModifyTargetGroup", about, TargetGroupArn=outcome.arn, **_health_arguments(wanted.health))
     was = outcome.before
     if wanted.attributes and was.get("attributes") != outcome.after["attributes"]:
-        pairs = [{"Key": key, "Value": value} for key, value in wanted.attributes.items()]
+        pairs = as_pairs(wanted.attributes)
         elb.call("ModifyTargetGroupAttributes", about, TargetGroupArn=outcome.arn, Attributes=pairs)
     if wanted.tags and was.get("tags") != outcome.after["tags"]:
-        pairs = [{"Key": key, "Value": value} for key, value in wanted.tags.items()]
-        elb.call("AddTags", about, ResourceArns=[outcome.arn], Tags=pairs)
+        elb.call("AddTags", about, ResourceArns=[outcome.arn], Tags=as_pairs(wanted.tags))
     return outcome
 
 
-def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
+def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     """Delete the group; refused while targets are registered, because they would leave without a drain."""
     about = f"the target group {name}"
     group = _find(elb, name)
@@ -85,7 +86,7 @@ def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
     listed = elb.call("DescribeTargetHealth", about, TargetGroupArn=arn)["TargetHealthDescriptions"]
     if listed:
         targets = ", ".join(sorted(item["Target"]["Id"] for item in listed))
-        raise AwsError(
+        raise TroubleError(
             f"The target group {name} stays: {targets} are registered there. Drain them, or detach the group from its "
             "Auto Scaling group, and then delete it."
         )
@@ -94,10 +95,14 @@ def remove(elb: Service, name: str, check_mode: bool) -> Outcome:
     return Outcome(arn=arn, changed=True, before={"name": name})
 
 
-def _find(elb: Service, name: str) -> dict[str, Any]:
-    missing = ("TargetGroupNotFound", "TargetGroupNotFoundException")
-    found = elb.call("DescribeTargetGroups", f"the target group {name}", missing, Names=[name]).get("TargetGroups")
-    return dict(found[0]) if found else {}
+def _find(elb: Api, name: str) -> dict[str, Any]:
+    try:
+        found = elb.call("DescribeTargetGroups", f"the target group {name}", Names=[name])["TargetGroups"]
+    except RefusedError as error:
+        if error.code.startswith("TargetGroupNotFound"):
+            return {}
+        raise
+    return dict(found[0])
 
 
 def _declared(wanted: Wanted) -> dict[str, Any]:
@@ -109,23 +114,19 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _look(elb: Service, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
+def _look(elb: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
     """What the group is, in the shape of what is declared; what is not declared is left out."""
     arn = group["TargetGroupArn"]
-    said = elb.call("DescribeTargetGroupAttributes", about, TargetGroupArn=arn)["Attributes"]
-    attributes = {pair["Key"]: pair["Value"] for pair in said}
-    tags: dict[str, str] = {}
-    if wanted.tags:
-        described = elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"]
-        tags = {pair["Key"]: pair["Value"] for pair in described[0]["Tags"]}
+    attributes = elb.call("DescribeTargetGroupAttributes", about, TargetGroupArn=arn)["Attributes"]
+    tags = elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"][0]["Tags"]
     health = {name: group.get(api) for name, api in HEALTH.items() if name in wanted.health}
     if "matcher" in wanted.health:
         health["matcher"] = group.get("Matcher", {}).get("HttpCode")
     return {
         **{name: group.get(api) for name, api in FIXED.items()},
         "health_check": health,
-        "attributes": {key: attributes[key] for key in wanted.attributes if key in attributes},
-        "tags": {key: tags[key] for key in wanted.tags if key in tags},
+        "attributes": declared(as_dict(attributes), wanted.attributes),
+        "tags": declared(as_dict(tags), wanted.tags),
     }
 
 
@@ -133,7 +134,7 @@ def _refuse_what_is_fixed(outcome: Outcome, name: str) -> None:
     moved = [key for key in FIXED if outcome.before[key] != outcome.after[key]]
     if moved:
         what = ", ".join(f"{key} (is {outcome.before[key]}, wanted {outcome.after[key]})" for key in moved)
-        raise AwsError(f"AWS can't change {what} of the target group {name}: give the new one another name.")
+        raise TroubleError(f"AWS can't change {what} of the target group {name}: give the new one another name.")
 
 
 def _health_arguments(health: Mapping[str, Any]) -> dict[str, Any]:
