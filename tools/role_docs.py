@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
+ON_CONTROLLER = {"alarms", "iam", "load_balancer"}
 MARK = "<!-- from meta/argument_specs.yml by `make docs` -->"
 
 
@@ -67,9 +68,12 @@ def table(role: Path) -> str:
 
 
 def example(name: str) -> str:
-    return "\n".join(
-        ["```yaml", "- hosts: gateways", "  become: true", "  roles:", f"    - evenkeel.fleet.{name}", "```"]
+    where = (
+        ["- hosts: localhost", "  gather_facts: false"]
+        if name in ON_CONTROLLER
+        else ["- hosts: gateways", "  become: true"]
     )
+    return "\n".join(["```yaml", *where, "  roles:", f"    - evenkeel.fleet.{name}", "```"])
 
 
 def main() -> int:
