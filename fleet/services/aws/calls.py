@@ -27,7 +27,7 @@ class Call:
     access_key: str
     service: str
     action: str
-    protocol: str  # json, query, ec2 or rest
+    protocol: str  # json, cbor, query, ec2 or rest
 
     @classmethod
     def of(cls, request: Request) -> Call:
@@ -36,6 +36,9 @@ class Call:
         target = request.headers.get("X-Amz-Target", "")
         if target:
             return cls(access_key, service, target.rpartition(".")[2], "json")
+        operation = re.fullmatch(r"/service/\w+/operation/(\w+)", request.path)
+        if operation:
+            return cls(access_key, service, operation[1], "cbor")
         if request.mimetype == "application/x-www-form-urlencoded":
             action = parse_qs(request.get_data(as_text=True)).get("Action", [""])[0]
             return cls(access_key, service, action, "ec2" if service == "ec2" else "query")
@@ -58,12 +61,20 @@ def error(call: Call, code: str, message: str) -> Response:
         body = f"<Response><Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></Errors>"
         return Response(f"{body}<RequestID>fleet</RequestID></Response>", 403, content_type="text/xml")
     name = f"{code}Exception"
+    if call.protocol == "cbor":
+        pairs = b"\xa2" + b"".join(map(_cbor, ("__type", name, "message", message)))
+        return Response(pairs, 400, {"smithy-protocol": "rpc-v2-cbor"}, content_type="application/cbor")
     return Response(
         json.dumps({"__type": name, "message": message}),
         400 if call.protocol == "json" else 403,
         {"x-amzn-ErrorType": name},
         content_type="application/x-amz-json-1.1",
     )
+
+
+def _cbor(text: str) -> bytes:
+    data = text.encode()
+    return b"\x79" + len(data).to_bytes(2, "big") + data
 
 
 def denied(call: Call, account: str, role: str) -> Response:
@@ -92,7 +103,7 @@ def server(address: str, port: int, gaps: Sequence[Gap], tls: ssl.SSLContext | N
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ, populate_request=False)
         call = Call.of(request)
-        if call.protocol in ("query", "ec2"):  # whose body was read to know the action
+        if call.protocol != "rest":  # whose body was read, to know the action or whom it is about
             environ["wsgi.input"] = io.BytesIO(request.get_data())
         for gap in gaps:
             answer = gap(call, request)
