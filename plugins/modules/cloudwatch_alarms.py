@@ -13,7 +13,7 @@ author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Creates, changes and deletes metric alarms of CloudWatch, and one dashboard.
   - Only what is named is touched. Alarms whose actions an operator has switched off stay switched off.
-  - M(amazon.aws.cloudwatch_metric_alarm) reports a change at every run for an alarm on an expression, and takes one
+  - C(amazon.aws.cloudwatch_metric_alarm) reports a change at every run for an alarm on an expression, and takes one
     alarm a call; no module has dashboards.
 attributes:
   check_mode:

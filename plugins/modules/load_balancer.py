@@ -14,8 +14,8 @@ description:
   - Creates an Application Load Balancer with its listeners, changes what differs, or deletes it.
   - With a certificate, port 443 forwards to the target group and port 80 redirects there; without one port 80 forwards.
     Listeners on other ports are left alone, and so are the rules of these.
-  - M(amazon.aws.elb_application_lb) shows no diff, takes a wanted scheme for the present one, and sets a listener's
-    weights back; M(amazon.aws.elb_application_lb_info) breaks on a name that there is none of.
+  - C(amazon.aws.elb_application_lb) shows no diff, takes a wanted scheme for the present one, and sets a listener's
+    weights back; C(amazon.aws.elb_application_lb_info) breaks on a name that there is none of.
 attributes:
   check_mode:
     description: Asks AWS and changes nothing; refuses what it would refuse.

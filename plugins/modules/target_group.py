@@ -15,7 +15,7 @@ description:
   - It neither registers nor deregisters targets. They belong to the Auto Scaling group, to the instances themselves, or
     to M(evenkeel.fleet.target_drain).
   - What is not given is left as it is. What AWS can't change in a group that exists is refused.
-  - M(community.aws.elb_target_group) does nothing in check mode, knows no slow start, and does not turn stickiness off.
+  - C(community.aws.elb_target_group) does nothing in check mode, knows no slow start, and does not turn stickiness off.
 attributes:
   check_mode:
     description: Asks AWS and changes nothing; refuses what it would refuse.
@@ -55,7 +55,6 @@ options:
   health_check:
     description: How the load balancer looks at targets.
     type: dict
-    default: {}
     suboptions:
       path:
         description: The path that it asks for.
@@ -154,7 +153,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "port": {"type": "int", "default": 80},
     "vpc_id": {"type": "str"},
     "target_type": {"type": "str", "choices": ["instance", "ip"], "default": "instance"},
-    "health_check": {"type": "dict", "default": {}, "options": HEALTH_CHECK},
+    "health_check": {"type": "dict", "options": HEALTH_CHECK},
     "attributes": {"type": "dict", "default": {}},
     "tags": {"type": "dict", "default": {}},
     **client.ARGUMENTS,
@@ -187,7 +186,7 @@ def act(module: AnsibleModule) -> Outcome:
         return remove(elb, wanted["name"], module.check_mode)
     declared = Wanted(
         **{key: wanted[key] for key in ("name", "protocol", "port", "vpc_id", "target_type")},
-        health={key: value for key, value in wanted["health_check"].items() if value is not None},
+        health={key: value for key, value in (wanted["health_check"] or {}).items() if value is not None},
         attributes=texts(wanted["attributes"]),
         tags=texts(wanted["tags"]),
     )

@@ -1,0 +1,186 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policies of the role iam, beside the calls that are really made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.aws.stage import command, play
+from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
+from tests.integration.support import CHECKOUT, environment, run_module
+
+HOST = "i-0000000000000000a"
+# Code that isn't ours and does not run here, and what its documentation says that it calls.
+CALLED_BY_OTHERS = {
+    "ecr:GetAuthorizationToken": "docker's credential helper, or `aws ecr get-login-password`",
+    "ecr:BatchGetImage": "ECR, for docker pull",
+    "ecr:GetDownloadUrlForLayer": "ECR, for docker pull",
+    "kms:Decrypt": "Secrets Manager and Parameter Store, for keys of one's own",
+    "cloudwatch:PutMetricData": "the CloudWatch agent",
+    "ec2:DescribeTags": "the CloudWatch agent, for the dimension AutoScalingGroupName",
+    "logs:CreateLogGroup": "the CloudWatch agent",
+    "logs:CreateLogStream": "the CloudWatch agent",
+    "logs:PutLogEvents": "the CloudWatch agent",
+    "logs:PutRetentionPolicy": "the CloudWatch agent, for retention_in_days",
+    "autoscaling:DescribeAutoScalingInstances": "what drains a host that its group takes away",
+    "autoscaling:CompleteLifecycleAction": "the same, and the user data",
+    "autoscaling:RecordLifecycleActionHeartbeat": "the same",
+    "s3:GetObject": "the user data, for the collection's tarball",
+    "ssm:UpdateInstanceInformation": "the SSM agent",
+    "ssmmessages:CreateControlChannel": "the SSM agent",
+    "ssmmessages:CreateDataChannel": "the SSM agent",
+    "ssmmessages:OpenControlChannel": "the SSM agent",
+    "ssmmessages:OpenDataChannel": "the SSM agent",
+    "ssm:StartSession": "the AWS CLI in inventories/connections/ssm.yml",
+}
+# For which AWS knows no narrower resource.
+OF_NO_RESOURCE = {
+    "ecr:GetAuthorizationToken",
+    "cloudwatch:PutMetricData",
+    "ec2:DescribeTags",
+    "ec2:DescribeInstances",
+    "autoscaling:DescribeAutoScalingInstances",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetGroupAttributes",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+READ_ALL = """
+import sys
+from evenkeel_gateway.aws import Aws
+region, app, database, prefix = sys.argv[1:]
+aws = Aws(region)
+print(aws.secret("AWS_SECRET_ARN", app), aws.secret("AWS_DB_SECRET_ARN", database), aws.parameters("PREFIX", prefix))
+"""
+Documents = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def secrets(endpoint: Endpoint) -> list[str]:
+    client = endpoint.client("secretsmanager")
+    made = [client.create_secret(Name=name, SecretString='{"a": "b"}')["ARN"] for name in ("gateway/app", "gateway/db")]
+    endpoint.client("ssm").put_parameter(Name="/gateway/redis/url", Value="redis://", Type="SecureString")
+    return made
+
+
+@pytest.fixture(scope="module")
+def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.TempPathFactory) -> Documents:
+    """Statements by document, with everything in them that the role can allow."""
+    folder = tmp_path_factory.mktemp("iam")
+    chosen = {
+        "iam_directory": str(folder),
+        "ecr_registry": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com",
+        "gateway_aws_region": REGION,
+        "gateway_secret_arn": secrets[0],
+        "gateway_db_secret_arn": secrets[1],
+        "cloudwatch_agent_fleet": "gateways",
+        "cloudwatch_agent_log_files": [{"file_path": "/var/log/syslog", "log_group_name": "system"}],
+        "iam_ecr_repositories": ["gateway"],
+        "iam_ssm_prefix": "/gateway/",
+        "iam_kms_key_arns": [f"arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678"],
+        "iam_autoscaling_groups": ["gateways"],
+        "iam_s3_objects": ["arn:aws:s3:::releases/evenkeel-fleet.tar.gz"],
+        "iam_session_manager": True,
+        "iam_target_group_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/gateways/1"],
+        # import_role checks the others' variables, too
+        **{f"load_balancer_{name}": "unused" for name in ("name", "vpc_id")},
+        **{f"load_balancer_{name}": [] for name in ("subnets", "security_groups")},
+    }
+    written = play(endpoint, chosen, "--tags", "iam")
+    assert (written.code, written.failures) == (0, "")
+    assert [call for call in endpoint.faults.calls if call.startswith("iam:")] == []  # not asked for
+    return {name: json.loads((folder / f"{name}.json").read_text())["Statement"] for name in ("host", "operator")}
+
+
+def allowed(statements: list[dict[str, Any]]) -> set[str]:
+    return {action for statement in statements for action in statement["Action"]}
+
+
+def narrowest(statements: list[dict[str, Any]], action: str) -> list[str]:
+    (found,) = [statement["Resource"] for statement in statements if action in statement["Action"]]
+    return [found] if isinstance(found, str) else found
+
+
+def assert_least_privilege(statements: list[dict[str, Any]], called: set[str]) -> None:
+    assert called <= allowed(statements), "denied in production"
+    unused = allowed(statements) - called - set(CALLED_BY_OTHERS)
+    assert not unused, "allowed to nobody's use"
+    assert not called & set(CALLED_BY_OTHERS), "no longer in need of an explanation"
+    assert not [action for action in allowed(statements) if "*" in action]
+    wide = {action for each in statements if "*" in each["Resource"] for action in each["Action"]}
+    assert wide <= OF_NO_RESOURCE
+
+
+def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list[str], documents: Documents) -> None:
+    endpoint.faults.forget()
+    finished = subprocess.run(
+        [sys.executable, "-c", READ_ALL, REGION, *secrets, "/gateway"],
+        env={
+            **environment(AWS_ENDPOINT_URL=endpoint.url, AWS_ACCESS_KEY_ID="AKIATEST", AWS_SECRET_ACCESS_KEY="secret"),
+            "PYTHONPATH": str(CHECKOUT / "gateway" / "src"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.returncode == 0, finished.stderr
+    host = documents["host"]
+    assert_least_privilege(host, set(endpoint.faults.calls))
+    assert narrowest(host, "secretsmanager:GetSecretValue") == secrets
+    assert narrowest(host, "ecr:BatchGetImage") == [f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/gateway"]
+    groups = [f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}" for name in ("system", "gateway-metrics")]
+    assert narrowest(host, "logs:PutLogEvents") == [*groups, *(f"{arn}:log-stream:*" for arn in groups)]
+    (metrics,) = [statement for statement in host if statement["Action"] == ["cloudwatch:PutMetricData"]]
+    assert metrics["Condition"] == {"StringEquals": {"cloudwatch:namespace": "CWAgent"}}
+    own = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/gateways"
+    assert narrowest(host, "autoscaling:CompleteLifecycleAction") == [own]
+
+
+def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents: Documents, tmp_path: Path) -> None:
+    name, _arn = endpoint.group(HOST, "i-0000000000000000b")
+    endpoint.faults.forget()
+    drain = {
+        "target": HOST,
+        "target_groups": [name],
+        "region": REGION,
+        "endpoint_url": endpoint.url,
+        "access_key": "AKIATEST",
+        "secret_key": "secret",
+    }
+    for state in ("drained", "in_service"):
+        assert not run_module("target_drain", {**drain, "state": state})["failed"]
+    subprocess.run(
+        [command("ansible-inventory"), "-i", "inventories/aws", "--list"],
+        cwd=CHECKOUT,
+        env=environment(
+            HOME=str(tmp_path),
+            AWS_ENDPOINT_URL=endpoint.url,
+            AWS_ACCESS_KEY_ID="AKIATEST",
+            AWS_SECRET_ACCESS_KEY="secret",
+        ),
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert_least_privilege(documents["operator"], set(endpoint.faults.calls))
+    (arn,) = narrowest(documents["operator"], "elasticloadbalancing:DeregisterTargets")
+    assert arn.endswith("targetgroup/gateways/1")

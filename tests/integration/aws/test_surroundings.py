@@ -1,0 +1,243 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""aws.yml: load balancer, policies and alarms are made, left alone, changed and deleted; and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.aws.stage import call, play
+from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
+
+TARGET = "i-0000000000000000a"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Endpoint]:
+    with Endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def endpoint(served: Endpoint) -> Endpoint:
+    return served.at_its_best()
+
+
+def network(endpoint: Endpoint) -> dict[str, Any]:
+    """A VPC with what a load balancer stands in."""
+    ec2 = endpoint.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
+        for number, zone in enumerate("ab")
+    ]
+    group = ec2.create_security_group(GroupName="balancer", Description="HTTP", VpcId=vpc)["GroupId"]
+    return {"vpc_id": vpc, "subnets": [made["Subnet"]["SubnetId"] for made in subnets], "security_groups": [group]}
+
+
+def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path) -> None:
+    certificate = endpoint.client("acm").request_certificate(DomainName="example.com")["CertificateArn"]
+    endpoint.client("iam").create_group(GroupName="operators")
+    chosen = {
+        "load_balancer_name": "gateways",
+        **{f"load_balancer_{name}": value for name, value in network(endpoint).items()},
+        "gateway_aws_region": REGION,
+        "gateway_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/app-AbCdEf",
+        "gateway_db_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/database-AbCdEf",
+        "iam_account_id": ACCOUNT,
+        "iam_apply": True,
+        "iam_directory": str(tmp_path / "iam"),
+        "iam_operators": "operators",
+        "iam_operators_type": "group",
+        "iam_ecr_repositories": ["gateway"],
+        "iam_autoscaling_groups": ["gateways"],
+        "alarms_autoscaling_group": "gateways",
+        "cloudwatch_agent_fleet": "gateways",
+        "alarms_subscriptions": [{"protocol": "https", "endpoint": "https://example.com/alarm"}],
+    }
+    elb, watch, iam = endpoint.client(), endpoint.client("cloudwatch"), endpoint.client("iam")
+
+    would = play(endpoint, chosen, "--check")
+    assert (would.code, would.failures) == (0, "")
+    assert elb.describe_load_balancers()["LoadBalancers"] == []
+    made = play(endpoint, chosen)
+    assert (made.code, made.failures) == (0, "")
+    assert made.changed == would.changed
+    assert set(made.tasks) - set(made.changed) == {
+        name for name in made.tasks if name.startswith(("Validating", "Refuse", "Tell"))
+    }
+
+    (group,) = elb.describe_target_groups(Names=["gateways"])["TargetGroups"]
+    assert (group["HealthCheckPath"], group["HealthCheckIntervalSeconds"]) == ("/api/health", 10)
+    assert (group["HealthCheckTimeoutSeconds"], group["HealthyThresholdCount"]) == (5, 2)
+    arn = group["TargetGroupArn"]
+    described = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+    attributes = {pair["Key"]: pair["Value"] for pair in described}
+    assert attributes["deregistration_delay.timeout_seconds"] == "30"
+    alarms = watch.describe_alarms()["MetricAlarms"]
+    assert len(alarms) == 8
+    (topic,) = endpoint.client("sns").list_topics()["Topics"]
+    assert all(alarm["AlarmActions"] == alarm["OKActions"] == [topic["TopicArn"]] for alarm in alarms)
+    (profile,) = iam.list_instance_profiles_for_role(RoleName="gateways")["InstanceProfiles"]
+    assert profile["InstanceProfileName"] == "gateways"
+    applied = iam.get_role_policy(RoleName="gateways", PolicyName="gateways-host")["PolicyDocument"]
+    assert applied == json.loads((tmp_path / "iam" / "host.json").read_text())
+    operators = iam.get_group_policy(GroupName="operators", PolicyName="gateways-operator")["PolicyDocument"]
+    assert operators == json.loads((tmp_path / "iam" / "operator.json").read_text())
+    assert [arn] in [statement["Resource"] for statement in operators["Statement"]]
+
+    # What others do meanwhile: a target is registered, a canary gets its share, somebody is silenced.
+    endpoint.states.take_for_registered("gateways", [TARGET])
+    canary = elb.create_target_group(Name="canary", Protocol="HTTP", Port=80, VpcId=chosen["load_balancer_vpc_id"])
+    shares = [{"TargetGroupArn": arn, "Weight": 95}]
+    shares += [{"TargetGroupArn": canary["TargetGroups"][0]["TargetGroupArn"], "Weight": 5}]
+    balancer = elb.describe_load_balancers(Names=["gateways"])["LoadBalancers"][0]["LoadBalancerArn"]
+    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    forward = [{"Type": "forward", "ForwardConfig": {"TargetGroups": shares}}]
+    elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=forward)
+    watch.disable_alarm_actions(AlarmNames=["gateways-cpu"])
+
+    again = play(endpoint, chosen)
+    assert (again.code, again.changed) == (0, [])
+
+    denied = play(endpoint, chosen, "--tags", "iam", key="AKIADENIED")
+    assert "when calling the GetRole operation" in denied.failures
+    assert "not authorized to perform: iam:GetRole" in denied.failures
+
+    other = {
+        **chosen,
+        "load_balancer_certificate_arn": certificate,
+        "load_balancer_health_interval": 20,
+        "load_balancer_stickiness": "lb_cookie",
+        "load_balancer_idle_timeout": 90,
+        "iam_ssm_prefix": "/gateway",
+        "alarms_cpu_percent": 70,
+        "cloudwatch_agent_fleet": "",
+    }
+    would = play(endpoint, other, "--check")
+    changed = play(endpoint, other)
+    assert (would.code, changed.code, changed.failures) == (0, 0, "")
+    assert {name: task.diff for name, task in changed.tasks.items()} == {
+        name: task.diff for name, task in would.tasks.items()
+    }
+    assert changed.changed == [
+        "Have the target group, and leave its targets alone",
+        "Have the load balancer and its listeners",
+        "Write the documents",
+        "Give it its policy",
+        "Have the alarms and the dashboard",
+    ]
+    listeners = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    actions = {each["Port"]: each["DefaultActions"] for each in listeners}
+    assert actions[80][0]["RedirectConfig"]["StatusCode"] == "HTTP_301"
+    assert actions[443][0]["ForwardConfig"]["TargetGroups"] == shares
+    alarms = {alarm["AlarmName"]: alarm for alarm in watch.describe_alarms()["MetricAlarms"]}
+    assert (alarms["gateways-cpu"]["Threshold"], alarms["gateways-cpu"]["ActionsEnabled"]) == (70, False)
+    assert not {"gateways-no-leader", "gateways-two-leaders"} & set(alarms)
+
+    gone = {**other, **{f"{role}_state": "absent" for role in ("load_balancer", "iam", "alarms")}}
+    refused = play(endpoint, gone, "--tags", "load_balancer")
+    assert refused.code != 0
+    assert f"The target group gateways stays: {TARGET} are registered there." in refused.failures
+    assert elb.describe_load_balancers(Names=["gateways"])["LoadBalancers"]
+    assert endpoint.standings(arn) == {f"{TARGET}:80": "healthy"}
+    assert endpoint.states.changes == []  # nobody but us registered or deregistered anything
+
+    endpoint.states.groups.clear()
+    would = play(endpoint, gone, "--check")
+    deleted = play(endpoint, gone)
+    assert (would.code, deleted.code, deleted.changed) == (0, 0, would.changed)
+    assert len(deleted.changed) == 7
+    assert elb.describe_load_balancers()["LoadBalancers"] == watch.describe_alarms()["MetricAlarms"] == []
+    assert [each["TargetGroupName"] for each in elb.describe_target_groups()["TargetGroups"]] == ["canary"]
+    assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
+    assert iam.list_roles()["Roles"] == iam.list_group_policies(GroupName="operators")["PolicyNames"] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "permission"),
+    [
+        ("target_group", {"vpc_id": "vpc-1", "name": "gw"}, "elasticloadbalancing:DescribeTargetGroups"),
+        (
+            "load_balancer",
+            {"name": "gw", "subnets": [], "security_groups": [], "target_group_arn": "arn"},
+            "elasticloadbalancing:DescribeLoadBalancers",
+        ),
+        ("cloudwatch_alarms", {"absent": ["gw-cpu"]}, "cloudwatch:DescribeAlarms"),
+    ],
+)
+def test_bad_credentials(endpoint: Endpoint, module: str, arguments: dict[str, Any], permission: str) -> None:
+    denied = call(endpoint, module, arguments, access_key="AKIADENIED")
+    assert denied["msg"].startswith(f"AWS denies it: the role or user needs {permission} on the ")
+    expired = call(endpoint, module, arguments, access_key="AKIAEXPIRED")
+    assert "The AWS credentials have expired: renew them" in expired["msg"]
+
+
+def test_a_target_group_that_is_half_done_is_finished(endpoint: Endpoint) -> None:
+    wanted = {
+        "name": "half",
+        "vpc_id": network(endpoint)["vpc_id"],
+        "health_check": {"path": "/api/health", "interval": 10, "timeout": 5},
+        "attributes": {"slow_start.duration_seconds": 60, "stickiness.enabled": True, "stickiness.type": "lb_cookie"},
+        "tags": {"fleet": "gateways"},
+    }
+    endpoint.faults.denied["elasticloadbalancing:ModifyTargetGroupAttributes"] = ""
+    broken = call(endpoint, "target_group", wanted)
+    assert "needs elasticloadbalancing:ModifyTargetGroupAttributes on the target group half." in broken["msg"]
+    endpoint.faults.forget()
+    endpoint.faults.throttled["elasticloadbalancing:DescribeTargetGroups"] = 2  # the SDK asks again
+    finished = call(endpoint, "target_group", wanted)
+    assert (finished["failed"], finished["changed"]) == (False, True)
+    assert set(finished["diff"]["before"]) == set(finished["diff"]["after"])
+    assert not call(endpoint, "target_group", wanted)["changed"]
+
+    off = call(endpoint, "target_group", {**wanted, "attributes": {"stickiness.enabled": False}})
+    assert off["diff"]["before"]["attributes"] == {"stickiness.enabled": "true"}
+    moved = call(endpoint, "target_group", {**wanted, "port": 8080}, check=True)
+    assert moved["msg"] == (
+        "AWS can't change port (is 80, wanted 8080) of the target group half: give the new one another name."
+    )
+    elsewhere = call(endpoint, "target_group", {**wanted, "name": "other"}, region="us-west-2")
+    assert "CreateTargetGroup failed" in elsewhere["msg"]
+    assert wanted["vpc_id"] in elsewhere["msg"]
+
+
+def test_a_load_balancer_that_is_half_done_is_finished(endpoint: Endpoint) -> None:
+    place = network(endpoint)
+    name, arn = endpoint.group()
+    wanted = {
+        "name": "half",
+        "subnets": place["subnets"],
+        "security_groups": place["security_groups"],
+        "target_group_arn": arn,
+        "attributes": {"idle_timeout.timeout_seconds": 30},
+        "tags": {"fleet": "gateways"},
+    }
+    missing = call(endpoint, "load_balancer", {**wanted, "target_group_arn": arn.replace(name, "nobody")})
+    assert "CreateListener failed: TargetGroupNotFound" in missing["msg"]
+    finished = call(endpoint, "load_balancer", wanted)
+    assert (finished["failed"], finished["changed"]) == (False, True)
+    assert finished["diff"]["before"]["listeners"] == {}
+    assert not call(endpoint, "load_balancer", wanted)["changed"]
+
+    inside = call(endpoint, "load_balancer", {**wanted, "scheme": "internal"})
+    assert "half is internet-facing and AWS can't make it internal" in inside["msg"]
+    endpoint.faults.throttled["elasticloadbalancing:DescribeLoadBalancers"] = 50
+    busy = call(endpoint, "load_balancer", wanted)
+    assert "DescribeLoadBalancers was put off by AWS: Throttling: Rate exceeded" in busy["msg"]
+
+
+def test_alarms_that_are_wrong_are_refused_before_anything_changes(endpoint: Endpoint) -> None:
+    misspelt = {"AlarmName": "cpu", "Treshold": 1}
+    result = call(endpoint, "cloudwatch_alarms", {"alarms": [misspelt]})
+    assert result["msg"] == "cpu: PutMetricAlarm has no Treshold."
+    unfit = {"AlarmName": "cpu", "EvaluationPeriods": "often", "ComparisonOperator": "GreaterThanThreshold"}
+    result = call(endpoint, "cloudwatch_alarms", {"alarms": [unfit]})
+    assert "PutMetricAlarm failed: Parameter validation failed" in result["msg"]
+    assert endpoint.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
