@@ -155,7 +155,9 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert (would.code, deleted.code, deleted.changed) == (0, 0, would.changed)
     assert len(deleted.changed) == 7
     assert elb.describe_load_balancers()["LoadBalancers"] == watch.describe_alarms()["MetricAlarms"] == []
-    assert [each["TargetGroupName"] for each in elb.describe_target_groups()["TargetGroups"]] == ["canary"]
+    groups = {each["TargetGroupName"] for each in elb.describe_target_groups()["TargetGroups"]}
+    assert "gateways" not in groups, "its own one is gone"
+    assert "canary" in groups, "and nobody else's"
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
     assert iam.list_roles()["Roles"] == iam.list_group_policies(GroupName="operators")["PolicyNames"] == []
 
