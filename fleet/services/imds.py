@@ -4,7 +4,7 @@
 """The instance metadata service (IMDSv2) of all hosts: imds.py INSTANCES.json
 
 One server owns 169.254.169.254 and tells hosts apart by the address that asks; containers on a host are masqueraded
-behind it. The control port is for tests: GET /hosts, PUT /hosts/<name> {"credentials": "denied", ...}.
+behind it. The control port is for tests: GET /hosts, PUT /hosts/<name> {"credentials": "denied", "spot": "stop", ...}.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ ADDRESSES = ("169.254.169.254", "fd00:ec2::254")
 CONTROL_PORT = 8254
 LONGEST_TTL = 21600
 CREDENTIALS = ("ok", "none", "denied", "expired")
-LIFECYCLES = ("InService", "Standby", "Terminated", "Detached", "Warmed:Stopped", "Warmed:Running", "Warmed:Terminated")
+WARMED = ("Warmed:Hibernated", "Warmed:Running", "Warmed:Stopped", "Warmed:Terminated")
+LIFECYCLES = ("InService", "Standby", "Terminated", "Detached", *WARMED)
+SPOT = ("none", "hibernate", "stop", "terminate")
+REBALANCE = ("none", "recommended")
+SPOT_NOTICE = timedelta(minutes=2)
 
 Tree = Union[str, dict[str, "Tree"]]
 
@@ -39,16 +43,18 @@ class Host:
         self.name = name
         self.definition = definition
         self.settings = settings
-        self.state = {"credentials": "ok", "lifecycle": "InService"}
+        self.noticed = datetime.now(timezone.utc)
+        self.state = {"credentials": "ok", "lifecycle": "InService", "spot": "none", "rebalance": "none"}
 
     def update(self, wanted: dict[str, Any]) -> None:
-        allowed = {"credentials": CREDENTIALS, "lifecycle": LIFECYCLES}
+        allowed = {"credentials": CREDENTIALS, "lifecycle": LIFECYCLES, "spot": SPOT, "rebalance": REBALANCE}
         for key, value in wanted.items():
             if key not in allowed:
                 raise ValueError(f"unknown key {key!r}, known are {', '.join(allowed)}")
             if value not in allowed[key]:
                 raise ValueError(f"{key} is one of {', '.join(allowed[key])}, not {value!r}")
         self.state.update(wanted)
+        self.noticed = datetime.now(timezone.utc)
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -87,6 +93,17 @@ class Host:
             "Expiration": timestamp(now + timedelta(hours=6)),
         }
 
+    def notices(self) -> dict[str, Tree]:
+        """What EC2 announces to a spot instance; without anything to say, there is nothing."""
+        found: dict[str, Tree] = {}
+        if self.state["rebalance"] != "none":
+            notice = json.dumps({"noticeTime": timestamp(self.noticed)})
+            found["events"] = {"recommendations": {"rebalance": notice}}
+        if self.state["spot"] != "none":
+            action = {"action": self.state["spot"], "time": timestamp(self.noticed + SPOT_NOTICE)}
+            found["spot"] = {"instance-action": json.dumps(action)}
+        return found
+
     def tree(self) -> dict[str, Tree]:
         """Everything below /latest/."""
         iam: dict[str, Tree] = {}
@@ -100,6 +117,7 @@ class Host:
                 "autoscaling": {"target-lifecycle-state": self.state["lifecycle"]},
                 "hostname": self.name,
                 **({"iam": iam} if iam else {}),
+                **self.notices(),
                 "instance-id": self.definition["instance_id"],
                 "instance-type": self.identity()["instanceType"],
                 "local-hostname": self.name,

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import pytest
 
@@ -165,6 +166,26 @@ def test_the_lifecycle_of_one_host_is_set_alone(client: Client) -> None:
     assert client.get("meta-data/autoscaling/target-lifecycle-state") == (200, "InService")
     client.set("host-1", lifecycle="Standby")
     assert client.get("meta-data/autoscaling/target-lifecycle-state") == (200, "Standby")
+
+
+def test_a_spot_instance_is_told_of_its_end_two_minutes_before(client: Client) -> None:
+    assert client.get("meta-data/spot/instance-action")[0] == 404
+    assert client.set("host-1", spot="terminate")[0] == 200
+    notice = json.loads(client.get("meta-data/spot/instance-action")[1])
+    assert notice["action"] == "terminate"
+    left = datetime.strptime(notice["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    assert 110 < (left - datetime.now(timezone.utc)).total_seconds() <= 120
+    client.set("host-1", spot="none")
+    assert client.get("meta-data/spot/instance-action")[0] == 404
+
+
+def test_a_rebalance_recommendation_comes_and_goes(client: Client) -> None:
+    path = "meta-data/events/recommendations/rebalance"
+    assert client.get(path)[0] == 404
+    assert client.set("host-1", rebalance="recommended")[0] == 200
+    assert set(json.loads(client.get(path)[1])) == {"noticeTime"}
+    client.set("host-1", rebalance="none")
+    assert client.get(path)[0] == 404
 
 
 def test_the_control_names_what_it_does_not_know(client: Client) -> None:

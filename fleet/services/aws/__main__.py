@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import account, calls
 from .haproxy import HAProxy
+from .lifecycle import Lifecycles
 from .targets import TargetStates
 
 CERTIFICATE = "/etc/fleet-tls/server.crt"
@@ -26,7 +27,9 @@ def main() -> None:
     servers = {host["instance_id"]: name for name, host in described["hosts"].items()}
     states = TargetStates(HAProxy("lb.fleet.internal", 9999, servers), registering=1.0, draining=30.0)
     states.take_for_registered(described["group"], servers)
-    calls.server("", 443, [*account.gaps(described), states.answer], context).serve_forever()
+    lifecycles = Lifecycles(states, described["account"], described["region"])
+    gaps = [*account.gaps(described), states.answer, lifecycles.answer]
+    calls.server("", 443, gaps, context).serve_forever()
 
 
 main()

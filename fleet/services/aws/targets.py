@@ -111,6 +111,18 @@ class TargetStates:
         group = self.groups.setdefault(name, {})
         group.update({(target, port): Standing(float("-inf")) for target in targets})
 
+    def deregister(self, arn: str, target: str) -> None:
+        """What an Auto Scaling group does with an instance that it takes out."""
+        name = _name(arn)
+        with self._lock:
+            self._deregister(name, [key for key in self.groups.get(name, {}) if key[0] == target])
+
+    def drains(self, arn: str, target: str) -> bool:
+        name = _name(arn)
+        with self._lock:
+            keys = [key for key in self.groups.get(name, {}) if key[0] == target]
+            return any(self._state(name, key)[0] == "draining" for key in keys)
+
     def _register(self, name: str, targets: Iterable[Key]) -> None:
         group = self.groups.setdefault(name, {})
         for key in targets:

@@ -1,0 +1,103 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What moto lacks of an Auto Scaling group's lifecycle: instances that wait for a lifecycle action to be completed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from moto.autoscaling.models import InstanceState, autoscaling_backends
+from werkzeug.wrappers import Request, Response
+
+from .calls import Call, error, parameters
+from .targets import TargetStates
+
+NAMESPACE = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
+LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+NEXT = {
+    ("Pending:Wait", "CONTINUE"): "InService",
+    ("Pending:Wait", "ABANDON"): "Terminating:Proceed",
+    ("Terminating:Wait", "CONTINUE"): "Terminating:Proceed",
+    ("Terminating:Wait", "ABANDON"): "Terminating:Proceed",
+}
+
+
+class Lifecycles:
+    """Where a group has a hook, an instance that is attached or terminated waits for CompleteLifecycleAction.
+
+    One that is terminated leaves its target groups first, as AWS does it. `told` is what clients said of instances.
+    """
+
+    def __init__(self, states: TargetStates, account: str, region: str) -> None:
+        self.told: list[tuple[str, str, str]] = []
+        self._states = states
+        self._backend = autoscaling_backends[account][region]
+        self._attached: set[str] = set()
+        self._lock = threading.Lock()
+
+    def answer(self, call: Call, request: Request) -> Response | None:
+        if call.service != "autoscaling":
+            return None
+        given = parameters(request)
+        with self._lock:
+            self._advance()
+            if call.action in ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat"):
+                return self._act(call, given)
+            if call.action == "TerminateInstanceInAutoScalingGroup":
+                return self._terminate(given.get("InstanceId", ""))
+            if call.action == "AttachInstances" and self._hooks(given["AutoScalingGroupName"], LAUNCHING):
+                self._attached |= {value for name, value in given.items() if name.startswith("InstanceIds.")}
+        return None
+
+    def _advance(self) -> None:
+        for instance in self._instances():
+            if instance.instance_id in self._attached:
+                self._attached.remove(instance.instance_id)
+                instance.lifecycle_state = "Pending:Wait"
+            if instance.lifecycle_state == "Terminating" and not any(
+                self._states.drains(arn, instance.instance_id) for arn in instance.auto_scaling_group.target_group_arns
+            ):
+                instance.lifecycle_state = "Terminating:Wait"
+
+    def _act(self, call: Call, given: dict[str, str]) -> Response:
+        group, hook, identifier = (
+            given.get(name, "") for name in ("AutoScalingGroupName", "LifecycleHookName", "InstanceId")
+        )
+        instance = next((found for found in self._instances() if found.instance_id == identifier), None)
+        waits_for = TERMINATING if instance and instance.lifecycle_state.startswith("Terminating") else LAUNCHING
+        waits = instance and instance.lifecycle_state.endswith(":Wait") and instance.auto_scaling_group_name == group
+        if not instance or not waits or hook not in self._hooks(group, waits_for):
+            message = f"No active Lifecycle Action found with instance ID {identifier}"
+            return error(call, "ValidationError", message)
+        result = given.get("LifecycleActionResult", "")
+        self.told.append((hook, identifier, result or "heartbeat"))
+        if result:
+            instance.lifecycle_state = NEXT[instance.lifecycle_state, result]
+        return _xml(call.action)
+
+    def _terminate(self, identifier: str) -> Response | None:
+        instance = next((found for found in self._instances() if found.instance_id == identifier), None)
+        if not instance or not self._hooks(instance.auto_scaling_group_name, TERMINATING):
+            return None
+        instance.lifecycle_state = "Terminating"
+        for arn in instance.auto_scaling_group.target_group_arns:
+            self._states.deregister(arn, identifier)
+        return _xml("TerminateInstanceInAutoScalingGroup")
+
+    def _instances(self) -> Iterable[InstanceState]:
+        return list(self._backend.describe_auto_scaling_instances([]))
+
+    def _hooks(self, group: str, transition: str) -> set[str]:
+        return {
+            hook.name
+            for hook in self._backend.describe_lifecycle_hooks(group)
+            if hook.lifecycle_transition == transition
+        }
+
+
+def _xml(action: str) -> Response:
+    body = f'<{action}Response xmlns="{NAMESPACE}"><{action}Result/></{action}Response>'
+    return Response(body, content_type="text/xml")
