@@ -140,3 +140,17 @@ class Watch(Background):
         """How often another one led than before."""
         names = [leaders[0] for _moment, leaders in self.seen if leaders]
         return sum(before != after for before, after in zip(names, names[1:]))
+
+    @property
+    def longest_without(self) -> float:
+        """For how many seconds at most nobody led: from the last moment with a leader to the next one."""
+        led = [moment for moment, leaders in self.seen if leaders]
+        without = {moment for moment, leaders in self.seen if not leaders}
+        return max(
+            (
+                after - before
+                for before, after in zip(led, led[1:])
+                if any(before < moment < after for moment in without)
+            ),
+            default=0.0,
+        )
