@@ -61,7 +61,7 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
-	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3
+	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
 	@tools/with-docker $(BIN)/pytest -q tests/integration
 
 .PHONY: chaos

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable
 
@@ -28,7 +29,8 @@ NEXT = {
 class Lifecycles:
     """Where a group has a hook, an instance that is attached or terminated waits for CompleteLifecycleAction.
 
-    One that is terminated leaves its target groups first, as AWS does it. `told` is what clients said of instances.
+    One that is terminated leaves its target groups first, as AWS does it, and one that is to be in service enters them.
+    `told` is what clients said of instances.
     """
 
     def __init__(self, states: TargetStates, account: str, region: str) -> None:
@@ -36,6 +38,7 @@ class Lifecycles:
         self._states = states
         self._backend = autoscaling_backends[account][region]
         self._attached: set[str] = set()
+        self._later: list[dict[str, str]] = []
         self._lock = threading.Lock()
 
     def answer(self, call: Call, request: Request) -> Response | None:
@@ -48,11 +51,15 @@ class Lifecycles:
                 return self._act(call, given)
             if call.action == "TerminateInstanceInAutoScalingGroup":
                 return self._terminate(given.get("InstanceId", ""))
+            if call.action in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
+                self._later.append(given)
             if call.action == "AttachInstances" and self._hooks(given["AutoScalingGroupName"], LAUNCHING):
                 self._attached |= {value for name, value in given.items() if name.startswith("InstanceIds.")}
         return None
 
     def _advance(self) -> None:
+        while self._later:  # what moto leaves out of the groups that it made since
+            self._complement(self._later.pop())
         for instance in self._instances():
             if instance.instance_id in self._attached:
                 self._attached.remove(instance.instance_id)
@@ -61,6 +68,27 @@ class Lifecycles:
                 self._states.drains(arn, instance.instance_id) for arn in instance.auto_scaling_group.target_group_arns
             ):
                 instance.lifecycle_state = "Terminating:Wait"
+
+    def _complement(self, given: dict[str, str]) -> None:
+        name = given["AutoScalingGroupName"]
+        group = self._backend.autoscaling_groups.get(name)
+        if group is None:
+            return
+        if "DefaultInstanceWarmup" in given:
+            group.default_instance_warmup = int(given["DefaultInstanceWarmup"])
+        if "CapacityRebalance" in given:
+            group.capacity_rebalance = given["CapacityRebalance"] == "true"
+        for number in itertools.count(1):
+            hook = f"LifecycleHookSpecificationList.member.{number}"
+            if f"{hook}.LifecycleHookName" not in given:
+                return
+            self._backend.create_lifecycle_hook(
+                given[f"{hook}.LifecycleHookName"],
+                name,
+                given[f"{hook}.LifecycleTransition"],
+                int(given[f"{hook}.HeartbeatTimeout"]),
+                given[f"{hook}.DefaultResult"],
+            )
 
     def _act(self, call: Call, given: dict[str, str]) -> Response:
         group, hook, identifier = (
@@ -76,6 +104,9 @@ class Lifecycles:
         self.told.append((hook, identifier, result or "heartbeat"))
         if result:
             instance.lifecycle_state = NEXT[instance.lifecycle_state, result]
+            if instance.lifecycle_state == "InService":
+                for arn in instance.auto_scaling_group.target_group_arns:
+                    self._states.register(arn, identifier)
         return _xml(call.action)
 
     def _terminate(self, identifier: str) -> Response | None:

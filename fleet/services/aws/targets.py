@@ -111,6 +111,11 @@ class TargetStates:
         group = self.groups.setdefault(name, {})
         group.update({(target, port): Standing(float("-inf")) for target in targets})
 
+    def register(self, arn: str, target: str) -> None:
+        """What an Auto Scaling group does with an instance that comes into service."""
+        with self._lock:
+            self._register(_name(arn), [(target, 80)])
+
     def deregister(self, arn: str, target: str) -> None:
         """What an Auto Scaling group does with an instance that it takes out."""
         name = _name(arn)

@@ -1,0 +1,191 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An Auto Scaling group as it is declared, with its lifecycle hooks; its instances are its own business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._progress import TroubleError
+from .api import Api
+
+TRANSITIONS = {"launching": "autoscaling:EC2_INSTANCE_LAUNCHING", "terminating": "autoscaling:EC2_INSTANCE_TERMINATING"}
+SETTINGS = {
+    "min_size": "MinSize",
+    "max_size": "MaxSize",
+    "desired_capacity": "DesiredCapacity",
+    "health_check_type": "HealthCheckType",
+    "health_check_grace_period": "HealthCheckGracePeriod",
+    "default_instance_warmup": "DefaultInstanceWarmup",
+    "capacity_rebalance": "CapacityRebalance",
+}
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A lifecycle hook; heartbeat_timeout in seconds."""
+
+    transition: str
+    heartbeat_timeout: int
+    default_result: str
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        return {
+            "LifecycleHookName": name,
+            "LifecycleTransition": TRANSITIONS[self.transition],
+            "HeartbeatTimeout": self.heartbeat_timeout,
+            "DefaultResult": self.default_result,
+        }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """settings has keys of SETTINGS; what is not there is left as it is."""
+
+    name: str
+    launch_template: str
+    version: str
+    subnets: Sequence[str]
+    settings: Mapping[str, Any]
+    target_group_arns: Sequence[str]
+    hooks: Mapping[str, Hook]
+    tags: Mapping[str, str]
+
+
+@dataclass
+class Outcome:
+    """before and after are what the group is, as far as it is declared."""
+
+    changed: bool = False
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+def ensure(scaling: Api, wanted: Wanted, check_mode: bool) -> Outcome:
+    """Create the group or change what differs. A call that broke off is finished by the next one."""
+    about = f"the Auto Scaling group {wanted.name}"
+    group = _find(scaling, wanted.name, about)
+    outcome = Outcome(after=_declared(wanted))
+    if group:
+        _refuse_a_dying_one(group, wanted.name)
+        outcome.before = _look(scaling, wanted, group, about)
+    outcome.changed = outcome.before != outcome.after
+    if check_mode or not outcome.changed:
+        return outcome
+    if group:
+        _change(scaling, wanted, outcome, about)
+    else:
+        _create(scaling, wanted, about)
+    return outcome
+
+
+def remove(scaling: Api, name: str, force: bool, check_mode: bool) -> Outcome:
+    """Delete the group; with instances in it, which would end with it, only where somebody means it."""
+    about = f"the Auto Scaling group {name}"
+    group = _find(scaling, name, about)
+    if not group or _dying(group):
+        return Outcome()
+    instances = sorted(instance["InstanceId"] for instance in group["Instances"])
+    if instances and not force:
+        raise TroubleError(
+            f"The Auto Scaling group {name} stays: {', '.join(instances)} would end with it. Scale it in to 0 first, "
+            "or set force."
+        )
+    if not check_mode:
+        scaling.call("DeleteAutoScalingGroup", about, AutoScalingGroupName=name, ForceDelete=force)
+    return Outcome(changed=True, before={"name": name, "instances": instances})
+
+
+def _find(scaling: Api, name: str, about: str) -> dict[str, Any]:
+    found = scaling.call("DescribeAutoScalingGroups", about, AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    return dict(found[0]) if found else {}
+
+
+def _dying(group: Mapping[str, Any]) -> bool:
+    return str(group.get("Status", "")).lower().startswith("delete")
+
+
+def _refuse_a_dying_one(group: Mapping[str, Any], name: str) -> None:
+    if _dying(group):
+        raise TroubleError(f"An Auto Scaling group {name} is just being deleted: run this again when it is gone.")
+
+
+def _create(scaling: Api, wanted: Wanted, about: str) -> None:
+    scaling.call(
+        "CreateAutoScalingGroup",
+        about,
+        AutoScalingGroupName=wanted.name,
+        # Its first instances wait for their hooks, too: none may be added later.
+        LifecycleHookSpecificationList=[hook.arguments(name) for name, hook in wanted.hooks.items()],
+        TargetGroupARNs=list(wanted.target_group_arns),
+        Tags=_tags(wanted.name, wanted.tags),
+        **_arguments(wanted),
+    )
+
+
+def _change(scaling: Api, wanted: Wanted, outcome: Outcome, about: str) -> None:
+    before, after = outcome.before, outcome.after
+    # What new instances need comes before what may start some.
+    for name, hook in wanted.hooks.items():
+        if before["hooks"].get(name) != after["hooks"][name]:
+            scaling.call("PutLifecycleHook", about, AutoScalingGroupName=wanted.name, **hook.arguments(name))
+    if before["tags"] != after["tags"]:
+        scaling.call("CreateOrUpdateTags", about, Tags=_tags(wanted.name, wanted.tags))
+    missing = [arn for arn in wanted.target_group_arns if arn not in before["target_group_arns"]]
+    if missing:
+        given = {"AutoScalingGroupName": wanted.name, "TargetGroupARNs": missing}
+        scaling.call("AttachLoadBalancerTargetGroups", about, **given)
+    others = ("hooks", "tags", "target_group_arns")
+    if any(before[key] != after[key] for key in after if key not in others):
+        scaling.call("UpdateAutoScalingGroup", about, AutoScalingGroupName=wanted.name, **_arguments(wanted))
+
+
+def _arguments(wanted: Wanted) -> dict[str, Any]:
+    return {
+        **{SETTINGS[key]: value for key, value in wanted.settings.items()},
+        "LaunchTemplate": {"LaunchTemplateName": wanted.launch_template, "Version": wanted.version},
+        "VPCZoneIdentifier": ",".join(wanted.subnets),
+    }
+
+
+def _tags(group: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    of = {"ResourceId": group, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": True}
+    return [{**of, "Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _declared(wanted: Wanted) -> dict[str, Any]:
+    return {
+        **wanted.settings,
+        "launch_template": {"name": wanted.launch_template, "version": wanted.version},
+        "subnets": sorted(wanted.subnets),
+        "target_group_arns": sorted(wanted.target_group_arns),
+        "hooks": {name: vars(hook) for name, hook in wanted.hooks.items()},
+        "tags": dict(wanted.tags),
+    }
+
+
+def _look(scaling: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
+    """What the group is, in the shape of what is declared; what is not declared is left out."""
+    template = group.get("LaunchTemplate", {})
+    listed = scaling.call("DescribeLifecycleHooks", about, AutoScalingGroupName=wanted.name)["LifecycleHooks"]
+    names = {value: key for key, value in TRANSITIONS.items()}
+    hooks = {
+        hook["LifecycleHookName"]: {
+            "transition": names.get(hook.get("LifecycleTransition")),
+            "heartbeat_timeout": hook.get("HeartbeatTimeout"),
+            "default_result": hook.get("DefaultResult"),
+        }
+        for hook in listed
+        if hook["LifecycleHookName"] in wanted.hooks
+    }
+    return {
+        **{key: group.get(SETTINGS[key]) for key in wanted.settings},
+        "launch_template": {"name": template.get("LaunchTemplateName"), "version": template.get("Version")},
+        "subnets": sorted(filter(None, group.get("VPCZoneIdentifier", "").split(","))),
+        "target_group_arns": sorted(set(group.get("TargetGroupARNs", [])) & set(wanted.target_group_arns)),
+        "hooks": hooks,
+        "tags": {tag["Key"]: tag["Value"] for tag in group.get("Tags", []) if tag["Key"] in wanted.tags},
+    }

@@ -1,0 +1,230 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: scaling_group
+short_description: An Auto Scaling group with its lifecycle hooks, and never its instances
+version_added: 0.2.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Creates an Auto Scaling group of a launch template, changes what differs, or deletes it.
+  - The hooks are made with the group, so that its very first instances wait for them, too.
+  - What is not given is left as it is, such as the capacity that a scaling policy chooses. Other hooks, tags and target
+    groups stay.
+  - It replaces no instance and waits for none.
+  - M(amazon.aws.autoscaling_group) says of every group that exists that check mode would change it, makes it without
+    hooks, and knows no default instance warmup.
+attributes:
+  check_mode:
+    description: Asks AWS and changes nothing; refuses what it would refuse.
+    support: full
+  diff_mode:
+    description: Shows what is declared, as it was and as it is then.
+    support: full
+options:
+  state:
+    description:
+      - V(present) creates or changes the group.
+      - V(absent) deletes it, unless instances are in it.
+    type: str
+    choices: [present, absent]
+    default: present
+  force:
+    description: With O(state=absent), delete the group with its instances. They end without a drain.
+    type: bool
+    default: false
+  name:
+    description: The group's name.
+    type: str
+    required: true
+  launch_template:
+    description: Name of the launch template. Needed with O(state=present).
+    type: str
+  launch_template_version:
+    description: Its version; a number, V($Latest) or V($Default).
+    type: str
+    default: $Latest
+  subnets:
+    description: The subnets of the instances. Needed with O(state=present).
+    type: list
+    elements: str
+  min_size:
+    description: How many instances it has at least. Needed with O(state=present).
+    type: int
+  max_size:
+    description: How many it has at most. Needed with O(state=present).
+    type: int
+  desired_capacity:
+    description: How many it is to have now. Without it a new group begins with O(min_size), and another is left alone.
+    type: int
+  health_check_type:
+    description: V(ELB) replaces instances that a load balancer takes for unhealthy, too.
+    type: str
+    choices: [EC2, ELB]
+  health_check_grace_period:
+    description: Seconds after an instance came into service in which a bad health check does not count.
+    type: int
+  default_instance_warmup:
+    description: Seconds until a new instance's metrics count, and until an instance refresh goes on.
+    type: int
+  capacity_rebalance:
+    description: Replace spot instances that are at risk before they are interrupted.
+    type: bool
+  target_group_arns:
+    description: Target groups that its instances are to be in; others stay attached.
+    type: list
+    elements: str
+    default: []
+  hooks:
+    description: Lifecycle hooks that it is to have.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The hook's name.
+        type: str
+        required: true
+      transition:
+        description: When an instance waits for it.
+        type: str
+        choices: [launching, terminating]
+        required: true
+      heartbeat_timeout:
+        description: Seconds that it waits, 30 to 7200, unless a heartbeat has this time begin anew.
+        type: int
+        default: 3600
+      default_result:
+        description: What is done when nobody said anything in time.
+        type: str
+        choices: [ABANDON, CONTINUE]
+        default: ABANDON
+  tags:
+    description: Tags that the group and its new instances are to have; others stay.
+    type: dict
+    default: {}
+notes:
+  - The IAM actions needed are C(autoscaling:DescribeAutoScalingGroups), C(DescribeLifecycleHooks),
+    C(CreateAutoScalingGroup), C(UpdateAutoScalingGroup), C(PutLifecycleHook), C(CreateOrUpdateTags) and
+    C(AttachLoadBalancerTargetGroups), C(ec2:RunInstances), C(ec2:CreateTags) and C(iam:PassRole) for what the launch
+    template names, and to delete it C(autoscaling:DeleteAutoScalingGroup).
+extends_documentation_fragment:
+  - evenkeel.fleet.aws
+"""
+
+EXAMPLES = r"""
+- name: Have a group whose instances bootstrap themselves and drain before they end
+  evenkeel.fleet.scaling_group:
+    name: gateways
+    launch_template: gateways
+    subnets: [subnet-0123456789abcdef0, subnet-0fedcba9876543210]
+    min_size: 2
+    max_size: 6
+    health_check_type: ELB
+    health_check_grace_period: 60
+    default_instance_warmup: 60
+    target_group_arns:
+      - arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/gateways/0123456789abcdef
+    hooks:
+      - {name: gateways-launching, transition: launching, heartbeat_timeout: 1200}
+      - {name: gateways-terminating, transition: terminating, heartbeat_timeout: 300, default_result: CONTINUE}
+    region: eu-central-1
+
+- name: Delete it, once it has no instances
+  evenkeel.fleet.scaling_group:
+    name: gateways
+    state: absent
+"""
+
+RETURN = r"""
+name:
+  description: The group's name.
+  returned: success
+  type: str
+  sample: gateways
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.scaling_group import (
+    SETTINGS,
+    Hook,
+    Outcome,
+    Wanted,
+    ensure,
+    remove,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+
+HOOK: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "transition": {"type": "str", "choices": ["launching", "terminating"], "required": True},
+    "heartbeat_timeout": {"type": "int", "default": 3600},
+    "default_result": {"type": "str", "choices": ["ABANDON", "CONTINUE"], "default": "ABANDON"},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "force": {"type": "bool", "default": False},
+    "name": {"type": "str", "required": True},
+    "launch_template": {"type": "str"},
+    "launch_template_version": {"type": "str", "default": "$Latest"},
+    "subnets": {"type": "list", "elements": "str"},
+    "min_size": {"type": "int"},
+    "max_size": {"type": "int"},
+    "desired_capacity": {"type": "int"},
+    "health_check_type": {"type": "str", "choices": ["EC2", "ELB"]},
+    "health_check_grace_period": {"type": "int"},
+    "default_instance_warmup": {"type": "int"},
+    "capacity_rebalance": {"type": "bool"},
+    "target_group_arns": {"type": "list", "elements": "str", "default": []},
+    "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
+    "tags": {"type": "dict", "default": {}},
+    **client.ARGUMENTS,
+}
+
+
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
+        argument_spec=ARGUMENTS,
+        required_if=[("state", "present", ["launch_template", "subnets", "min_size", "max_size"])],
+        supports_check_mode=True,
+        required_together=client.REQUIRED_TOGETHER,
+        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
+    )
+    try:
+        outcome = act(module)
+    except TroubleError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=outcome.changed,
+        name=module.params["name"],
+        diff={"before": outcome.before, "after": outcome.after},
+    )
+
+
+def act(module: AnsibleModule) -> Outcome:
+    wanted = module.params
+    scaling = Api(client.client(module, "autoscaling"))
+    if wanted["state"] == "absent":
+        return remove(scaling, wanted["name"], wanted["force"], module.check_mode)
+    declared = Wanted(
+        **{key: wanted[key] for key in ("name", "launch_template", "subnets", "target_group_arns")},
+        version=wanted["launch_template_version"],
+        settings={key: wanted[key] for key in SETTINGS if wanted[key] is not None},
+        hooks={hook["name"]: Hook(**{key: hook[key] for key in hook if key != "name"}) for hook in wanted["hooks"]},
+        tags={str(key): str(value) for key, value in wanted["tags"].items()},
+    )
+    return ensure(scaling, declared, module.check_mode)
+
+
+if __name__ == "__main__":
+    main()

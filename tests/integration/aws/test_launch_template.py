@@ -1,0 +1,201 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role launch_template against a served endpoint: what it makes, shows, leaves alone and refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.endpoint import REGION, Endpoint
+from tests.integration.support import CHECKOUT, environment, run_module
+
+NAME = "gateways"
+PROFILE = "gateway"
+
+
+class Operator:
+    """Runs the role."""
+
+    def __init__(self, endpoint: Endpoint, folder: Path) -> None:
+        self.endpoint = endpoint
+        self.folder = folder
+        ec2 = endpoint.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.1.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
+            for number, zone in enumerate("ab")
+        ]
+        group = ec2.create_security_group(GroupName=NAME, Description="gateways", VpcId=vpc)["GroupId"]
+        endpoint.client("iam").create_instance_profile(InstanceProfileName=PROFILE)
+        self.variables: dict[str, Any] = {
+            "launch_template_name": NAME,
+            "launch_template_image_id": "ami-1",
+            "launch_template_instance_profile": PROFILE,
+            "launch_template_security_groups": [group],
+            "launch_template_subnets": [subnet["Subnet"]["SubnetId"] for subnet in subnets],
+            "launch_template_collection_url": "s3://artifacts/evenkeel-fleet.tar.gz",
+            "launch_template_collection_sha256": "0" * 64,
+            "launch_template_target_group_arns": [endpoint.group()[1]],
+            "launch_template_min_size": 1,
+            "launch_template_max_size": 3,
+            "launch_template_log_group": "/evenkeel/bootstrap",
+            "launch_template_vars": {"gateway_image": "registry/gw@sha256:1", "gateway_secret_arn": "arn:aws:it's one"},
+        }
+        playbook = [{"hosts": "localhost", "gather_facts": False, "roles": ["evenkeel.fleet.launch_template"]}]
+        (folder / "play.yml").write_text(json.dumps(playbook))
+
+    def run(
+        self, *options: str, access_key: str = "AKIATEST", region: str = REGION, **variables: Any
+    ) -> tuple[bool, int, str]:
+        """Whether it succeeded, how many tasks changed something, and what it said."""
+        credentials = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": region}
+        finished = subprocess.run(
+            [
+                *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"),
+                *("-e", json.dumps({**self.variables, "ansible_python_interpreter": sys.executable, **variables})),
+                *(str(self.folder / "play.yml"), "--diff", *options),
+            ],
+            cwd=CHECKOUT,
+            env=environment(ANSIBLE_NOCOLOR="1", AWS_ENDPOINT_URL=self.endpoint.url, **credentials),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        recap = finished.stdout.rpartition("changed=")[2].split()
+        said = " ".join((finished.stdout + finished.stderr).split())
+        return finished.returncode == 0, int(recap[0]) if recap else -1, said
+
+    def group(self) -> dict[str, Any]:
+        described = self.endpoint.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[NAME])
+        return dict(next(iter(described["AutoScalingGroups"]), {}))
+
+    def template(self) -> dict[str, Any]:
+        ec2 = self.endpoint.client("ec2")
+        versions = ec2.describe_launch_template_versions(LaunchTemplateName=NAME, Versions=["$Latest"])
+        return dict(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"])
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with Endpoint() as endpoint:
+        yield Operator(endpoint, tmp_path_factory.mktemp("role"))
+
+
+def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -> None:
+    checked = operator.run("--check")
+    assert checked[:2] == (True, 2), checked[2]
+    assert operator.group() == {}
+    made = operator.run()
+    assert made[:2] == (True, 2), made[2]
+    assert operator.run("--check")[:2] == operator.run()[:2] == (True, 0)
+
+    group, template = operator.group(), operator.template()
+    assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (1, 3, 1)
+    assert (group["HealthCheckType"], group["DefaultInstanceWarmup"]) == ("ELB", 60)
+    assert group["LaunchTemplate"]["Version"] == "$Latest"
+    listed = operator.endpoint.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=NAME)
+    hooks = {hook["LifecycleHookName"]: hook for hook in listed["LifecycleHooks"]}
+    assert hooks["gateways-launching"]["DefaultResult"] == "ABANDON"
+    assert hooks["gateways-launching"]["HeartbeatTimeout"] == 1080
+    assert hooks["gateways-terminating"]["DefaultResult"] == "CONTINUE"
+    made_with = [call for call in operator.endpoint.faults.calls if "LifecycleHook" in call and "Describe" not in call]
+    assert made_with == [], "the hooks were there before the first instance"
+    assert template["MetadataOptions"]["HttpTokens"] == "required"
+    assert template["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert template["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
+
+    script = base64.b64decode(template["UserData"])
+    assert len(script) <= 16384
+    looks_right(script, tmp_path)
+
+    # Somebody else scales, and the operator changes what is declared.
+    autoscaling = operator.endpoint.client("autoscaling")
+    autoscaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=2)
+    change: dict[str, Any] = {
+        "launch_template_max_size": 5,
+        "launch_template_terminating_timeout": 600,
+        "launch_template_hop_limit": 1,
+    }
+    checked, changed = operator.run("--check", **change), operator.run(**change)
+    assert checked[:2] == changed[:2] == (True, 2), changed[2]
+    assert "- max_size: 3 + max_size: 5" in checked[2] and "+ heartbeat_timeout: 600" in checked[2]
+    assert operator.run(**change)[:2] == (True, 0)
+    group = operator.group()
+    assert (group["MaxSize"], group["DesiredCapacity"]) == (5, 2)
+
+    gone: dict[str, Any] = {"launch_template_state": "absent"}
+    refused = operator.run(**gone)
+    assert not refused[0] and "would end with it. Scale it in to 0 first, or set force." in refused[2]
+    assert operator.group() and operator.template()
+    gone["launch_template_force"] = "true"
+    assert operator.run("--check", **gone)[:2] == operator.run(**gone)[:2] == (True, 2)
+    assert operator.group() == {}
+
+
+def looks_right(script: bytes, folder: Path) -> None:
+    """The user data are a clean script, whose settings come out of the shell as they went in."""
+    path = folder / "user-data.sh"
+    path.write_bytes(script)
+    subprocess.run(["shellcheck", "--severity=info", path], check=True)
+    settings = script.decode().partition("\nset -euo pipefail\n")[0]
+    shown = subprocess.run(
+        ["bash", "-euc", f'{settings}\nprintf "%s\\n" "$host_vars" "$launching_hook" "${{packages[*]}}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    host = json.loads(shown[0])
+    assert host["gateway_secret_arn"] == "arn:aws:it's one"
+    assert host["lifecycle_hook"] == "gateways-terminating"
+    (log,) = host["cloudwatch_agent_log_files"]
+    assert (log["file_path"], log["log_group_name"]) == ("/var/log/evenkeel-bootstrap.log", "/evenkeel/bootstrap")
+    assert shown[1:] == ["gateways-launching", "python3-venv"]
+
+
+def test_what_can_not_be_is_said_before_anything_is_made(operator: Operator) -> None:
+    secret = operator.run(launch_template_vars={"gateway_environment": {"DB_PASSWORD": "planted"}})
+    assert not secret[0] and "launch_template_vars has DB_PASSWORD. Name the ARN of a secret instead." in secret[2]
+    assert "of the 16384 that EC2 takes" in operator.run(launch_template_vars={"gateway_labels": {"a": "b" * 12000}})[2]
+    assert operator.group() == {}
+
+
+def test_a_bad_day_is_named_and_the_next_run_finishes(operator: Operator) -> None:
+    operator.endpoint.faults.denied["autoscaling:CreateAutoScalingGroup"] = NAME
+    denied = operator.run()
+    assert not denied[0]
+    assert (
+        f"AWS denies it: the role or user needs autoscaling:CreateAutoScalingGroup on the Auto Scaling group {NAME}"
+        in denied[2]
+    )
+    operator.endpoint.faults.forget()
+    operator.endpoint.faults.throttled["autoscaling:CreateAutoScalingGroup"] = 2
+    assert operator.run()[:2] == (True, 1)
+
+    # Half done: somebody took a hook away, and another call is refused.
+    autoscaling = operator.endpoint.client("autoscaling")
+    autoscaling.delete_lifecycle_hook(AutoScalingGroupName=NAME, LifecycleHookName="gateways-terminating")
+    assert "the security token included in the request is expired" in operator.run(access_key="AKIAEXPIRED")[2].lower()
+    assert operator.run()[:2] == (True, 1)
+    hooks = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=NAME)["LifecycleHooks"]
+    assert {hook["LifecycleHookName"] for hook in hooks} == {"gateways-launching", "gateways-terminating"}
+
+
+def test_the_module_names_what_is_missing(operator: Operator) -> None:
+    access = {"endpoint_url": operator.endpoint.url, "region": REGION, "access_key": "AKIATEST", "secret_key": "secret"}
+    wanted = {"name": "others", "launch_template": "nowhere", "subnets": ["subnet-1"], "min_size": 0, "max_size": 1}
+    failed = run_module("scaling_group", {**access, **wanted})
+    assert failed["failed"] and "CreateAutoScalingGroup failed" in failed["msg"]
+    elsewhere = run_module("scaling_group", {**access, **wanted, "region": "eu-nowhere-1", "state": "absent"})
+    assert elsewhere == {**elsewhere, "failed": False, "changed": False}
+    denied = run_module("scaling_group", {**access, **wanted, "access_key": "AKIADENIED"})
+    assert "needs autoscaling:DescribeAutoScalingGroups on the Auto Scaling group others" in denied["msg"]
