@@ -16,7 +16,7 @@ description:
   - What is not given is left as it is, such as the capacity that a scaling policy chooses. Other hooks, tags and target
     groups stay.
   - It replaces no instance and waits for none.
-  - M(amazon.aws.autoscaling_group) says of every group that exists that check mode would change it, makes it without
+  - C(amazon.aws.autoscaling_group) says of every group that exists that check mode would change it, makes it without
     hooks, and knows no default instance warmup.
 attributes:
   check_mode:

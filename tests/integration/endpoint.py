@@ -13,6 +13,7 @@ import boto3
 
 from fleet.services.aws import calls
 from fleet.services.aws.faults import Faults
+from fleet.services.aws.launch_templates import LaunchTemplates
 from fleet.services.aws.lifecycle import Lifecycles
 from fleet.services.aws.targets import Pretended, TargetStates
 
@@ -29,7 +30,7 @@ class Endpoint:
         self.traffic = Pretended()
         self.states = TargetStates(self.traffic)
         self.lifecycles = Lifecycles(self.states, ACCOUNT, REGION)
-        own = [self.states.answer, self.lifecycles.answer]
+        own = [self.states.answer, self.lifecycles.answer, LaunchTemplates(ACCOUNT, REGION).answer]
         self._server = calls.server("127.0.0.1", 0, [self.faults.answer, *gaps, *own])
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self.url = f"http://127.0.0.1:{self._server.server_port}"

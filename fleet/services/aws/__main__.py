@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import account, calls
 from .haproxy import HAProxy
+from .launch_templates import LaunchTemplates
 from .lifecycle import Lifecycles
 from .targets import TargetStates
 
@@ -28,7 +29,8 @@ def main() -> None:
     states = TargetStates(HAProxy("lb.fleet.internal", 9999, servers), registering=1.0, draining=30.0)
     states.take_for_registered(described["group"], servers)
     lifecycles = Lifecycles(states, described["account"], described["region"])
-    gaps = [*account.gaps(described), states.answer, lifecycles.answer]
+    templates = LaunchTemplates(described["account"], described["region"])
+    gaps = [*account.gaps(described), states.answer, lifecycles.answer, templates.answer]
     calls.server("", 443, gaps, context).serve_forever()
 
 
