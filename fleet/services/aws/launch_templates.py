@@ -15,7 +15,7 @@ NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
 
 class LaunchTemplates:
-    """Versions that were added start instances, too, and may be deleted; as moto has it, they go with their template."""
+    """Versions that were added start instances, too, and may be deleted; in moto they go with their template."""
 
     def __init__(self, account: str, region: str) -> None:
         self._backend = ec2_backends[account][region]

@@ -1,4 +1,4 @@
-#!/bin/bash
+# shellcheck shell=bash
 # From a bare instance to a serving gateway, without an operator: the settings stand above, in the user data.
 # Idempotent: what was done by a run before is done again in no time.
 # shellcheck disable=SC2154

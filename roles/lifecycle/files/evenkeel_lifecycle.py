@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -189,7 +188,13 @@ def run(command: list[str], timeout: float, environment: dict[str, str] | None =
     words = " ".join(command[:3])
     try:
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise UnansweredError(f"{words}: not within {timeout:g} s") from None

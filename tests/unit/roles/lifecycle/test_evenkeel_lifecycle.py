@@ -109,7 +109,7 @@ def test_a_command_that_hangs_or_is_missing_is_no_answer(tmp_path: Path) -> None
 
 def test_a_line_is_said_once_until_it_is_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
     say = lifecycle.Journal()
-    for _ in range(3):
+    for _again in range(3):
         say("unanswered", by="metadata", error="timed out")
         say("watching")
     say.forget("unanswered")
