@@ -62,7 +62,11 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
-	@tools/with-docker $(BIN)/pytest -q tests/integration
+	@tools/with-docker $(BIN)/pytest -q tests/integration --ignore=tests/integration/aws
+
+.PHONY: aws
+aws: venv ## Test the roles and modules that ask AWS against a served endpoint
+	@pytest -q tests/integration/aws
 
 .PHONY: chaos
 chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
