@@ -106,6 +106,7 @@ refreshes:
       type: str
       returned: always
       sample: Successful
+    active: {description: Whether it has not ended., type: bool, returned: always}
     reason: {description: Why it is so., type: str, returned: always}
     rollback_reason: {description: Why it is or was rolled back., type: str, returned: always}
     percentage_complete: {description: How much of the group is replaced., type: int, returned: always, sample: 40}

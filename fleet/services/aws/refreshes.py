@@ -90,8 +90,6 @@ class Refreshes:
 
     def _start_instance_refresh(self, given: dict[str, Any]) -> dict[str, Any]:
         group = self._group(given)
-        if any(refresh.status in ACTIVE for refresh in self._of(group)):
-            raise refusal("InstanceRefreshInProgress", group.name)
         preferences = given.get("Preferences", {})
         configuration = given.get("DesiredConfiguration", {})
         if preferences.get("AutoRollback") and not configuration:
@@ -99,6 +97,8 @@ class Refreshes:
                 "ValidationError",
                 "The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is empty.",
             )
+        if any(refresh.status in ACTIVE for refresh in self._of(group)):
+            raise refusal("InstanceRefreshInProgress", group.name)
         wanted = self._template(group, configuration)
         old = [
             state.instance.id

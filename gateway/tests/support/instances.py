@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -92,13 +93,12 @@ async def running(*elections: RecordingElection) -> AsyncIterator[None]:
 class Process:
     """An instance as a process, for what only processes suffer."""
 
-    def __init__(self, conninfo: str, number: int, folder: Path) -> None:
+    def __init__(self, conninfo: str, number: int, folder: Path, timing: Timing = FAST) -> None:
         self.record = folder / f"beliefs-{number}.jsonl"
         self.name = f"i-{number}"
         root = Path(__file__).parents[1]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.instances", conninfo, str(number), str(self.record)], cwd=root
-        )
+        options = [conninfo, str(number), str(self.record), json.dumps(asdict(timing))]
+        self._process = subprocess.Popen([sys.executable, "-m", "support.instances", *options], cwd=root)
 
     def __enter__(self) -> Self:
         return self
@@ -143,8 +143,8 @@ def assert_never_two(*records: Path) -> None:
                     assert a.end <= b.start or b.end <= a.start, f"two believers: {a} and {b}"
 
 
-async def _main(conninfo: str, number: int, record: Path) -> None:
-    election = build(conninfo, identity(number), record)
+async def _main(conninfo: str, number: int, record: Path, timing: Timing) -> None:
+    election = build(conninfo, identity(number), record, timing=timing)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     task = asyncio.create_task(election.run())
@@ -154,4 +154,4 @@ async def _main(conninfo: str, number: int, record: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(_main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Timing(**json.loads(sys.argv[4]))))

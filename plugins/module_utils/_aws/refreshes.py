@@ -89,6 +89,7 @@ class Refresh:
         return {
             "id": self.id,
             "status": self.status,
+            "active": self.active,
             "reason": self.reason,
             "rollback_reason": self.rollback_reason,
             "percentage_complete": self.percentage,
