@@ -144,7 +144,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     try:
         api = Api(aws.client(module, "autoscaling"))
         group = groups.group(api, wanted["group"])
-        _, target = groups.wanted(group, wanted["launch_template"], lambda: Api(aws.client(module, "ec2")))
+        target = groups.wanted(group, wanted["launch_template"], lambda: Api(aws.client(module, "ec2")))[1]
         refreshes = Refreshes(api, group.name).all()
     except TroubleError as error:
         module.fail_json(msg=str(error))

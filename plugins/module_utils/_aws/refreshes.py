@@ -302,12 +302,7 @@ class Refreshes:
         if last.status in GOES_ON:
             if last.template is None:
                 raise TroubleError(f"Nothing was changed: {NO_WAY_BACK}")
-            try:
-                report.changed = self._end("RollbackInstanceRefresh", check_mode)
-            except RefusedError as error:
-                if error.code != "IrreversibleInstanceRefresh":
-                    raise
-                raise TroubleError(f"Nothing was changed: {error.said.rstrip('.')}. {NO_WAY_BACK}") from error
+            report.changed = self._end("RollbackInstanceRefresh", check_mode)
 
     def wait(self, report: Report, *, wanted: Sequence[str], percentage: int | None = None) -> bool:
         """Until it has ended, or so much is complete; whether in time. TroubleError where it did not end as wanted."""
@@ -333,6 +328,8 @@ class Refreshes:
         try:
             self._call(operation)
         except RefusedError as error:
+            if error.code == "IrreversibleInstanceRefresh":
+                raise TroubleError(f"Nothing was changed: {error.said.rstrip('.')}. {NO_WAY_BACK}") from None
             if error.code != "ActiveInstanceRefreshNotFound":
                 raise
             return False

@@ -258,7 +258,7 @@ def test_waiting_asks_seldom_and_ends() -> None:
 
 @pytest.mark.parametrize("status", ["Failed", "Cancelled", "RollbackSuccessful", "RollbackFailed"])
 def test_an_end_that_was_not_wanted(status: str) -> None:
-    report, _ = clock()
+    report = clock()[0]
     report.refresh = running()
     ended = described(status, StatusReason="It broke.", RollbackDetails={"RollbackReason": "Alarm went off."})
     with pytest.raises(TroubleError, match=rf"{status}, .*\(Alarm went off; It broke\)\.$"):
