@@ -10,6 +10,9 @@ from typing import Any
 
 from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, Wanted, at_least, at_most, begin, replay, sunny_day
 
+# Ansible includes each step in the one before. Its stack ends at some 240 of them; hooks and putting back want theirs.
+MOST_STEPS = 110
+
 
 def fleet_of(
     hosts: Mapping[str, str],
@@ -87,6 +90,13 @@ def next_step(
         rollout = begin(fleet, wanted, knobs_of(knobs), selected)
     except RefusedError as error:
         return {**_shown(Step("refused", result="failed", words=error.reasons)), "updated": 0}
+    steps = len(sunny_day(rollout))
+    if steps > MOST_STEPS:
+        words = (
+            f"The plan has {steps} steps, and Ansible can't nest more than {MOST_STEPS}. Let rollout_batches grow, or "
+            "update a part of the fleet with --limit.",
+        )
+        return {**_shown(Step("refused", result="failed", words=words)), "updated": 0}
     heard = [Event(**event) for event in events]
     return {**_shown(replay(rollout, heard)), "updated": sum(event.kind == "done" for event in heard)}
 

@@ -64,6 +64,23 @@ def test_what_must_not_begin_is_refused() -> None:
     assert step(min_in_service="most")["min_in_service"] == len(HOSTS), "unknown is never few"
 
 
+def test_more_steps_than_ansible_can_nest_are_refused() -> None:
+    hosts = {f"host-{number}": f"i-{number}" for number in range(120)}
+    instances = [
+        {"instance_id": identity, "fresh": True, "leads": name == "host-0", "draining_since": None}
+        for name, identity in hosts.items()
+    ]
+    looks = {name: {"serving": {"digest": OLD}} for name in hosts}
+    large = {"hosts": hosts, "looks": looks, "instances": instances}
+    kinds = {}
+    for batches in ([1], [1, "10%"]):
+        knobs = {**KNOBS, "batches": batches}
+        kinds[len(batches)] = rollout_step([], fleet=large, wanted=NEW, knobs=knobs, selected=list(hosts))
+    assert kinds[1]["kind"] == "refused"
+    assert kinds[1]["words"][0].startswith("The plan has 122 steps, and Ansible can't nest more than 110.")
+    assert kinds[2]["kind"] == "update"
+
+
 def test_a_host_that_was_left_out_of_service_is_seen_to_first() -> None:
     fleet = state(interrupted=[{"instance_id": "i-3", "host": "c"}])
     assert step(fleet=fleet)["hosts"] == ["c"]
