@@ -45,7 +45,9 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     certificate = endpoint.client("acm").request_certificate(DomainName="example.com")["CertificateArn"]
     endpoint.client("iam").create_group(GroupName="operators")
     chosen = {
-        "load_balancer_name": "gateways",
+        "load_balancer_name": "front",
+        "iam_name": "front",
+        "alarms_name": "front",
         **{f"load_balancer_{name}": value for name, value in network(endpoint).items()},
         "gateway_aws_region": REGION,
         "gateway_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/app-AbCdEf",
@@ -56,9 +58,9 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
         "iam_operators": "operators",
         "iam_operators_type": "group",
         "iam_ecr_repositories": ["gateway"],
-        "iam_autoscaling_groups": ["gateways"],
-        "alarms_autoscaling_group": "gateways",
-        "cloudwatch_agent_fleet": "gateways",
+        "iam_autoscaling_groups": ["front"],
+        "alarms_autoscaling_group": "front",
+        "cloudwatch_agent_fleet": "front",
         "alarms_subscriptions": [{"protocol": "https", "endpoint": "https://example.com/alarm"}],
     }
     elb, watch, iam = endpoint.client(), endpoint.client("cloudwatch"), endpoint.client("iam")
@@ -73,7 +75,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
         name for name in made.tasks if name.startswith(("Validating", "Refuse", "Tell"))
     }
 
-    (group,) = elb.describe_target_groups(Names=["gateways"])["TargetGroups"]
+    (group,) = elb.describe_target_groups(Names=["front"])["TargetGroups"]
     assert (group["HealthCheckPath"], group["HealthCheckIntervalSeconds"]) == ("/api/health", 10)
     assert (group["HealthCheckTimeoutSeconds"], group["HealthyThresholdCount"]) == (5, 2)
     arn = group["TargetGroupArn"]
@@ -84,24 +86,24 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert len(alarms) == 8
     (topic,) = endpoint.client("sns").list_topics()["Topics"]
     assert all(alarm["AlarmActions"] == alarm["OKActions"] == [topic["TopicArn"]] for alarm in alarms)
-    (profile,) = iam.list_instance_profiles_for_role(RoleName="gateways")["InstanceProfiles"]
-    assert profile["InstanceProfileName"] == "gateways"
-    applied = iam.get_role_policy(RoleName="gateways", PolicyName="gateways-host")["PolicyDocument"]
+    (profile,) = iam.list_instance_profiles_for_role(RoleName="front")["InstanceProfiles"]
+    assert profile["InstanceProfileName"] == "front"
+    applied = iam.get_role_policy(RoleName="front", PolicyName="front-host")["PolicyDocument"]
     assert applied == json.loads((tmp_path / "iam" / "host.json").read_text())
-    operators = iam.get_group_policy(GroupName="operators", PolicyName="gateways-operator")["PolicyDocument"]
+    operators = iam.get_group_policy(GroupName="operators", PolicyName="front-operator")["PolicyDocument"]
     assert operators == json.loads((tmp_path / "iam" / "operator.json").read_text())
     assert [arn] in [statement["Resource"] for statement in operators["Statement"]]
 
     # What others do meanwhile: a target is registered, a canary gets its share, somebody is silenced.
-    endpoint.states.take_for_registered("gateways", [TARGET])
+    endpoint.states.take_for_registered("front", [TARGET])
     canary = elb.create_target_group(Name="canary", Protocol="HTTP", Port=80, VpcId=chosen["load_balancer_vpc_id"])
     shares = [{"TargetGroupArn": arn, "Weight": 95}]
     shares += [{"TargetGroupArn": canary["TargetGroups"][0]["TargetGroupArn"], "Weight": 5}]
-    balancer = elb.describe_load_balancers(Names=["gateways"])["LoadBalancers"][0]["LoadBalancerArn"]
+    balancer = elb.describe_load_balancers(Names=["front"])["LoadBalancers"][0]["LoadBalancerArn"]
     (listener,) = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
     forward = [{"Type": "forward", "ForwardConfig": {"TargetGroups": shares}}]
     elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=forward)
-    watch.disable_alarm_actions(AlarmNames=["gateways-cpu"])
+    watch.disable_alarm_actions(AlarmNames=["front-cpu"])
 
     again = play(endpoint, chosen)
     assert (again.code, again.changed) == (0, [])
@@ -137,14 +139,14 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert actions[80][0]["RedirectConfig"]["StatusCode"] == "HTTP_301"
     assert actions[443][0]["ForwardConfig"]["TargetGroups"] == shares
     alarms = {alarm["AlarmName"]: alarm for alarm in watch.describe_alarms()["MetricAlarms"]}
-    assert (alarms["gateways-cpu"]["Threshold"], alarms["gateways-cpu"]["ActionsEnabled"]) == (70, False)
-    assert not {"gateways-no-leader", "gateways-two-leaders"} & set(alarms)
+    assert (alarms["front-cpu"]["Threshold"], alarms["front-cpu"]["ActionsEnabled"]) == (70, False)
+    assert not {"front-no-leader", "front-two-leaders"} & set(alarms)
 
     gone = {**other, **{f"{role}_state": "absent" for role in ("load_balancer", "iam", "alarms")}}
     refused = play(endpoint, gone, "--tags", "load_balancer")
     assert refused.code != 0
-    assert f"The target group gateways stays: {TARGET} are registered there." in refused.failures
-    assert elb.describe_load_balancers(Names=["gateways"])["LoadBalancers"]
+    assert f"The target group front stays: {TARGET} are registered there." in refused.failures
+    assert elb.describe_load_balancers(Names=["front"])["LoadBalancers"]
     assert endpoint.standings(arn) == {f"{TARGET}:80": "healthy"}
     assert endpoint.states.changes == []  # nobody but us registered or deregistered anything
 
@@ -154,11 +156,11 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert (would.code, deleted.code, deleted.changed) == (0, 0, would.changed)
     assert len(deleted.changed) == 7
     assert elb.describe_load_balancers()["LoadBalancers"] == watch.describe_alarms()["MetricAlarms"] == []
-    groups = {each["TargetGroupName"] for each in elb.describe_target_groups()["TargetGroups"]}
-    assert "gateways" not in groups, "its own one is gone"
-    assert "canary" in groups, "and nobody else's"
+    groups = [each["TargetGroupName"] for each in elb.describe_target_groups()["TargetGroups"]]
+    assert ("front" in groups, "canary" in groups) == (False, True)
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
-    assert iam.list_roles()["Roles"] == iam.list_group_policies(GroupName="operators")["PolicyNames"] == []
+    assert "front" not in [each["RoleName"] for each in iam.list_roles()["Roles"]]
+    assert iam.list_group_policies(GroupName="operators")["PolicyNames"] == []
 
 
 @pytest.mark.parametrize(
