@@ -20,12 +20,18 @@ from tests.integration.endpoint import REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
 CONNECTIONS = sorted((CHECKOUT / "inventories" / "connections").iterdir())
+# By name, with the version that their instances say.
+GROUPS = {"gateways": "2.4.1", "others": "1.0.0"}
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
     with Endpoint() as served:
         yield served
+        # moto keeps one account for all endpoints of a process, and others want groups of these names.
+        for group in GROUPS:
+            served.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=group, ForceDelete=True)
+            served.client("ec2").delete_launch_template(LaunchTemplateName=group)
 
 
 def ask(endpoint: Endpoint, home: Path, inventory: Path, *options: str, key: str = "AKIATEST") -> Any:
@@ -70,7 +76,7 @@ def run_instances(endpoint: Endpoint, group: str, version: str) -> list[str]:
 
 def test_the_fleet_is_found_grouped_and_remembered(endpoint: Endpoint, tmp_path: Path) -> None:
     inventory = shutil.copytree(CHECKOUT / "inventories", tmp_path / "inventories") / "aws"
-    ours, _theirs = run_instances(endpoint, "gateways", "2.4.1"), run_instances(endpoint, "others", "1.0.0")
+    ours, _theirs = (run_instances(endpoint, *about) for about in GROUPS.items())
     endpoint.faults.forget()
     found, _ = ask(endpoint, tmp_path, inventory)
     assert sorted(found["gateways"]["hosts"]) == sorted(ours)
