@@ -38,6 +38,7 @@ def three(aws: Scaled, fleet: Fleet, tmp_path: Path) -> Iterator[tuple[Group, Ma
                 "fleet_replacement_aws": way_to(aws),
                 "fleet_replacement_checkpoints": [30, 100],
                 "fleet_replacement_checkpoint_seconds": 2,
+                "fleet_replacement_timeout": 300,
                 **more,
             }
             return Run("replace_fleet", "localhost,", variables, *options)
