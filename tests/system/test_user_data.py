@@ -69,11 +69,9 @@ def rendered(fleet: Fleet, folder: Path) -> str:
     (folder / "play.yml").write_text(json.dumps(play))
     fleet.run(
         *(PLAYBOOK, "-i", "localhost,", "-c", "local", "-e", json.dumps(variables), folder / "play.yml"),
-        AWS_ENDPOINT_URL=fleet.facts["aws"]["url"],
-        AWS_CA_BUNDLE=fleet.facts["ca_certificate"],
         AWS_REGION=fleet.facts["region"],
-        AWS_ACCESS_KEY_ID="AKIAOPERATOR",
-        AWS_SECRET_ACCESS_KEY=fleet.secrets["operator_secret_access_key"],
+        cwd=CHECKOUT,
+        **fleet.operator(),
     )
     versions = ec2.describe_launch_template_versions(LaunchTemplateName=GROUP, Versions=["$Latest"])
     data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
