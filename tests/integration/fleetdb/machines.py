@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from support.instances import Process, assert_never_two
 from tests.integration.aws.asg import Group, Scaled, scaled
 from tests.integration.endpoint import REGION
 from tests.integration.fleetdb.fleets import Fleet
-from tests.integration.support import CHECKOUT, environment
+from tests.integration.support import CHECKOUT, await_true, environment
 
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 
@@ -116,13 +116,25 @@ class Run:
             start_new_session=True,
         )
 
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Until that is so, while it runs."""
+
+        def so() -> object:
+            assert self.process.poll() is None, f"ended before {what}: {self._said()}"
+            return condition()
+
+        await_true(so, what, timeout=90)
+
     def ended(self, code: int = 0) -> str:
         """What it said, in one line."""
-        found = self.process.wait(120)
-        self._output.seek(0)
-        said = " ".join(self._output.read().split())
+        found = self.process.wait(180)
+        said = self._said()
         assert found == code, said
         return said
+
+    def _said(self) -> str:
+        self._output.seek(0)
+        return " ".join(self._output.read().split())
 
 
 def leader(fleet: Fleet) -> tuple[str, int]:

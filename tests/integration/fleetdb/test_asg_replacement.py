@@ -14,7 +14,6 @@ import pytest
 from tests.integration.aws.asg import Group, Scaled
 from tests.integration.fleetdb.fleets import Fleet
 from tests.integration.fleetdb.machines import Machines, Run, elections_as_instances, leader, results, way_to
-from tests.integration.support import await_true
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +59,12 @@ def test_all_are_replaced_and_the_leader_last(three: Any, fleet: Fleet) -> None:
     assert (group.versions, protected(group), group.refreshes) == (old, [], [])
 
     # The controller is killed in the middle: AWS goes on, and the next run joins it once the lock has ended.
-    killed = run(fleet_replacement_lock_ttl=4, fleet_replacement_checkpoint_seconds=8)
-    await_true(lambda: "2" in group.versions.values(), "one is replaced", timeout=60)
+    killed = run(fleet_replacement_checkpoint_seconds=8)
+    killed.until(lambda: "2" in group.versions.values(), "one is replaced")
     killed.process.kill()
     killed.process.wait()
     assert protected(group) == [first]
+    fleet.query("UPDATE fleet_rollout SET expires_at = clock_timestamp() + interval '1 s' WHERE result IS NULL")
     said = run(fleet_replacement_lock_wait=30).ended()
     assert "Successful, 100 % complete, 0 to update" in said
     assert len(group.refreshes) == 2
@@ -104,7 +104,7 @@ def test_nobody_is_replaced_while_nobody_leads(three: Any, fleet: Fleet) -> None
         fleet_replacement_checkpoint_seconds=3600,
         fleet_replacement_look_seconds=2,
     )
-    await_true(lambda: "2" in group.versions.values(), "one is replaced", timeout=60)
+    running.until(lambda: "2" in group.versions.values(), "one is replaced")
     machines.kill()
     said = running.ended(2)
     assert "msg: 'Who leads is in doubt: nobody leads: " in said and "The instance refresh: Cancelled." in said
