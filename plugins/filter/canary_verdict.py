@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Compares what M(evenkeel.fleet.metrics_watch) saw of hosts at the same time; docs/playbooks/canary.md has the rules.
   - An unanswered question is a no. The verdict is unclear where the requests were too few to see what is not allowed.
-author: Contributors to evenkeel.fleet
+author: Contributors to evenkeel.fleet (@evenkeel)
 positional: _input
 options:
   _input:

@@ -13,7 +13,7 @@ description:
     hosts at once, it reads them at the same moments, so that the hosts can be compared; the filter
     P(evenkeel.fleet.canary_verdict#filter) does it.
   - A moment at which there was no answer is left out. There being none at all is a failure.
-author: Contributors to evenkeel.fleet
+author: Contributors to evenkeel.fleet (@evenkeel)
 options:
   url:
     description: The address of the metrics, in the text format of Prometheus.

@@ -372,20 +372,20 @@ def test_a_canary_is_judged_beside_the_others_before_they_follow() -> None:
 def test_a_canary_that_is_condemned_is_put_back() -> None:
     step, rollout = judged(begin(fleet(10), "new", CANARY), "condemned", "2 % of its requests fail")
     assert shape([step]) == [("put_back", "host-3", "host-2")]
-    step, _ = told(rollout, Event("put_back", "host-2"), Event("put_back", "host-3"))
+    step, _end = told(rollout, Event("put_back", "host-2"), Event("put_back", "host-3"))
     assert (step.kind, step.result) == ("end", "failed")
     assert step.words[0] == "The canary is not promoted: 2 % of its requests fail."
 
 
 def test_a_canary_stays_where_an_operator_wants_to_look_at_it() -> None:
-    step, _ = judged(begin(fleet(10), "new", replace(CANARY, on_failure="stop")), "condemned")
+    step, _end = judged(begin(fleet(10), "new", replace(CANARY, on_failure="stop")), "condemned")
     assert (step.kind, step.result) == ("end", "failed")
     assert "On the new image: host-2, host-3." in step.words
 
 
 def test_a_canary_that_was_never_judged_is_judged_by_the_next_run() -> None:
     updated = {f"host_{number}": Host(f"host-{number}", "new") for number in (2, 3)}
-    step, _ = begin(fleet(10, **updated), "new", CANARY).advance()
+    step, _end = begin(fleet(10, **updated), "new", CANARY).advance()
     assert step.kind == "judge"
 
 
@@ -393,7 +393,7 @@ def test_a_host_that_is_lost_while_it_is_watched_ends_it() -> None:
     rollout = begin(fleet(10), "new", replace(CANARY, canary=1))
     step, rollout = at(rollout, Event("done", "host-2"))
     answers = [Event("promoted" if host != "host-5" else "unreachable", host) for host in step.hosts]
-    step, _ = told(rollout, *answers)
+    step, _end = told(rollout, *answers)
     assert (step.result, step.words[0]) == ("failed", "host-5 can't be reached.")
 
 
