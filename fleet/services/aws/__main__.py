@@ -14,6 +14,7 @@ from . import account, calls
 from .haproxy import HAProxy
 from .launch_templates import LaunchTemplates
 from .lifecycle import Lifecycles
+from .listeners import Listeners
 from .targets import TargetStates
 
 CERTIFICATE = "/etc/fleet-tls/server.crt"
@@ -26,11 +27,12 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE, KEY)
     servers = {host["instance_id"]: name for name, host in described["hosts"].items()}
-    states = TargetStates(HAProxy("lb.fleet.internal", 9999, servers), registering=1.0, draining=30.0)
+    traffic = HAProxy("lb.fleet.internal", 9999, described["group"], servers)
+    states = TargetStates(traffic, registering=1.0, draining=30.0)
     states.take_for_registered(described["group"], servers)
     lifecycles = Lifecycles(states, described["account"], described["region"])
     templates = LaunchTemplates(described["account"], described["region"])
-    gaps = [*account.gaps(described), states.answer, lifecycles.answer, templates.answer]
+    gaps = [*account.gaps(described), states.answer, Listeners(states).answer, lifecycles.answer, templates.answer]
     calls.server("", 443, gaps, context).serve_forever()
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Target groups whose traffic is that of HAProxy's backends of the same name."""
+"""Target groups whose traffic is that of a backend of HAProxy."""
 
 from __future__ import annotations
 
@@ -16,40 +16,47 @@ NOT_IN_USE: State = ("unused", "Target.NotInUse", "Target group is not configure
 
 
 class HAProxy:
-    """One HAProxy by its runtime API; servers by the ids of the targets that they are."""
+    """A backend of one HAProxy by its runtime API; servers by the ids of the targets that they are.
 
-    def __init__(self, host: str, port: int, servers: Mapping[str, str]) -> None:
+    Whatever group a target is in, it is the same server: a fleet has one port for its clients.
+    """
+
+    def __init__(self, host: str, port: int, backend: str, servers: Mapping[str, str]) -> None:
         self._address = (host, port)
+        self._backend = backend
         self._servers = servers
 
-    def begin(self, group: str, target: str) -> None:
-        self._set(group, target, "ready")
+    def begin(self, _group: str, target: str) -> None:
+        self._set(target, "state ready")
 
-    def stop(self, group: str, target: str) -> None:
-        self._set(group, target, "drain")
+    def stop(self, _group: str, target: str) -> None:
+        self._set(target, "state drain")
 
-    def cut(self, group: str, target: str) -> None:
-        self._set(group, target, "maint")
-        self._say(f"shutdown sessions server {group}/{self._servers[target]}")
+    def cut(self, _group: str, target: str) -> None:
+        self._set(target, "state maint")
+        self._say(f"shutdown sessions server {self._backend}/{self._servers[target]}")
 
-    def busy(self, group: str, target: str) -> bool:
-        row = self._row(group, target)
+    def weigh(self, _group: str, target: str, weight: int) -> None:
+        self._set(target, f"weight {weight}")
+
+    def busy(self, _group: str, target: str) -> bool:
+        row = self._row(target)
         return bool(row) and int(row["scur"]) > 0
 
-    def health(self, group: str, target: str) -> State:
-        row = self._row(group, target)
+    def health(self, _group: str, target: str) -> State:
+        row = self._row(target)
         if not row:
             return NOT_IN_USE
         # Health checks go on behind "drain" and "maint"; an ALB knows neither of a registered target.
         return HEALTHY if row["status"].startswith(("UP", "DRAIN", "no check")) else FAILED
 
-    def _set(self, group: str, target: str, state: str) -> None:
+    def _set(self, target: str, what: str) -> None:
         if target in self._servers:
-            self._say(f"set server {group}/{self._servers[target]} state {state}")
+            self._say(f"set server {self._backend}/{self._servers[target]} {what}")
 
-    def _row(self, group: str, target: str) -> dict[str, str]:
+    def _row(self, target: str) -> dict[str, str]:
         lines = self._say("show stat").lstrip("# ").splitlines()
-        wanted = (group, self._servers.get(target))
+        wanted = (self._backend, self._servers.get(target))
         return next((row for row in csv.DictReader(lines) if (row["pxname"], row["svname"]) == wanted), {})
 
     def _say(self, command: str) -> str:

@@ -46,6 +46,9 @@ class Traffic(Protocol):
     def cut(self, group: str, target: str) -> None:
         """What is still there ends now."""
 
+    def weigh(self, group: str, target: str, weight: int) -> None:
+        """So many of the listener's new requests go there, compared with other groups' targets."""
+
     def busy(self, group: str, target: str) -> bool:
         """Whether requests are still there."""
 
@@ -64,6 +67,8 @@ class Pretended:
     def stop(self, group: str, target: str) -> None: ...
 
     def cut(self, group: str, target: str) -> None: ...
+
+    def weigh(self, group: str, target: str, weight: int) -> None: ...
 
     def busy(self, _group: str, _target: str) -> bool:
         return True
@@ -121,6 +126,13 @@ class TargetStates:
         name = _name(arn)
         with self._lock:
             self._deregister(name, [key for key in self.groups.get(name, {}) if key[0] == target])
+
+    def weigh(self, arn: str, weight: int) -> None:
+        """What a listener gives to the group. One that is registered later has what it had."""
+        name = _name(arn)
+        with self._lock:
+            for identifier, _port in self.groups.get(name, {}):
+                self.traffic.weigh(name, identifier, weight)
 
     def drains(self, arn: str, target: str) -> bool:
         name = _name(arn)

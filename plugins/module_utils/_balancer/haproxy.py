@@ -39,6 +39,7 @@ class Server:
     operational: int
     administrative: int
     weight: int
+    configured_weight: int
     checked: bool
     sessions: int
     requests: int
@@ -54,8 +55,13 @@ class Server:
         return bool(self.administrative & (MAINTENANCE | DRAINED))
 
     @property
+    def up(self) -> bool:
+        """Whether it takes the requests that its weight gives it."""
+        return not self.drained and self.operational in TAKES_REQUESTS
+
+    @property
     def serves(self) -> bool:
-        return not self.drained and self.operational in TAKES_REQUESTS and self.weight > 0
+        return self.up and self.weight > 0
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ def parse_servers(said: str) -> list[Server]:
                 operational=int(found["srv_op_state"]),
                 administrative=int(found["srv_admin_state"]),
                 weight=int(found["srv_uweight"]),
+                configured_weight=int(found["srv_iweight"]),
                 checked=bool(int(found["srv_check_state"]) & CHECK_CONFIGURED),
                 sessions=int(row["scur"] or 0) + int(row["qcur"] or 0),
                 requests=int(row["stot"] or 0),

@@ -1,0 +1,305 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a load balancer splits its requests between the sides of a fleet, such as blue and green."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .._aws.api import Api as AwsApi
+from .._progress import Progress, TroubleError
+from .haproxy import Proxy, Server
+from .target_groups import Api, Group
+
+LONGEST_PAUSE = 5.0
+LARGEST_WEIGHT = 100
+
+Weights = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What the load balancer says of one side: its weight, its healthy targets, and of the others why they are not."""
+
+    weight: int
+    healthy: tuple[str, ...]
+    sick: tuple[str, ...]
+
+    def fit(self, min_healthy: int | None) -> bool:
+        return bool(self.healthy) and not self.sick if min_healthy is None else len(self.healthy) >= min_healthy
+
+    @property
+    def words(self) -> str:
+        return "; ".join(self.sick) or ("no target is registered" if not self.healthy else "all targets are healthy")
+
+
+class Balancer(Protocol):
+    def look(self) -> dict[str, Side]:
+        """How it is now; raises TroubleError where one part of it does not answer or says another thing."""
+
+    def have_checked(self) -> None:
+        """See to it that the health of each side is known, also of one that has no weight. No request moves."""
+
+    def lead(self, weights: Weights) -> None:
+        """Let new requests be split like this, at once; where that fails half-way, as it was before."""
+
+
+@dataclass
+class Report(Progress):
+    """What a call has found and done; before and after are how it was and how it is."""
+
+    changed: bool = False
+    before: dict[str, Side] = field(default_factory=dict)
+    after: dict[str, Side] = field(default_factory=dict)
+    expected: dict[str, int] = field(default_factory=dict)
+
+    def result(self) -> dict[str, Any]:
+        weights = {name: side.weight for name, side in self.after.items()}
+        return {
+            "changed": self.changed,
+            "weights": weights,
+            "healthy": {name: len(side.healthy) for name, side in self.after.items()},
+            "progress": self.progress,
+            "seconds": round(self.seconds, 3),
+            "diff": {
+                "before": {name: side.weight for name, side in self.before.items()},
+                "after": {**weights, **self.expected},
+            },
+        }
+
+
+def split(
+    balancer: Balancer,
+    weights: Weights,
+    report: Report,
+    *,
+    timeout: float,
+    check_mode: bool,
+    min_healthy: int | None = None,
+) -> None:
+    """Split the requests like this, or only look where there are no weights.
+
+    A side gets more only when all its targets are healthy, or min_healthy of them, which is waited for.
+    """
+    report.timeout = timeout
+    report.before = report.after = balancer.look()
+    wanted = {**{name: side.weight for name, side in report.before.items()}, **weights}
+    _refuse(weights, wanted, report.before)
+    if all(report.before[name].weight == weight for name, weight in wanted.items()):
+        return
+    report.changed = True
+    if check_mode:
+        report.expected = wanted
+        return
+    growing = [name for name, weight in wanted.items() if weight > report.before[name].weight]
+    balancer.have_checked()
+
+    def fit() -> bool:
+        report.after = balancer.look()
+        for name in growing:
+            report.note(f"{name}: {report.after[name].words}")
+        return all(report.after[name].fit(min_healthy) for name in growing)
+
+    if not report.wait(fit, LONGEST_PAUSE):
+        report.changed = False
+        late = [f"{name}: {report.after[name].words}" for name in growing if not report.after[name].fit(min_healthy)]
+        raise TroubleError(f"Nothing was switched, for after {timeout:g} s this is not fit. {' '.join(late)}.")
+    balancer.lead(wanted)
+    report.after = balancer.look()
+    report.note(", ".join(f"{name} {side.weight}" for name, side in report.after.items()))
+    now = {name: side.weight for name, side in report.after.items()}
+    if now != wanted:
+        raise TroubleError(f"Somebody else switched meanwhile: wanted was {wanted}, and it is {now}.")
+
+
+def _refuse(given: Weights, wanted: Weights, sides: Mapping[str, Side]) -> None:
+    unknown = sorted(set(given) - set(sides))
+    if unknown:
+        raise TroubleError(f"weights: {unknown[0]} is none of the sides, which are {', '.join(sorted(sides))}.")
+    wrong = [name for name, weight in given.items() if not 0 <= weight <= LARGEST_WEIGHT]
+    if wrong:
+        raise TroubleError(f"weights: {wrong[0]} is to get {given[wrong[0]]}, which is not between 0 and 100.")
+    if given and not any(wanted.values()):
+        raise TroubleError("weights: no side would get any request.")
+
+
+class Listeners:
+    """Listeners of an ALB that forward to a target group for each side."""
+
+    def __init__(self, client: Any, listeners: Sequence[str], sides: Mapping[str, Sequence[str]]) -> None:
+        self._aws = AwsApi(client)
+        self._api = Api(client)
+        self._listeners = listeners
+        self._names = sides
+        self._known: dict[str, Group] = {}
+
+    def look(self) -> dict[str, Side]:
+        told = {arn: self._weights(arn) for arn in self._listeners}
+        first = next(iter(told.values()))
+        if any(weights != first for weights in told.values()):
+            raise TroubleError(f"The listeners are not of one mind: {told}. Let them have the same weights first.")
+        return {name: self._side(name, first.get(group.arn, 0)) for name, group in self._groups.items()}
+
+    def have_checked(self) -> None:
+        for arn in self._listeners:
+            weights = self._weights(arn)
+            if set(weights) != {group.arn for group in self._groups.values()}:
+                self._modify(arn, weights)
+
+    def lead(self, weights: Weights) -> None:
+        wanted = {group.arn: weights[name] for name, group in self._groups.items()}
+        told: dict[str, dict[str, int]] = {}
+        for arn in self._listeners:
+            before = self._weights(arn)
+            try:
+                told[arn] = before
+                self._modify(arn, wanted)
+            except TroubleError as error:
+                raise TroubleError(f"{error}{self._put_back(told)}") from error
+
+    def _put_back(self, told: Mapping[str, dict[str, int]]) -> str:
+        try:
+            for arn, before in told.items():
+                self._modify(arn, before)
+        except TroubleError as error:
+            return f" Not all listeners are as they were: {error}"
+        return " All listeners are as they were."
+
+    @property
+    def _groups(self) -> dict[str, Group]:
+        for name, groups in self._names.items():
+            if len(groups) != 1:
+                raise TroubleError(f"sides: {name} has {len(groups)} target groups; a side has one.")
+            if name not in self._known:
+                self._known[name] = self._api.group(groups[0])
+        return self._known
+
+    def _side(self, name: str, weight: int) -> Side:
+        entries = [entry for entry in self._api.health(self._groups[name]) if entry.registered]
+        sick = [f"{entry.name} is {entry.standing}" + (f" ({entry.why})" if entry.why else "") for entry in entries]
+        return Side(
+            weight,
+            tuple(entry.name for entry in entries if entry.state == "healthy"),
+            tuple(words for words, entry in zip(sick, entries) if entry.state != "healthy"),
+        )
+
+    def _actions(self, arn: str) -> list[dict[str, Any]]:
+        about = f"the listener {arn}"
+        found = self._aws.call("DescribeListeners", about, ListenerArns=[arn])["Listeners"]
+        actions: list[dict[str, Any]] = found[0]["DefaultActions"] if found else []
+        if not actions or actions[-1]["Type"] != "forward":
+            raise TroubleError(
+                f"The listener {arn} forwards to no target group by default: it is not what clients use."
+            )
+        return actions
+
+    def _weights(self, arn: str) -> dict[str, int]:
+        """By target group."""
+        forward = self._actions(arn)[-1]
+        listed = forward.get("ForwardConfig", {}).get("TargetGroups") or [forward]
+        weights = {group["TargetGroupArn"]: int(group.get("Weight", 1)) for group in listed}
+        if len(listed) == 1:  # its weight means nothing
+            weights = dict.fromkeys(weights, LARGEST_WEIGHT)
+        strangers = sorted(set(weights) - {group.arn for group in self._groups.values()})
+        if strangers:
+            raise TroubleError(f"The listener {arn} forwards to {strangers[0]}, which is none of the sides.")
+        return weights
+
+    def _modify(self, arn: str, weights: Mapping[str, int]) -> None:
+        *before, forward = self._actions(arn)
+        sticky = forward.get("ForwardConfig", {}).get("TargetGroupStickinessConfig")
+        everyone = {group.arn: 0 for group in self._groups.values()}
+        groups = [{"TargetGroupArn": group, "Weight": w} for group, w in {**everyone, **weights}.items()]
+        config = {"TargetGroups": groups, **({"TargetGroupStickinessConfig": sticky} if sticky else {})}
+        action = {key: forward[key] for key in ("Type", "Order") if key in forward}
+        self._aws.call(
+            "ModifyListener",
+            f"the listener {arn}",
+            ListenerArn=arn,
+            DefaultActions=[*before, {**action, "ForwardConfig": config}],
+        )
+
+
+class Proxies:
+    """Servers of HAProxy backends. A side's weight is that of each of its servers, in percent of its own."""
+
+    def __init__(self, addresses: Sequence[str], backends: Sequence[str], sides: Mapping[str, Sequence[str]]) -> None:
+        self._proxies = list(dict.fromkeys(Proxy(address) for address in addresses))
+        self._backends = backends
+        self._sides = sides
+
+    def look(self) -> dict[str, Side]:
+        servers = {proxy: self._servers(proxy) for proxy in self._proxies}
+        return {name: self._side(names, servers) for name, names in self._sides.items()}
+
+    def have_checked(self) -> None:
+        """HAProxy checks all servers, whatever their weight."""
+
+    def lead(self, weights: Weights) -> None:
+        told: list[tuple[Proxy, list[Server]]] = []
+        for proxy in self._proxies:
+            servers = self._servers(proxy)
+            # Who gets more comes first, so that somebody is there for each request.
+            growing = sorted(self._sides, key=lambda name: -weights[name])
+            orders = [
+                f"set weight {server.backend}/{server.name} {_share(server, weights[name])}"
+                for name in growing
+                for server in servers
+                if server.name in self._sides[name]
+            ]
+            told.append((proxy, servers))
+            try:
+                proxy.order(*orders)
+            except TroubleError as error:
+                raise TroubleError(f"{error}{self._put_back(told)}") from error
+
+    def _put_back(self, told: Sequence[tuple[Proxy, Sequence[Server]]]) -> str:
+        words = ""
+        for proxy, servers in told:
+            try:
+                proxy.order(*(f"set weight {server.backend}/{server.name} {server.weight}" for server in servers))
+            except TroubleError:
+                words += f" The weights at {proxy.address} may be others now."
+        return words or " All weights are as they were."
+
+    def _servers(self, proxy: Proxy) -> list[Server]:
+        """Of both sides, in the backends that are meant: those named, or all with such a server."""
+        listed = proxy.servers()
+        wanted = {server for names in self._sides.values() for server in names}
+        found = [
+            server
+            for server in listed
+            if server.name in wanted and (not self._backends or server.backend in self._backends)
+        ]
+        for backend in self._backends or sorted({server.backend for server in found}) or [""]:
+            missing = sorted(wanted - {server.name for server in found if server.backend == backend})
+            if missing:
+                where = f"the backend {backend} of HAProxy" if backend else "HAProxy"
+                raise TroubleError(f"{where} at {proxy.address} has no server {missing[0]}.")
+        return found
+
+    @staticmethod
+    def _side(names: Sequence[str], servers: Mapping[Proxy, Sequence[Server]]) -> Side:
+        healthy, sick, weights = [], [], [0]
+        for proxy, listed in servers.items():
+            for server in (server for server in listed if server.name in names):
+                weights.append(round(100 * server.weight / max(1, server.configured_weight)))
+                if server.up:
+                    healthy.append(f"{server.backend}/{server.name}")
+                else:
+                    about = f" ({server.last_check})" if server.last_check else ""
+                    sick.append(f"{server.backend}/{server.name} is {server.status} at {proxy.address}{about}")
+        return Side(max(weights), tuple(dict.fromkeys(healthy)), tuple(sick))
+
+
+def _share(server: Server, percent: int) -> int:
+    weight, rest = divmod(server.configured_weight * percent, 100)
+    if rest:
+        raise TroubleError(
+            f"{server.backend}/{server.name} has the weight {server.configured_weight} in HAProxy's configuration, of "
+            f"which {percent} % can't be had. Nothing was switched; give the servers a weight of 100."
+        )
+    return weight
