@@ -282,15 +282,23 @@ class Fleet:
         answers = [get(f"{self.facts['load_balancer']['url']}/api/users/hello") for _host in self.hosts]
         return all(status == 200 and answer["service"] == "users" for status, answer in answers)
 
-    def out_of_the_balancer(self) -> list[str]:
-        """Hosts that the load balancer was told to send nothing to."""
+    def balancer(self, command: str) -> str:
+        """What the load balancer answers to a command of its runtime API."""
         host, _colon, port = self.facts["load_balancer"]["runtime"].partition(":")
         with socket.create_connection((host, int(port)), timeout=5) as connection:
-            connection.sendall(b"show servers state gateways\n")
-            _version, names, *lines = b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def servers(self) -> dict[str, dict[str, str]]:
+        """What the load balancer knows of each host."""
+        _version, names, *lines = self.balancer("show servers state gateways").splitlines()
         rows = [dict(zip(names.lstrip("# ").split(), line.split())) for line in lines if line]
+        return {row["srv_name"]: row for row in rows}
+
+    def out_of_the_balancer(self) -> list[str]:
+        """Hosts that the load balancer was told to send nothing to."""
         # The administrator's bits: maintenance, or drain.
-        return [row["srv_name"] for row in rows if int(row["srv_admin_state"])]
+        return [host for host, server in self.servers().items() if int(server["srv_admin_state"])]
 
     def assert_serving(self) -> None:
         """All hosts healthy, in the load balancer, and exactly one leads."""

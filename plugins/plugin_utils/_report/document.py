@@ -134,6 +134,8 @@ def where_time_went(report: Mapping[str, Any]) -> Sequence[tuple[str, str, float
         "hand_over": "hand over",
         "put_back": "put back",
         "judge": "watch the canary",
+        "switch": "lead the requests over",
+        "watch": "watch the side",
     }
     return [
         (

@@ -49,8 +49,9 @@ DOING = {
 UNTOUCHED = "not touched"
 WAITING, CURRENT, DONE, ROLLING_BACK, ROLLED_BACK = "waiting", "current", "done", "rolling back", "rolled back"
 FAILED, UNREACHABLE, REFUSED, PUT_OFF = "failed", "unreachable", "refused", "put off"
+KEPT_OUT = "kept out of service"
 BAD = (FAILED, UNREACHABLE, REFUSED)
-ENDED = (CURRENT, DONE, ROLLED_BACK, *BAD)
+ENDED = (CURRENT, DONE, ROLLED_BACK, KEPT_OUT, *BAD)
 RUNNING, SUCCEEDED, SKIPPED = "running", "succeeded", "skipped"
 A_MOMENT = 0.3
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
@@ -71,7 +72,7 @@ class Step:
 
 @dataclass
 class Phase:
-    """A part of the story: look, plan, update, judge, hand_over, put_back or end. There are no gaps between them."""
+    """A part of the story: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
 
     kind: str
     began: float
@@ -463,6 +464,7 @@ EVENTS = {
     "unreachable": UNREACHABLE,
     "refused": REFUSED,
     "put_off": PUT_OFF,
+    "kept_out": KEPT_OUT,
     "put_back": ROLLED_BACK,
     "not_put_back": FAILED,
 }

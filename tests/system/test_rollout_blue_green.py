@@ -1,0 +1,149 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two sides of the fleet: the idle one gets the image, then all requests at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.system.rollouts import QUICK, digest, digests, hooks, nobody_notices, reports, roll
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Fleet, Process, Run
+
+SIDES = {"blue": ["host-1", "host-2"], "green": ["host-3"]}
+KEPT_OUT = "SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def of_one_image_again(serving: Fleet) -> Iterator[None]:
+    yield
+    run = roll(serving, gateway_image=serving.gateway("host-1")["Config"]["Image"])
+    assert run.code == 0, run.output
+
+
+@pytest.fixture(autouse=True)
+def one_fleet_again(left_serving: None, serving: Fleet) -> Iterator[None]:  # noqa: ARG001 (after this one)
+    yield
+    for host in serving.hosts:
+        serving.balancer(f"set weight gateways/{host} 100%")
+    run = serving.start_play("admit.yml", "--limit", "gateways").wait()
+    assert run.code == 0, run.output
+
+
+@pytest.fixture
+def listener(serving: Fleet) -> Iterator[str]:
+    """The ARN of one that forwards to blue, and gives green nothing."""
+    elb = serving.aws("elbv2")
+    vpc = elb.describe_target_groups(Names=["gateways"])["TargetGroups"][0]["VpcId"]
+    arns = {}
+    for side, hosts in SIDES.items():
+        made = elb.create_target_group(Name=side, Protocol="HTTP", Port=80, VpcId=vpc, HealthCheckPath="/api/health")
+        arns[side] = made["TargetGroups"][0]["TargetGroupArn"]
+        targets = [{"Id": serving.facts["hosts"][host]["instance_id"]} for host in hosts]
+        elb.register_targets(TargetGroupArn=arns[side], Targets=targets)
+    subnets = [subnet["SubnetId"] for subnet in serving.aws("ec2").describe_subnets()["Subnets"]]
+    balancer = elb.create_load_balancer(Name="sides", Subnets=subnets[:1])["LoadBalancers"][0]["LoadBalancerArn"]
+    sides = [{"TargetGroupArn": arns["blue"], "Weight": 100}, {"TargetGroupArn": arns["green"], "Weight": 0}]
+    action = {"Type": "forward", "ForwardConfig": {"TargetGroups": sides}}
+    made = elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
+    yield str(made["Listeners"][0]["ListenerArn"])
+    elb.delete_load_balancer(LoadBalancerArn=balancer)
+    for arn in arns.values():
+        elb.delete_target_group(TargetGroupArn=arn)
+
+
+def start(fleet: Fleet, **variables: Any) -> Process:
+    settings = {**QUICK, "rollout_sides": SIDES, "rollout_window_seconds": 5, **variables}
+    return fleet.start_play("blue_green.yml", environment=fleet.operator(), **settings)
+
+
+def switch(fleet: Fleet, **variables: Any) -> Run:
+    return start(fleet, **variables).wait()
+
+
+def answering(fleet: Fleet) -> set[str]:
+    """The hosts to which the load balancer sends requests."""
+    return {host for host, server in fleet.servers().items() if int(server["srv_uweight"])}
+
+
+def leads(fleet: Fleet, side: str) -> bool:
+    (leader,) = fleet.leaders()
+    return leader in SIDES[side]
+
+
+def containers(fleet: Fleet, side: str) -> list[str]:
+    return [fleet.gateway(host)["Id"] for host in SIDES[side]]
+
+
+def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[str, str]) -> None:
+    old, new = images
+    blue = containers(serving, "blue")
+    planned = switch(serving, gateway_image=new)
+    assert planned.code != 0
+    assert planned.says("Both sides get requests", "say with rollout_into which of them is to get the image")
+    reports()
+    with nobody_notices(serving, rate=150):
+        over = switch(serving, gateway_image=new, rollout_into="green")
+    assert over.code == 0, over.output
+    assert over.says("green has the requests, and blue is kept out of service as it was.")
+    assert answering(serving) == set(SIDES["green"])
+    assert (digests(serving, *SIDES["green"]), digests(serving, *SIDES["blue"])) == ({digest(new)}, {digest(old)})
+    assert leads(serving, "green") and serving.sql(KEPT_OUT) == "2"
+    (report,) = reports()
+    assert report["result"] == "succeeded"
+    assert [phase["kind"] for phase in report["phases"]] == ["look", "plan", "update", "switch", "watch", "end"]
+
+    again = switch(serving, gateway_image=new)
+    assert again.code == 0, again.output
+    assert again.changed() <= {"host-1"}, "it has nothing to do but to write its journal"
+
+    # Back: blue was kept as it was, so that nothing has to be started.
+    with nobody_notices(serving, rate=150):
+        back = switch(serving, gateway_image=old)
+    assert back.code == 0, back.output
+    assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
+    assert containers(serving, "blue") == blue
+    assert serving.sql(KEPT_OUT) == "1"
+
+
+def test_a_side_that_is_never_healthy_gets_no_request(serving: Fleet, images: tuple[str, str]) -> None:
+    broken = {**serving.variables["gateway_environment"], "PORT": "1"}
+    with nobody_notices(serving, rate=150), serving.untouched(*SIDES["blue"]):
+        run = switch(
+            serving,
+            gateway_image=images[1],
+            rollout_into="green",
+            gateway_environment=broken,
+            gateway_health_timeout=8,
+        )
+    assert run.code != 0
+    assert run.says("host-3: ", "blue has the requests.")
+    assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
+    assert serving.sql(KEPT_OUT) == "1"
+
+
+def test_a_listener_is_led_back_where_the_window_fails_and_else_over(
+    serving: Fleet, images: tuple[str, str], listener: str
+) -> None:
+    groups = {"rollout_side_groups": {"blue": "blue", "green": "green"}, "rollout_listeners": [listener]}
+    wanted = {"gateway_image": images[1], "rollout_lb": "target_group", **groups}
+    checks = hooks("window", "command.yml", happens="false", happens_to="host-3")
+    with nobody_notices(serving, rate=150):
+        failed = switch(serving, **wanted, **checks)
+        assert failed.code != 0
+        assert failed.says("host-3: non-zero return code", "blue has the requests.")
+        assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
+        assert serving.sql(KEPT_OUT) == "1"
+
+        run = switch(serving, **wanted)
+    assert run.code == 0, run.output
+    assert answering(serving) == set(SIDES["green"]) and leads(serving, "green")
+    elb = serving.aws("elbv2")
+    forward = elb.describe_listeners(ListenerArns=[listener])["Listeners"][0]["DefaultActions"][0]["ForwardConfig"]
+    weights = {group["TargetGroupArn"].split("/")[1]: group["Weight"] for group in forward["TargetGroups"]}
+    assert weights == {"blue": 0, "green": 100}
