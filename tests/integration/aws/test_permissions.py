@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from tests.integration.aws.asg import Scaled, scaled
 from tests.integration.aws.stage import command, play
+from tests.integration.balancer.test_traffic_split import Forwarding
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment, run_module
 
 HOST = "i-0000000000000000a"
 # Code that isn't ours and does not run here, and what its documentation says that it calls.
-CALLED_BY_OTHERS = {
+CALLED_BY_OTHERS_ON_HOSTS = {
     "ecr:GetAuthorizationToken": "docker's credential helper, or `aws ecr get-login-password`",
     "ecr:BatchGetImage": "ECR, for docker pull",
     "ecr:GetDownloadUrlForLayer": "ECR, for docker pull",
@@ -40,15 +42,19 @@ CALLED_BY_OTHERS = {
     "ssmmessages:CreateDataChannel": "the SSM agent",
     "ssmmessages:OpenControlChannel": "the SSM agent",
     "ssmmessages:OpenDataChannel": "the SSM agent",
-    "ssm:StartSession": "the AWS CLI in inventories/connections/ssm.yml",
 }
+CALLED_BY_OTHERS_OF_OPERATORS = {"ssm:StartSession": "the AWS CLI in inventories/connections/ssm.yml"}
 # For which AWS knows no narrower resource.
 OF_NO_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "cloudwatch:PutMetricData",
     "ec2:DescribeTags",
     "ec2:DescribeInstances",
+    "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
+    "autoscaling:DescribeInstanceRefreshes",
+    "ec2:DescribeLaunchTemplateVersions",
+    "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetGroupAttributes",
     "elasticloadbalancing:DescribeTargetHealth",
@@ -100,6 +106,8 @@ def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.T
         "iam_autoscaling_groups": ["gateways"],
         "iam_s3_objects": ["arn:aws:s3:::releases/evenkeel-fleet.tar.gz"],
         "iam_session_manager": True,
+        "iam_listener_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/app/gateways/1/2"],
+        "iam_replaces_hosts": True,
         "iam_target_group_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/gateways/1"],
         # import_role checks the others' variables, too
         **{f"load_balancer_{name}": "unused" for name in ("name", "vpc_id")},
@@ -120,11 +128,11 @@ def narrowest(statements: list[dict[str, Any]], action: str) -> list[str]:
     return [found] if isinstance(found, str) else found
 
 
-def assert_least_privilege(statements: list[dict[str, Any]], called: set[str]) -> None:
+def assert_least_privilege(statements: list[dict[str, Any]], called: set[str], by_others: dict[str, str]) -> None:
     assert called <= allowed(statements), "denied in production"
-    unused = allowed(statements) - called - set(CALLED_BY_OTHERS)
+    unused = allowed(statements) - called - set(by_others)
     assert not unused, "allowed to nobody's use"
-    assert not called & set(CALLED_BY_OTHERS), "no longer in need of an explanation"
+    assert not called & set(by_others), "no longer in need of an explanation"
     assert not [action for action in allowed(statements) if "*" in action]
     wide = {action for each in statements if "*" in each["Resource"] for action in each["Action"]}
     assert wide <= OF_NO_RESOURCE
@@ -144,7 +152,7 @@ def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list
     )
     assert finished.returncode == 0, finished.stderr
     host = documents["host"]
-    assert_least_privilege(host, set(endpoint.faults.calls))
+    assert_least_privilege(host, set(endpoint.faults.calls), CALLED_BY_OTHERS_ON_HOSTS)
     assert narrowest(host, "secretsmanager:GetSecretValue") == secrets
     assert narrowest(host, "ecr:BatchGetImage") == [f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/gateway"]
     groups = [f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}" for name in ("system", "gateway-metrics")]
@@ -157,17 +165,12 @@ def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list
 
 def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents: Documents, tmp_path: Path) -> None:
     name, _arn = endpoint.group(HOST, "i-0000000000000000b")
+    sides = Forwarding(endpoint)
     endpoint.faults.forget()
-    drain = {
-        "target": HOST,
-        "target_groups": [name],
-        "region": REGION,
-        "endpoint_url": endpoint.url,
-        "access_key": "AKIATEST",
-        "secret_key": "secret",
-    }
     for state in ("drained", "in_service"):
-        assert not run_module("target_drain", {**drain, "state": state})["failed"]
+        drain = {"state": state, "target": HOST, "target_groups": [name], **way_to(endpoint)}
+        assert not run_module("target_drain", drain)["failed"]
+    assert sides.split(weights={"blue": 0, "green": 100})["changed"]
     subprocess.run(
         [command("ansible-inventory"), "-i", "inventories/aws", "--list"],
         cwd=CHECKOUT,
@@ -181,6 +184,55 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
         check=True,
         timeout=120,
     )
-    assert_least_privilege(documents["operator"], set(endpoint.faults.calls))
+    called = set(endpoint.faults.calls) | calls_of_a_replacement()
+    assert_least_privilege(documents["operator"], called, CALLED_BY_OTHERS_OF_OPERATORS)
     (arn,) = narrowest(documents["operator"], "elasticloadbalancing:DeregisterTargets")
     assert arn.endswith("targetgroup/gateways/1")
+    (group,) = narrowest(documents["operator"], "autoscaling:StartInstanceRefresh")
+    assert group.endswith("autoScalingGroupName/gateways")
+
+
+def calls_of_a_replacement() -> set[str]:
+    """Of all that replace_fleet.yml and maintenance.yml do to a group."""
+    served, refreshes = scaled()
+    with served:
+        group = Scaled(served, refreshes).group(2)
+        refreshes.step = 5.0
+        served.faults.forget()
+        way = way_to(served)
+        template = {"launch_template": {"name": group.template_name, "version": "$Latest"}}
+        for state, more in (
+            ("started", {"wait": False}),
+            ("cancelled", {}),
+            ("started", {"wait": False}),
+            ("rolled_back", {}),
+        ):
+            refresh = {"group": group.name, "state": state, **way, **(template if more else {}), **more}
+            told = run_module("asg_refresh", refresh)
+            assert not told["failed"], told
+        assert not run_module("asg_refresh_info", {"group": group.name, **template, **way})["failed"]
+        one, _other = group.versions
+        instance = {"group_name": group.name, "instance_ids": [one], **way}
+        protected = {"state": "attached", "protection": True}
+        standby = {"state": "standby", "decrement_desired_capacity": True}
+        for wanted in (protected, {**protected, "protection": False}, standby, {"state": "present"}):
+            other_module("autoscaling_instance", {**instance, **wanted})
+        other_module("autoscaling_instance_info", {"instance_ids": [one], **way})
+        return set(served.faults.calls)
+
+
+def other_module(name: str, arguments: dict[str, Any]) -> None:
+    """One of amazon.aws."""
+    finished = subprocess.run(
+        [command("ansible"), "localhost", "-m", f"amazon.aws.{name}", "-a", json.dumps(arguments)],
+        cwd=CHECKOUT,
+        env=environment(ANSIBLE_NOCOLOR="1"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stdout
+
+
+def way_to(endpoint: Endpoint) -> dict[str, str]:
+    return {"region": REGION, "endpoint_url": endpoint.url, "access_key": "AKIATEST", "secret_key": "secret"}
