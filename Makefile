@@ -57,12 +57,12 @@ unit: venv ## Run the unit tests (no network, no docker)
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server varnish
-	@pytest -q gateway/tests
+	@pytest -q --durations=10 gateway/tests
 
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
-	@tools/with-docker $(BIN)/pytest -q tests/integration --ignore=tests/integration/aws
+	@tools/with-docker $(BIN)/pytest -q --durations=10 tests/integration --ignore=tests/integration/aws
 
 .PHONY: aws
 aws: venv ## Test the roles and modules that ask AWS against a served endpoint
