@@ -98,7 +98,7 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     assert report["result"] == "succeeded"
     assert [phase["kind"] for phase in report["phases"]] == ["look", "plan", "update", "switch", "watch", "end"]
 
-    again = switch(serving, gateway_image=new)
+    again = switch(serving, gateway_image=new, rollout_into="green")
     assert again.code == 0, again.output
     assert again.changed() <= {"host-1"}, "it has nothing to do but to write its journal"
 
