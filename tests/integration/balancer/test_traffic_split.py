@@ -147,12 +147,16 @@ class Forwarding:
             for n, zone in enumerate("ab")
         ]
         made = self.elb.create_load_balancer(Name=self.blue_name, Subnets=[subnet["SubnetId"] for subnet in subnets])
+        self._balancer = made["LoadBalancers"][0]["LoadBalancerArn"]
         self.listener = self.elb.create_listener(
-            LoadBalancerArn=made["LoadBalancers"][0]["LoadBalancerArn"],
+            LoadBalancerArn=self._balancer,
             Protocol="HTTP",
             Port=80,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": self.blue}],
         )["Listeners"][0]["ListenerArn"]
+
+    def remove(self) -> None:
+        self.elb.delete_load_balancer(LoadBalancerArn=self._balancer)
 
     def split(self, check: bool = False, **more: Any) -> dict[str, Any]:
         return split(

@@ -26,6 +26,7 @@ from tests.integration.endpoint import REGION
 from tests.integration.fleetdb.fleets import Fleet
 from tests.integration.support import CHECKOUT, await_true, environment
 
+_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 
 
@@ -33,8 +34,7 @@ PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 def elections_as_instances() -> Iterator[Scaled]:
     """An endpoint whose instances are i-1, i-2 and so on: an election's process is told the number of its instance."""
     endpoint, refreshes = scaled()
-    numbers = itertools.count(1)
-    with endpoint, mock.patch("moto.ec2.models.instances.random_instance_id", lambda: f"i-{next(numbers)}"):
+    with endpoint, mock.patch("moto.ec2.models.instances.random_instance_id", lambda: f"i-{next(_numbers)}"):
         yield Scaled(endpoint, refreshes)
 
 
