@@ -137,7 +137,7 @@ class Listeners:
         self._known: dict[str, Group] = {}
 
     def look(self) -> dict[str, Side]:
-        told = {arn: self._weights(arn) for arn in self._listeners}
+        told = {arn: self._weights(arn, self._actions(arn)) for arn in self._listeners}
         first = next(iter(told.values()))
         if any(weights != first for weights in told.values()):
             raise TroubleError(f"The listeners are not of one mind: {told}. Let them have the same weights first.")
@@ -145,25 +145,29 @@ class Listeners:
 
     def have_checked(self) -> None:
         for arn in self._listeners:
-            weights = self._weights(arn)
+            actions = self._actions(arn)
+            weights = self._weights(arn, actions)
             if set(weights) != {group.arn for group in self._groups.values()}:
-                self._modify(arn, weights)
+                self._modify(arn, actions, weights)
 
     def lead(self, weights: Weights) -> None:
         wanted = {group.arn: weights[name] for name, group in self._groups.items()}
-        told: dict[str, dict[str, int]] = {}
-        for arn in self._listeners:
-            before = self._weights(arn)
+        # All are asked before one is told.
+        asked = {arn: self._actions(arn) for arn in self._listeners}
+        for arn, actions in asked.items():
+            self._weights(arn, actions)  # nobody but the sides
+        told: dict[str, list[dict[str, Any]]] = {}
+        for arn, actions in asked.items():
+            told[arn] = actions
             try:
-                told[arn] = before
-                self._modify(arn, wanted)
+                self._modify(arn, actions, wanted)
             except TroubleError as error:
                 raise TroubleError(f"{error}{self._put_back(told)}") from error
 
-    def _put_back(self, told: Mapping[str, dict[str, int]]) -> str:
+    def _put_back(self, told: Mapping[str, list[dict[str, Any]]]) -> str:
         try:
-            for arn, before in told.items():
-                self._modify(arn, before)
+            for arn, actions in told.items():
+                self._modify(arn, actions, self._weights(arn, actions))
         except TroubleError as error:
             return f" Not all listeners are as they were: {error}"
         return " All listeners are as they were."
@@ -196,9 +200,9 @@ class Listeners:
             )
         return actions
 
-    def _weights(self, arn: str) -> dict[str, int]:
+    def _weights(self, arn: str, actions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """By target group."""
-        forward = self._actions(arn)[-1]
+        forward = actions[-1]
         listed = forward.get("ForwardConfig", {}).get("TargetGroups") or [forward]
         weights = {group["TargetGroupArn"]: int(group.get("Weight", 1)) for group in listed}
         if len(listed) == 1:  # its weight means nothing
@@ -208,8 +212,8 @@ class Listeners:
             raise TroubleError(f"The listener {arn} forwards to {strangers[0]}, which is none of the sides.")
         return weights
 
-    def _modify(self, arn: str, weights: Mapping[str, int]) -> None:
-        *before, forward = self._actions(arn)
+    def _modify(self, arn: str, actions: Sequence[dict[str, Any]], weights: Mapping[str, int]) -> None:
+        *before, forward = actions
         sticky = forward.get("ForwardConfig", {}).get("TargetGroupStickinessConfig")
         everyone = {group.arn: 0 for group in self._groups.values()}
         groups = [{"TargetGroupArn": group, "Weight": w} for group, w in {**everyone, **weights}.items()]

@@ -204,22 +204,17 @@ def calls_of_a_replacement() -> set[str]:
         served.faults.forget()
         way = way_to(served)
         template = {"launch_template": {"name": group.template_name, "version": "$Latest"}}
-        for state, more in (
-            ("started", {"wait": False}),
-            ("cancelled", {}),
-            ("started", {"wait": False}),
-            ("rolled_back", {}),
-        ):
-            refresh = {"group": group.name, "state": state, **way, **(template if more else {}), **more}
-            told = run_module("asg_refresh", refresh)
+        started = {"state": "started", "wait": False, **template}
+        for wanted in (started, {"state": "cancelled"}, started, {"state": "rolled_back"}):
+            told = run_module("asg_refresh", {"group": group.name, **way, **wanted})
             assert not told["failed"], told
         assert not run_module("asg_refresh_info", {"group": group.name, **template, **way})["failed"]
         one, _other = group.versions
         instance = {"group_name": group.name, "instance_ids": [one], **way}
         protected = {"state": "attached", "protection": True}
         standby = {"state": "standby", "decrement_desired_capacity": True}
-        for wanted in (protected, {**protected, "protection": False}, standby, {"state": "present"}):
-            other_module("autoscaling_instance", {**instance, **wanted})
+        for state in (protected, {**protected, "protection": False}, standby, {"state": "present"}):
+            other_module("autoscaling_instance", {**instance, **state})
         other_module("autoscaling_instance_info", {"instance_ids": [one], **way})
         return set(served.faults.calls)
 
