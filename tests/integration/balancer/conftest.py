@@ -27,6 +27,7 @@ global
 defaults
     mode http
     timeout connect 1s
+    timeout check 2s
     timeout client 30s
     timeout server 30s
     retries 0
@@ -46,6 +47,7 @@ backend unchecked
 
 class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
         """Clients that are cut off are what some tests are about."""

@@ -127,11 +127,12 @@ def test_a_killed_rollout_leaves_how_far_it_came(stage: Stage) -> None:
 def test_all_else_looks_as_ever(stage: Stage, play: str, arguments: tuple[str, ...]) -> None:
     ours = stage.run(*arguments, play=play)
     default = stage.run(*arguments, play=play, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default")
-    # Hosts answer in any order.
-    assert (ours.returncode, sorted(ours.stdout.splitlines())) == (
-        default.returncode,
-        sorted(default.stdout.splitlines()),
+    # Hosts answer in any order; one line names two of them.
+    ours_said, default_said = (
+        sorted(re.sub(r"^(included: .* for )b, a$", r"\1a, b", line) for line in run.stdout.splitlines())
+        for run in (ours, default)
     )
+    assert (ours.returncode, ours_said) == (default.returncode, default_said)
     assert "PLAY RECAP" in ours.stdout
     assert not stage.reports.exists()
 
