@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -53,23 +53,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayPr
 Served = tuple[GatewayProcess, Upstream]
 
 
-def lines(process: GatewayProcess) -> list[dict[str, Any]]:
-    """Return the access log; that every line of the output is JSON is part of it."""
-    found = [json.loads(line) for line in process.log.splitlines()]
-    return [line for line in found if line["logger"] == "access"]
-
-
-def line(process: GatewayProcess, path: str) -> dict[str, Any]:
-    """Return the one line of a path that is asked for only once."""
-
-    def found() -> list[dict[str, Any]]:
-        return [line for line in lines(process) if line["path"] == path]
-
-    until(found, 5, f"{path} is logged")
-    [result] = found()
-    return result
-
-
 def test_everything_that_matters(served: Served) -> None:
     process, upstream = served
 
@@ -80,7 +63,7 @@ def test_everything_that_matters(served: Served) -> None:
     upstream.respond = slow
     headers = {"X-Forwarded-For": "203.0.113.9", "X-Request-Id": "my-id"}
     assert ask(process.port, "/all/of/it?x=1", "POST", headers=headers, body=b"x" * 1000).status == 201
-    found = line(process, "/all/of/it")
+    found = process.logged("/all/of/it")
     assert found.pop("time")[:4].isdigit()
     timings = {name: found.pop(name) for name in ("queueMs", "connectMs", "responseMs", "totalMs")}
     assert 50 <= timings["responseMs"] <= timings["totalMs"] < 5000
@@ -118,7 +101,7 @@ def test_what_is_nobodys_business(served: Served) -> None:
     bad = f"GET /private?{SECRET}\x01 HTTP/1.1\r\nHost: x\r\nAuthorization: {SECRET}\r\n\r\n"
     exchange(process.port, bad.encode())
     exchange(process.port, f"{SECRET} {SECRET} {SECRET}\r\n\r\n".encode())
-    line(process, "/private")
+    process.logged("/private")
     assert SECRET not in process.log
 
 
@@ -130,7 +113,7 @@ def test_the_user_and_the_limit(served: Served) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     replies = [ask(process.port, f"/mine/{number}", headers=headers) for number in range(2)]
     assert [reply.status for reply in replies] == [200, 429]
-    first, second = line(process, "/mine/0"), line(process, "/mine/1")
+    first, second = process.logged("/mine/0"), process.logged("/mine/1")
     assert first["user"] == name
     assert (first["limit"], second["limit"]) == ("-", "user")
     assert second["status"] == 429
@@ -152,7 +135,7 @@ def test_what_went_wrong(served: Served, path: str, status: int, end: str, retri
     upstream.respond = respond
     reply = ask(process.port, path)
     assert reply.status == status
-    found = line(process, path)
+    found = process.logged(path)
     assert (found["level"], found["status"], found["requestId"]) == ("error", status, reply.header("x-request-id"))
     # A server that HAProxy's checks have found dead meanwhile is not even tried.
     assert (found["end"], found["retries"].lstrip("+")) in ((end, retries), *([("SC", "0")] if path == "/dead" else []))
@@ -168,7 +151,7 @@ def test_a_client_that_goes_away(served: Served) -> None:
     upstream.respond = slow
     with socket.create_connection((LOCAL, process.port), 5) as connection:
         connection.sendall(b"POST /gone HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
-    found = line(process, "/gone")
+    found = process.logged("/gone")
     assert found["end"].startswith("C")
     assert found["status"] in (-1, 400)
 
@@ -179,7 +162,7 @@ def test_long_paths_are_cut(served: Served) -> None:
     path = '/long"' + '\\"<>' * 1500
     raw = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     exchange(process.port, raw)
-    found = line(process, path[:1024])
+    found = process.logged(path[:1024])
     assert found["method"] == "GET"
     # As long as a pipe takes it at once, so that no other line gets in between.
     assert max(len(text) for text in process.log.splitlines() if '"access"' in text) < 4096
@@ -218,22 +201,22 @@ def test_whatever_bytes_a_stranger_sends(served: Served) -> None:
         lambda: b"GET /x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + junk(8) + b"\r\nConnection: close\r\n\r\n",
         lambda: junk(40) + b"\r\n\r\n",
     ]
-    before = len(lines(process))
+    before = len(process.access_log)
     for number in range(210):
         with socket.create_connection((LOCAL, process.port), 5) as connection:
             connection.sendall(shapes[number % len(shapes)]())
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass
-    until(lambda: len(lines(process)) >= before + 150, 10, "they are logged")
+    until(lambda: len(process.access_log) >= before + 150, 10, "they are logged")
     assert process.status("/api/health") == 200
 
 
 def test_refused_before_it_had_a_route(served: Served) -> None:
     process, _ = served
     assert ask(process.port, "/x?" + "a" * 9000, source=STRANGER).status == 414
-    until(lambda: any(found["status"] == 414 for found in lines(process)), 5, "it is logged")
-    [found] = [found for found in lines(process) if found["status"] == 414]
+    until(lambda: any(found["status"] == 414 for found in process.access_log), 5, "it is logged")
+    [found] = [found for found in process.access_log if found["status"] == 414]
     assert (found["client"], found["path"], found["end"], found["route"]) == (STRANGER, "/x", "LR", "-")
 
 
@@ -251,12 +234,11 @@ def test_health_is_not_worth_a_line(gateway: Start) -> None:
         with closing(Client(process.port)) as client:
             for path in ("/api/health", "/metrics", "/health", "/api/api/x"):
                 client.ask(path)
-        line(process, "/api/api/x")
-        assert {found["path"] for found in lines(process)} == {"/health", "/api/api/x"}
-        # From the first line to the last, and HAProxy's last words.
+        process.logged("/api/api/x")
+        assert {found["path"] for found in process.access_log} == {"/health", "/api/api/x"}
         process.signal(signal.SIGTERM)
         process.wait()
-        lines(process)
+        assert process.access_log, "all is JSON, from the first line to HAProxy's last words"
 
 
 def test_switched_off(gateway: Start) -> None:
@@ -265,4 +247,4 @@ def test_switched_off(gateway: Start) -> None:
         ask(process.port, "/api/api")
         process.signal(signal.SIGTERM)
         process.wait()
-        assert lines(process) == []
+        assert process.access_log == []

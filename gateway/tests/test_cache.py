@@ -234,8 +234,7 @@ def test_the_log_and_the_metrics_tell(served: Served) -> None:
     assert (counted("lookups"), counted("hits")) == (lookups + 3, hits + 2)
 
     def said() -> list[str]:
-        lines = [json.loads(line) for line in process.log.splitlines() if '"access"' in line]
-        return [line["cache"] for line in lines if line["path"] == place]
+        return [line["cache"] for line in process.access_log if line["path"] == place]
 
     until(lambda: len(said()) == 4, 5, "all are logged")
     assert said() == ["miss", "hit", "hit", "-"]

@@ -129,5 +129,4 @@ def test_the_log_knows(served: Served) -> None:
     upstream.respond = answer()
     with H2Wire(process.port) as wire:
         wire.ask(request("/h2"))
-    found = [json.loads(line) for line in process.log.splitlines() if '"path":"\\/h2"' in line]
-    assert [entry["protocol"] for entry in found] == ["HTTP/2"]
+    assert process.logged("/h2")["protocol"] == "HTTP/2"

@@ -543,16 +543,12 @@ def test_scopes(process: GatewayProcess) -> None:
 
 
 def test_the_access_log_tells_the_user_and_what_is_wrong(process: GatewayProcess) -> None:
-    def line(path: str) -> dict[str, Any]:
-        found = [json.loads(text) for text in process.log.splitlines() if '"access"' in text]
-        return next((line for line in found if line["path"] == path), {})
-
     seen(process, sign(secret(), "HS256"), "/required/good")
-    until(lambda: line("/required/good"), 5, "the line")
-    assert (line("/required/good")["user"], line("/required/good")["token"]) == ("user-7", "-")
+    line = process.logged("/required/good")
+    assert (line["user"], line["token"]) == ("user-7", "-")
     reason(process, sign(secret(), "HS256", claims(exp=1)), "/required/late")
-    until(lambda: line("/required/late"), 5, "the line")
-    assert (line("/required/late")["user"], line("/required/late")["token"]) == ("-", "expired")
+    line = process.logged("/required/late")
+    assert (line["user"], line["token"]) == ("-", "expired")
 
 
 def test_no_secret_is_to_be_seen(process: GatewayProcess) -> None:

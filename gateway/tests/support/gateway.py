@@ -110,6 +110,21 @@ class GatewayProcess:
         return self._log.read_text()
 
     @property
+    def access_log(self) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self.log.splitlines()]
+        return [line for line in found if line["logger"] == "access"]
+
+    def logged(self, path: str) -> dict[str, Any]:
+        """The one line of a path that is asked for only once; it follows the answer."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self.access_log if line["path"] == path]
+
+        until(found, 5, f"{path} is logged")
+        [line] = found()
+        return line
+
+    @property
     def own_log(self) -> str:
         """Without the requests."""
         return "\n".join(line for line in self.log.splitlines() if '"logger":"access"' not in line)
