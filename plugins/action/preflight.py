@@ -45,6 +45,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             )
         )
         result["problems"] = problems + result.get("problems", [])
+        if problems:
+            # A value of the wrong kind stops the call itself. They say better which one it is.
+            result.pop("failed", None)
+            result.pop("exception", None)
         return result
 
     def _declarations(self, names: list[str], variables: Mapping[str, Any]) -> list[Any]:

@@ -40,11 +40,13 @@ def test_missing_variables_are_all_said_at_once(fleet: Fleet, tmp_path: Path) ->
     assert run.says(*(f"- all hosts: {name} is not set" for name in REQUIRED))
 
 
-def test_a_misspelt_variable_is_found(fleet: Fleet) -> None:
+def test_misspelt_and_wrong_variables_are_found(fleet: Fleet) -> None:
     with fleet.untouched("host-1"):
-        run = fleet.site("--limit", "host-1", gateway_memroy="1g")
+        run = fleet.site("--limit", "host-1", gateway_memroy="1g", gateway_host_port="eighty")
     assert run.code == 2, run.output
-    assert run.says("gateway_memroy is no variable of the role gateway, did you mean gateway_memory?", STOPPED)
+    assert run.says("- all hosts: gateway_memroy is no variable of the role gateway, did you mean gateway_memory?", STOPPED)
+    assert run.says("- all hosts: Role gateway: argument 'gateway_host_port' is of type str")
+    assert "exception" not in run.output.lower()
 
 
 def test_a_taken_port_is_named_with_who_has_it(fleet: Fleet) -> None:
