@@ -300,6 +300,21 @@ class Fleet:
         # The administrator's bits: maintenance, or drain.
         return [host for host, server in self.servers().items() if int(server["srv_admin_state"])]
 
+    def targets(self) -> dict[str, str]:
+        """What the target group says of each host that is registered, such as healthy."""
+        elb = self.aws("elbv2")
+        group = elb.describe_target_groups(Names=["gateways"])["TargetGroups"][0]["TargetGroupArn"]
+        described = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        states = {target["Target"]["Id"]: target["TargetHealth"]["State"] for target in described}
+        return {
+            host: states[known["instance_id"]]
+            for host, known in self.facts["hosts"].items()
+            if known["instance_id"] in states
+        }
+
+    def healthy_targets(self) -> int:
+        return list(self.targets().values()).count("healthy")
+
     def assert_serving(self) -> None:
         """All hosts healthy, in the load balancer, and exactly one leads."""
         for host in self.hosts:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HOOKS = Path(__file__).parent / "hooks"
 # As short as the fleet allows: the gateways here are up within two seconds, and the load balancer asks each second.
 QUICK: dict[str, Any] = {"rollout_bake_seconds": 2, "rollout_max_unavailable": 1, "rollout_permit_wait": 10}
+# For those that are killed: soon free again.
+LOCK = {"rollout_lock_ttl": 15}
 
 
 def start(fleet: Fleet, *arguments: str, **variables: Any) -> Process:
@@ -42,6 +44,11 @@ def roll(fleet: Fleet, *arguments: str, **variables: Any) -> Run:
 def hooks(moment: str, name: str, **happens: Any) -> dict[str, Any]:
     """Variables of a rollout in which something happens at a moment; see hooks/."""
     return {"rollout_hooks": {moment: [str(HOOKS / name)]}, **happens}
+
+
+def last_words(output: str) -> str:
+    """How far a rollout came that was killed."""
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing")
 
 
 def order(fleet: Fleet) -> list[str]:

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import os
+import random
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.rollouts import QUICK, digest, digests, hooks, nobody_notices, reports, roll
+from tests.system.rollouts import LOCK, QUICK, digest, digests, hooks, last_words, nobody_notices, reports, roll
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Process, Run
 
 SIDES = {"blue": ["host-1", "host-2"], "green": ["host-3"]}
+SEED = int(os.environ.get("KILLS_FROM", "5"))
 KEPT_OUT = "SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL"
 
 
@@ -102,9 +106,13 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     assert again.code == 0, again.output
     assert again.changed() <= {"host-1"}, "it has nothing to do but to write its journal"
 
-    # Back: blue was kept as it was, so that nothing has to be started.
+    # Back: blue was kept as it was, so that nothing has to be started. Whose controller is killed runs it again.
+    moment = random.Random(SEED).uniform(4, 12)
     with nobody_notices(serving, rate=150):
-        back = switch(serving, gateway_image=old)
+        killed = start(serving, gateway_image=old, **LOCK)
+        time.sleep(moment)
+        print(f"killed after {moment:.1f} s, after: {last_words(killed.kill())}")
+        back = switch(serving, gateway_image=old, rollout_lock_wait=60, **LOCK)
     assert back.code == 0, back.output
     assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
     assert containers(serving, "blue") == blue

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.conftest import Run, wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, order, roll, start
+from tests.system.rollouts import LOCK, digest, digests, last_words, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet, Process
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # One of each kind.
 FIRST = int(os.environ.get("KILLS_FROM", "2"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("KILLS", "2")))
-LOCK = {"rollout_lock_ttl": 15}
 # How long a rollout takes here; learnt from those that are not killed.
 lengths = [45.0]
 
@@ -42,7 +40,9 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
             what, killed = "the controller", Run(-9, process.kill())
         else:
             what, killed = kill_daemon(serving, process, luck.uniform(0, 4))
-        print(f"seed {seed}: {what} killed after {time.monotonic() - started:.1f} s, in: {last_task(killed.output)}")
+        print(
+            f"seed {seed}: {what} killed after {time.monotonic() - started:.1f} s, after: {last_words(killed.output)}"
+        )
         finished = {
             host: serving.gateway(host)["Id"] for host in serving.hosts if is_finished(serving, host, images[1])
         }
@@ -90,8 +90,3 @@ def kill_daemon(fleet: Fleet, process: Process, delay: float) -> tuple[str, Run]
 def is_finished(fleet: Fleet, host: str, image: str) -> bool:
     in_service = host not in fleet.out_of_the_balancer() and fleet.healthy(host)
     return in_service and digests(fleet, host) == {digest(image)}
-
-
-def last_task(output: str) -> str:
-    tasks: list[str] = re.findall(r"^TASK \[(.*?)\]", output, re.M)
-    return tasks[-1] if tasks else "the beginning"

@@ -20,25 +20,17 @@ pytestmark = pytest.mark.usefixtures("left_serving")
 BEHIND_IT: dict[str, Any] = {"rollout_lb": "target_group", "rollout_target_groups": ["gateways"]}
 
 
-def healthy(fleet: Fleet) -> int:
-    """How many targets the group calls healthy."""
-    elb = fleet.aws("elbv2")
-    group = elb.describe_target_groups(Names=["gateways"])["TargetGroups"][0]["TargetGroupArn"]
-    targets = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-    return [target["TargetHealth"]["State"] for target in targets].count("healthy")
-
-
 def test_nobody_notices_an_update_behind_a_target_group(serving: Fleet, images: tuple[str, str]) -> None:
     # The load balancer looks each second, and the test before may have stopped a gateway.
-    wait_until(lambda: healthy(serving) == len(serving.hosts), "all are in the group")
+    wait_until(lambda: serving.healthy_targets() == len(serving.hosts), "all are in the group")
     with nobody_notices(serving, rate=100):
         process = start(serving, environment=serving.operator(), gateway_image=images[1], **BEHIND_IT)
-        wait_until(lambda: healthy(serving) == len(serving.hosts) - 1, "one host left the group")
+        wait_until(lambda: serving.healthy_targets() == len(serving.hosts) - 1, "one host left the group")
         assert serving.out_of_the_balancer(), "so nothing is sent to it"
         run = process.wait()
     assert run.code == 0, run.output
     assert digests(serving) == {digest(images[1])}
-    assert healthy(serving) == len(serving.hosts)
+    assert serving.healthy_targets() == len(serving.hosts)
 
 
 def test_who_may_not_ask_the_target_group_drains_nobody(serving: Fleet, images: tuple[str, str]) -> None:

@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.system.rollouts import nobody_notices, order
+from tests.system.test_rollout_target_group import BEHIND_IT
+
 if TYPE_CHECKING:
     from tests.system.conftest import Fleet
+
+pytestmark = pytest.mark.usefixtures("left_serving")
 
 BIN = Path(sys.executable).parent
 
 
-def test_the_installed_tarball_bootstraps_a_bare_host(serving: Fleet, tmp_path: Path) -> None:
+def test_the_installed_tarball_sets_a_host_up_anew_and_nobody_notices(serving: Fleet, tmp_path: Path) -> None:
     serving.run(BIN / "ansible-galaxy", "collection", "build", "--output-path", tmp_path)
     (tarball,) = tmp_path.glob("evenkeel-fleet-*.tar.gz")
     with tarfile.open(tarball) as archive:
@@ -33,9 +41,21 @@ def test_the_installed_tarball_bootstraps_a_bare_host(serving: Fleet, tmp_path: 
     listed = serving.run(BIN / "ansible-galaxy", "collection", "list", "--format", "json", cwd=elsewhere, **alone)
     assert "evenkeel.fleet" in listed and "community.docker" not in listed
 
-    serving.make_bare("host-3")
-    assert "dockerd" not in serving.on("host-3", "command -v dockerd || true")
-    site = (BIN / "ansible-playbook", "-i", serving.inventory, "evenkeel.fleet.site", "--limit", "host-3")
-    serving.run(*site, cwd=elsewhere, **alone)
-    serving.assert_serving()
-    assert serving.about("host-3")["instanceId"] == serving.facts["hosts"]["host-3"]["instance_id"]
+    host = order(serving)[0]
+
+    def play(name: str, *arguments: str) -> None:
+        command = (BIN / "ansible-playbook", "-i", serving.inventory, f"evenkeel.fleet.{name}", "--limit", host)
+        serving.run(*command, *arguments, cwd=elsewhere, **alone, **serving.operator())
+
+    behind_it = ("-e", json.dumps({**BEHIND_IT, "rollout_reason": "a new disk"}))
+    with nobody_notices(serving, rate=100):
+        play("drain", *behind_it)
+        assert serving.healthy_targets() == len(serving.hosts) - 1
+        serving.make_bare(host)
+        assert "dockerd" not in serving.on(host, "command -v dockerd || true")
+        play("site", *behind_it)
+        assert serving.healthy(host)
+        assert serving.healthy_targets() == len(serving.hosts) - 1, "it gets requests when it is told to"
+        play("admit", *behind_it)
+        assert serving.healthy_targets() == len(serving.hosts)
+    assert serving.about(host)["instanceId"] == serving.facts["hosts"][host]["instance_id"]

@@ -111,14 +111,6 @@ def state(fleet: Fleet, host: str) -> str:
     return str(found["AutoScalingInstances"][0]["LifecycleState"])
 
 
-def health(fleet: Fleet, host: str) -> str:
-    elb = fleet.aws("elbv2")
-    group = elb.describe_target_groups(Names=[GROUP])["TargetGroups"][0]["TargetGroupArn"]
-    target = {"Id": fleet.facts["hosts"][host]["instance_id"], "Port": 80}
-    described = elb.describe_target_health(TargetGroupArn=group, Targets=[target])
-    return str(described["TargetHealthDescriptions"][0]["TargetHealth"]["State"])
-
-
 def test_bare_hosts_bring_themselves_up_or_are_abandoned(serving: Fleet, tmp_path: Path) -> None:
     good, bad = "host-3", "host-2"
     user_data = rendered(serving, tmp_path)
@@ -142,7 +134,7 @@ def test_bare_hosts_bring_themselves_up_or_are_abandoned(serving: Fleet, tmp_pat
     assert state(serving, good) == "InService", log
     assert " CONTINUE after " in log and "FAILED" not in log
     assert serving.healthy(good)
-    wait_until(lambda: health(serving, good) == "healthy", "the load balancer takes it for healthy")
+    wait_until(lambda: serving.targets().get(good) == "healthy", "the load balancer takes it for healthy")
     assert serving.on(good, "systemctl is-active evenkeel-lifecycle").strip() == "active"
     assert "CONTINUE" in serving.on(good, "journalctl -t evenkeel-bootstrap -o cat")
     assert serving.on(good, "stat -c %a /opt/evenkeel/vars.json").strip() == "600"
@@ -151,13 +143,13 @@ def test_bare_hosts_bring_themselves_up_or_are_abandoned(serving: Fleet, tmp_pat
     assert state(serving, bad) == "Terminating:Proceed", log
     assert " ABANDON after " in log and "FAILED: Bring this host up: exit code 2" in log
     assert "manifest" in log or "not found" in log, log
-    assert health(serving, bad) == "unused"
+    assert bad not in serving.targets()
 
     # The same instance, as if it were the next one: what is done already is no hindrance.
     launch(serving, bad)
     boot(serving, bad, user_data)
     wait_until(lambda: over(serving, bad), "it has come to an end", 300)
     assert state(serving, bad) == "InService", serving.on(bad, f"cat {LOG}")
-    wait_until(lambda: health(serving, bad) == "healthy", "the load balancer takes it for healthy")
+    wait_until(lambda: serving.targets().get(bad) == "healthy", "the load balancer takes it for healthy")
     serving.assert_serving()
     serving.service("restart", "aws")  # whose account is as it was made
