@@ -47,6 +47,7 @@ class Api:
         from botocore.exceptions import (
             ConnectionError as NoConnectionError,
         )
+        from botocore.parsers import ResponseParserError
 
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         try:
@@ -65,6 +66,12 @@ class Api:
         except (NoConnectionError, HTTPClientError) as error:
             message = f"{operation} got no answer: {error}. {advice(AWS_PROBLEMS, str(error))}"
             raise NoAnswerError(message.strip()) from error
+        except ResponseParserError as error:
+            url = self._client.meta.endpoint_url
+            raise NoAnswerError(
+                f"{operation} got an answer that is not AWS's. Is {url} the right endpoint, and does no proxy answer "
+                "in its place?"
+            ) from error
         except BotoCoreError as error:
             raise TroubleError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
 
