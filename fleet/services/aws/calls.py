@@ -19,6 +19,9 @@ from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
+# Where IAM has another name for a service than requests are signed with.
+IAM_NAMES = {"monitoring": "cloudwatch"}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -28,6 +31,11 @@ class Call:
     service: str
     action: str
     protocol: str  # json, cbor, query, ec2 or rest
+
+    @property
+    def permission(self) -> str:
+        """What a policy calls it."""
+        return f"{IAM_NAMES.get(self.service, self.service)}:{self.action}"
 
     @classmethod
     def of(cls, request: Request) -> Call:
@@ -80,7 +88,7 @@ def _cbor(text: str) -> bytes:
 def denied(call: Call, account: str, role: str) -> Response:
     """What AWS answers to somebody who may not do it."""
     code = "UnauthorizedOperation" if call.protocol == "ec2" else "AccessDenied"
-    what = f"{call.service}:{call.action}"
+    what = call.permission
     why = f"no identity-based policy allows the {what} action"
     who = f"arn:aws:sts::{account}:assumed-role/{role}/fleet"
     return error(call, code, f"User: {who} is not authorized to perform: {what} because {why}")

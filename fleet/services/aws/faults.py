@@ -29,7 +29,7 @@ class Faults:
     calls: list[str] = field(default_factory=list)
 
     def answer(self, call: Call, request: Request) -> Response | None:
-        action = f"{call.service}:{call.action}"
+        action = call.permission
         self.calls.append(action)
         if "EXPIRED" in call.access_key:
             code = "RequestExpired" if call.protocol == "ec2" else "ExpiredToken"

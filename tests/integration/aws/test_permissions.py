@@ -107,6 +107,7 @@ def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.T
         "iam_s3_objects": ["arn:aws:s3:::releases/evenkeel-fleet.tar.gz"],
         "iam_session_manager": True,
         "iam_listener_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/app/gateways/1/2"],
+        "iam_alarm_names": ["gateways-target-5xx"],
         "iam_replaces_hosts": True,
         "iam_target_group_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/gateways/1"],
         # import_role checks the others' variables, too
@@ -171,6 +172,7 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
         drain = {"state": state, "target": HOST, "target_groups": [name], **way_to(endpoint)}
         assert not run_module("target_drain", drain)["failed"]
     assert sides.split(weights={"blue": 0, "green": 100})["changed"]
+    other_module("cloudwatch_metric_alarm_info", {"alarm_names": ["gateways-target-5xx"], **way_to(endpoint)})
     called = set(endpoint.faults.calls)
     sides.remove()
     endpoint.faults.forget()
@@ -191,6 +193,9 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
     assert_least_privilege(documents["operator"], called, CALLED_BY_OTHERS_OF_OPERATORS)
     (arn,) = narrowest(documents["operator"], "elasticloadbalancing:DeregisterTargets")
     assert arn.endswith("targetgroup/gateways/1")
+    assert narrowest(documents["operator"], "cloudwatch:DescribeAlarms") == [
+        f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:gateways-target-5xx"
+    ]
     (group,) = narrowest(documents["operator"], "autoscaling:StartInstanceRefresh")
     assert group.endswith("autoScalingGroupName/gateways")
 
