@@ -44,8 +44,8 @@ def test_misspelt_and_wrong_variables_are_found(fleet: Fleet) -> None:
     with fleet.untouched("host-1"):
         run = fleet.site("--limit", "host-1", gateway_memroy="1g", gateway_host_port="eighty")
     assert run.code == 2, run.output
-    misspelt = "- all hosts: gateway_memroy is no variable of the role gateway, did you mean gateway_memory?"
-    assert run.says(misspelt, "- all hosts: Role gateway: argument 'gateway_host_port' is of type str", STOPPED)
+    misspelt = "- host-1: gateway_memroy is no variable of the role gateway, did you mean gateway_memory?"
+    assert run.says(misspelt, "- host-1: Role gateway: argument 'gateway_host_port' is of type str", STOPPED)
     assert "exception" not in run.output.lower()
 
 

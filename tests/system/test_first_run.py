@@ -176,7 +176,7 @@ def test_a_second_run_changes_nothing(fleet: Fleet, first_run: FirstRun) -> None
     assert run.changed() == set(), run.output
     assert set(fleet.hosts) <= set(run.recap)
     # The look before has found nothing to do, and one round trip was enough.
-    said = run.output.partition("Bring the host to the wanted state]")[2].partition("TASK")[0]
+    said = run.output.partition("Bootstrap the hosts that differ]")[2].partition("TASK")[0]
     assert all(f"skipping: [{host}]" in said for host in fleet.hosts), run.output
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.system.conftest import wait_until
 from tests.system.rollouts import LOCK, QUICK, digest, digests, hooks, last_words, nobody_notices, reports, roll
 
 if TYPE_CHECKING:
@@ -133,6 +134,26 @@ def test_a_side_that_is_never_healthy_gets_no_request(serving: Fleet, images: tu
     assert run.says("host-3: ", "blue has the requests.")
     assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
     assert serving.sql(KEPT_OUT) == "1"
+
+
+def test_a_side_that_does_not_come_to_lead_gets_no_request(serving: Fleet, images: tuple[str, str]) -> None:
+    with nobody_notices(serving, rate=150):
+        run = switch(serving, gateway_image=images[0], rollout_into="green", rollout_handover_timeout=0)
+    assert run.code != 0
+    assert run.says("blue has the requests.")
+    assert answering(serving) == set(SIDES["blue"])
+
+
+def test_without_its_lock_a_switch_moves_nothing_any_more(serving: Fleet, images: tuple[str, str]) -> None:
+    with nobody_notices(serving, rate=150):
+        process = start(serving, gateway_image=images[0], rollout_into="green", rollout_window_seconds=10)
+        wait_until(lambda: answering(serving) == set(SIDES["green"]) and leads(serving, "green"), "it is watched")
+        broken = serving.start_play("unlock.yml", rollout_unlock_reason="somebody else takes over").wait()
+        assert broken.code == 0, broken.output
+        run = process.wait()
+    assert run.code != 0
+    assert run.says("somebody else takes over")
+    assert answering(serving) == set(SIDES["green"]), "where somebody else found them"
 
 
 def test_a_listener_is_led_back_where_the_window_fails_and_else_over(
