@@ -152,7 +152,7 @@ def test_without_its_lock_a_switch_moves_nothing_any_more(serving: Fleet, images
         assert broken.code == 0, broken.output
         run = process.wait()
     assert run.code != 0
-    assert run.says("somebody else takes over")
+    assert run.says("its lock is lost", "green has the requests, and blue is not kept out of service")
     assert answering(serving) == set(SIDES["green"]), "where somebody else found them"
 
 
