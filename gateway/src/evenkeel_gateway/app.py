@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import uvicorn
 
-from evenkeel_gateway import admin, identity, jobs, logs, secrets
+from evenkeel_gateway import admin, beat, identity, jobs, logs, secrets
 from evenkeel_gateway.api import Api
 from evenkeel_gateway.configuration import Configuration
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
@@ -53,11 +53,25 @@ T = TypeVar("T")
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 3.0
 RESIGN_SECONDS = 5.0
+DATE_SECONDS = 1.0
 _NOT_READY = (identity.IdentityError, secrets.SecretError, TokenKeyError, HaproxyError)
 
 
 class _ControlServer(uvicorn.Server):
-    """Uvicorn without signal handlers: the order of stopping is decided here."""
+    """Uvicorn without signal handlers, as the order of stopping is decided here, and asleep where nothing is asked."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Keep the answers' date; uvicorn's own loop also looks ten times a second whether it is to end."""
+        while not self._stopping.is_set():
+            await self.on_tick(0)
+            await beat.wait(self._stopping, DATE_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -117,7 +131,7 @@ class Gateway:
             await self._drain(running["election"])
             running["traffic"].cancel()
             for server in servers:
-                server.should_exit = True
+                server.stop()
             await asyncio.gather(*running.values(), return_exceptions=True)  # reported above
         log.info("stopped", extra={"fields": {"exitCode": code}})
         return code
@@ -259,7 +273,7 @@ class Gateway:
             pause = min(pause * 1.5, RETRY_SECONDS_MAX)
 
 
-def _control_server(application: Starlette, socket: Path) -> uvicorn.Server:
+def _control_server(application: Starlette, socket: Path) -> _ControlServer:
     config = uvicorn.Config(
         application,
         uds=str(socket),

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import metrics, secrets
+from evenkeel_gateway import beat, metrics, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PART = "secret"
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 3 * beat.SECONDS
 # A password that the database refuses has been rotated, most likely; asking more often costs money.
 EARLY_SECONDS = 5.0
 _REFUSED = ("password authentication failed", "SASL authentication failed")
@@ -47,7 +47,7 @@ class Rotation:
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await beat.sleep(LOOK_SECONDS)
             if self._state.secrets is None:
                 continue  # the start asks until it has them
             seconds = self._settings().secrets_refresh_seconds

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from evenkeel_gateway import metrics
+from evenkeel_gateway import beat, metrics
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.haproxy.worker import open_pipe
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_SECONDS = 0.25
 _CHUNK = 1 << 18
 # Its strings are names of the configuration, without quotes; what a stranger wrote comes later, escaped.
 _LINE = re.compile(
@@ -108,7 +107,7 @@ class Traffic:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                await asyncio.sleep(READ_SECONDS)
+                await beat.sleep()
                 requests = self._reader.read()
                 if requests:
                     self._count(requests)

@@ -11,14 +11,13 @@ HAProxy: it goes on with what it has, and without Redis with what it counted its
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import files, metrics
+from evenkeel_gateway import beat, files, metrics
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.limits.ledger import Count, Ledger, LedgerError
 from evenkeel_gateway.limits.rendering import Files, hello, is_address
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.2
-INTERVAL_ALONE = 0.5
+INTERVAL = beat.SECONDS
+INTERVAL_ALONE = 3 * beat.SECONDS
 ATTEMPTS_SECONDS = 1.0
 RESOLVE_SECONDS = 5.0
 FORGET_SECONDS = 60.0
@@ -117,7 +116,6 @@ class Limits:
         """Never ends by itself: without it, HAProxy limits by what it knows."""
         try:
             while True:
-                started = time.monotonic()
                 try:
                     await self._adopt(self._haproxy.inputs.settings)
                     if self._rates or self._login:
@@ -127,16 +125,14 @@ class Limits:
                 except Exception:
                     log.exception("the limits were not settled")
                 interval = INTERVAL if self.redis else INTERVAL_ALONE
-                await self._pause(max(interval / 4, started + interval - time.monotonic()))
+                await self._pause(interval)
         finally:
             if self._sharing:
                 self._sharing.cancel()
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, interval: float) -> None:
         """Wait, but not where a new HAProxy lacks its counts."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._haproxy.replaced.wait()
+        await beat.wait(self._haproxy.replaced, interval)
         self._haproxy.replaced.clear()
 
     async def _adopt(self, settings: Settings) -> None:

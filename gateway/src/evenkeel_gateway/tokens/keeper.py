@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import metrics
+from evenkeel_gateway import beat, metrics
 from evenkeel_gateway.haproxy.process import CURRENT, HaproxyError
 from evenkeel_gateway.haproxy.render import KEYS
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 3 * beat.SECONDS
 """How often it looks whether there is a reason to read the JWK set now."""
 RETRY_SECONDS = 5.0
 # "BUG/MEDIUM: jwt: Clear SSL error queue on error when checking the signature"; some later 2.x have it too.
@@ -135,12 +135,7 @@ class KeyKeeper:
         # Not all of a fleet at the same time.
         pause = random.uniform(0.9, 1.1) * (min(RETRY_SECONDS, usual) if self._state.keys else usual)  # noqa: S311
         while True:
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            else:
+            if await beat.wait(self._changed, LOOK_SECONDS):
                 self._changed.clear()
                 return
             if not (settings.uses_tokens and self._jwks):
