@@ -122,6 +122,8 @@ def test_no_request_waits_for_a_control_plane_that_stands_still(gateway: Start, 
 
 def test_haproxy_itself(gateway: Start, backend: Backend) -> None:
     process = gateway(A_SERVICE_URL=backend.url).ready()
+    # It may have answered before the control plane has seen that it does.
+    until(lambda: value(process, "gateway_haproxy_memory_bytes") > 0, 2, "the control plane knows it")
     assert value(process, "gateway_haproxy_up") == 1
     assert 1e6 < value(process, "gateway_haproxy_memory_bytes") < 150e6
     assert value(process, "gateway_haproxy_connections") >= 1
