@@ -42,21 +42,21 @@ options:
     type: str
     required: true
   launch_template:
-    description: Name of the launch template. Needed with O(state=present).
+    description: Name of the launch template. Needed to create it.
     type: str
   launch_template_version:
     description: Its version; a number, V($Latest) or V($Default).
     type: str
     default: $Latest
   subnets:
-    description: The subnets of the instances. Needed with O(state=present).
+    description: The subnets of the instances. Needed to create it.
     type: list
     elements: str
   min_size:
-    description: How many instances it has at least. Needed with O(state=present).
+    description: How many instances it has at least. Needed to create it.
     type: int
   max_size:
-    description: How many it has at most. Needed with O(state=present).
+    description: How many it has at most. Needed to create it.
     type: int
   desired_capacity:
     description: How many it is to have now. Without it a new group begins with O(min_size), and another is left alone.
@@ -134,6 +134,12 @@ EXAMPLES = r"""
       - {name: gateways-terminating, transition: terminating, heartbeat_timeout: 300, default_result: CONTINUE}
     region: eu-central-1
 
+- name: Scale a group in, whatever else it is
+  evenkeel.fleet.scaling_group:
+    name: gateways-blue
+    min_size: 0
+    desired_capacity: 0
+
 - name: Delete it, once it has no instances
   evenkeel.fleet.scaling_group:
     name: gateways
@@ -195,7 +201,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_if=[("state", "present", ["launch_template", "subnets", "min_size", "max_size"])],
         supports_check_mode=True,
         required_together=client.REQUIRED_TOGETHER,
         mutually_exclusive=client.MUTUALLY_EXCLUSIVE,

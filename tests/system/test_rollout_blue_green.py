@@ -62,6 +62,27 @@ def listener(serving: Fleet) -> Iterator[str]:
         elb.delete_target_group(TargetGroupArn=arn)
 
 
+@pytest.fixture
+def scaling_groups(serving: Fleet) -> Iterator[dict[str, str]]:
+    """One for each side. The hosts aren't in it: the endpoint has no way to end them."""
+    autoscaling = serving.aws("autoscaling")
+    [like] = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["gateways"])["AutoScalingGroups"]
+    names = {side: f"gateways-{side}" for side in SIDES}
+    template = {"LaunchTemplateId": like["LaunchTemplate"]["LaunchTemplateId"]}
+    of = {"LaunchTemplate": template, "VPCZoneIdentifier": like["VPCZoneIdentifier"]}
+    for name in names.values():
+        autoscaling.create_auto_scaling_group(AutoScalingGroupName=name, MinSize=1, MaxSize=2, **of)
+    yield names
+    for name in names.values():
+        autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
+def capacities(fleet: Fleet, groups: dict[str, str]) -> dict[str, int]:
+    found = fleet.aws("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=list(groups.values()))
+    capacity = {group["AutoScalingGroupName"]: group["DesiredCapacity"] for group in found["AutoScalingGroups"]}
+    return {side: capacity[name] for side, name in groups.items()}
+
+
 def start(fleet: Fleet, **variables: Any) -> Process:
     settings = {**QUICK, "rollout_sides": SIDES, "rollout_window_seconds": 5, **variables}
     return fleet.start_play("blue_green.yml", environment=fleet.operator(), **settings)
@@ -157,20 +178,29 @@ def test_without_its_lock_a_switch_moves_nothing_any_more(serving: Fleet, images
 
 
 def test_a_listener_is_led_back_where_the_window_fails_and_else_over(
-    serving: Fleet, images: tuple[str, str], listener: str
+    serving: Fleet, images: tuple[str, str], listener: str, scaling_groups: dict[str, str]
 ) -> None:
-    groups = {"rollout_side_groups": {"blue": "blue", "green": "green"}, "rollout_listeners": [listener]}
-    wanted = {"gateway_image": images[1], "rollout_lb": "target_group", **groups}
+    wanted: dict[str, Any] = {
+        "gateway_image": images[1],
+        "rollout_lb": "target_group",
+        "rollout_side_groups": {"blue": "blue", "green": "green"},
+        "rollout_side_scaling_groups": scaling_groups,
+        "rollout_listeners": [listener],
+    }
+    scaling_in = {"rollout_hooks": {"after_rollout": ["scale_in.yml"]}}
     checks = hooks("window", "command.yml", happens="false", happens_to="host-3")
+    checks["rollout_hooks"] |= scaling_in["rollout_hooks"]
     with nobody_notices(serving, rate=150):
         failed = switch(serving, **wanted, **checks)
         assert failed.code != 0
         assert failed.says("host-3: non-zero return code", "blue has the requests.")
         assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
         assert serving.sql(KEPT_OUT) == "1"
+        assert capacities(serving, scaling_groups) == {"blue": 1, "green": 1}
 
-        run = switch(serving, **wanted)
+        run = switch(serving, **wanted, **scaling_in)
     assert run.code == 0, run.output
+    assert capacities(serving, scaling_groups) == {"blue": 0, "green": 1}
     assert answering(serving) == set(SIDES["green"]) and leads(serving, "green")
     elb = serving.aws("elbv2")
     forward = elb.describe_listeners(ListenerArns=[listener])["Listeners"][0]["DefaultActions"][0]["ForwardConfig"]

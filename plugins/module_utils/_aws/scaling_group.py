@@ -43,12 +43,12 @@ class Hook:
 
 @dataclass(frozen=True)
 class Wanted:
-    """settings has keys of SETTINGS; what is not there is left as it is."""
+    """settings has keys of SETTINGS; what is not there, or None, is left as it is."""
 
     name: str
-    launch_template: str
+    launch_template: str | None
     version: str
-    subnets: Sequence[str]
+    subnets: Sequence[str] | None
     settings: Mapping[str, Any]
     target_group_arns: Sequence[str]
     hooks: Mapping[str, Hook]
@@ -69,7 +69,9 @@ def ensure(scaling: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     about = f"the Auto Scaling group {wanted.name}"
     group = _find(scaling, wanted.name, about)
     outcome = Outcome(after=_declared(wanted))
-    if group:
+    if not group:
+        _refuse_half_of_one(wanted)
+    else:
         _refuse_a_dying_one(group, wanted.name)
         outcome.before = _look(scaling, wanted, group, about)
     outcome.changed = outcome.before != outcome.after
@@ -113,6 +115,15 @@ def _refuse_a_dying_one(group: Mapping[str, Any], name: str) -> None:
         raise TroubleError(f"An Auto Scaling group {name} is just being deleted: run this again when it is gone.")
 
 
+def _refuse_half_of_one(wanted: Wanted) -> None:
+    given = {"launch_template": wanted.launch_template, "subnets": wanted.subnets, **wanted.settings}
+    missing = [name for name in ("launch_template", "subnets", "min_size", "max_size") if given.get(name) is None]
+    if missing:
+        raise TroubleError(
+            f"There is no Auto Scaling group {wanted.name}; to make one takes {', '.join(missing)}, too."
+        )
+
+
 def _create(scaling: Api, wanted: Wanted, about: str) -> None:
     scaling.call(
         "CreateAutoScalingGroup",
@@ -144,11 +155,12 @@ def _change(scaling: Api, wanted: Wanted, outcome: Outcome, about: str) -> None:
 
 
 def _arguments(wanted: Wanted) -> dict[str, Any]:
-    return {
-        **{SETTINGS[key]: value for key, value in wanted.settings.items()},
-        "LaunchTemplate": {"LaunchTemplateName": wanted.launch_template, "Version": wanted.version},
-        "VPCZoneIdentifier": ",".join(wanted.subnets),
-    }
+    arguments: dict[str, Any] = {SETTINGS[key]: value for key, value in wanted.settings.items()}
+    if wanted.launch_template is not None:
+        arguments["LaunchTemplate"] = {"LaunchTemplateName": wanted.launch_template, "Version": wanted.version}
+    if wanted.subnets is not None:
+        arguments["VPCZoneIdentifier"] = ",".join(wanted.subnets)
+    return arguments
 
 
 def _tags(group: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -157,10 +169,11 @@ def _tags(group: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _declared(wanted: Wanted) -> dict[str, Any]:
+    template = {"name": wanted.launch_template, "version": wanted.version}
     return {
         **wanted.settings,
-        "launch_template": {"name": wanted.launch_template, "version": wanted.version},
-        "subnets": sorted(wanted.subnets),
+        **({} if wanted.launch_template is None else {"launch_template": template}),
+        **({} if wanted.subnets is None else {"subnets": sorted(wanted.subnets)}),
         "target_group_arns": sorted(wanted.target_group_arns),
         "hooks": {name: vars(hook) for name, hook in wanted.hooks.items()},
         "tags": dict(wanted.tags),
@@ -170,9 +183,21 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
 def _look(scaling: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
     """What the group is, in the shape of what is declared; what is not declared is left out."""
     template = group.get("LaunchTemplate", {})
+    found = {
+        **{key: group.get(SETTINGS[key]) for key in wanted.settings},
+        "launch_template": {"name": template.get("LaunchTemplateName"), "version": template.get("Version")},
+        "subnets": sorted(filter(None, group.get("VPCZoneIdentifier", "").split(","))),
+        "target_group_arns": sorted(set(group.get("TargetGroupARNs", [])) & set(wanted.target_group_arns)),
+        "hooks": _hooks(scaling, wanted, about) if wanted.hooks else {},
+        "tags": {tag["Key"]: tag["Value"] for tag in group.get("Tags", []) if tag["Key"] in wanted.tags},
+    }
+    return {key: found[key] for key in _declared(wanted)}
+
+
+def _hooks(scaling: Api, wanted: Wanted, about: str) -> dict[str, dict[str, Any]]:
     listed = scaling.call("DescribeLifecycleHooks", about, AutoScalingGroupName=wanted.name)["LifecycleHooks"]
     names = {value: key for key, value in TRANSITIONS.items()}
-    hooks = {
+    return {
         hook["LifecycleHookName"]: {
             "transition": names.get(hook.get("LifecycleTransition")),
             "heartbeat_timeout": hook.get("HeartbeatTimeout"),
@@ -180,12 +205,4 @@ def _look(scaling: Api, wanted: Wanted, group: Mapping[str, Any], about: str) ->
         }
         for hook in listed
         if hook["LifecycleHookName"] in wanted.hooks
-    }
-    return {
-        **{key: group.get(SETTINGS[key]) for key in wanted.settings},
-        "launch_template": {"name": template.get("LaunchTemplateName"), "version": template.get("Version")},
-        "subnets": sorted(filter(None, group.get("VPCZoneIdentifier", "").split(","))),
-        "target_group_arns": sorted(set(group.get("TargetGroupARNs", [])) & set(wanted.target_group_arns)),
-        "hooks": hooks,
-        "tags": {tag["Key"]: tag["Value"] for tag in group.get("Tags", []) if tag["Key"] in wanted.tags},
     }

@@ -109,6 +109,7 @@ def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.T
         "iam_listener_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/app/gateways/1/2"],
         "iam_alarm_names": ["gateways-target-5xx"],
         "iam_replaces_hosts": True,
+        "iam_scales_in": True,
         "iam_target_group_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/gateways/1"],
         # import_role checks the others' variables, too
         **{f"load_balancer_{name}": "unused" for name in ("name", "vpc_id")},
@@ -189,7 +190,7 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
         check=True,
         timeout=120,
     )
-    called |= set(endpoint.faults.calls) | calls_of_a_replacement()
+    called |= set(endpoint.faults.calls) | calls_to_groups()
     assert_least_privilege(documents["operator"], called, CALLED_BY_OTHERS_OF_OPERATORS)
     (arn,) = narrowest(documents["operator"], "elasticloadbalancing:DeregisterTargets")
     assert arn.endswith("targetgroup/gateways/1")
@@ -200,8 +201,8 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
     assert group.endswith("autoScalingGroupName/gateways")
 
 
-def calls_of_a_replacement() -> set[str]:
-    """Of all that replace_fleet.yml and maintenance.yml do to a group."""
+def calls_to_groups() -> set[str]:
+    """Of all that replace_fleet.yml, maintenance.yml and the hook scale_in.yml do to a group."""
     served, refreshes = scaled()
     with served:
         group = Scaled(served, refreshes).group(2)
@@ -221,6 +222,7 @@ def calls_of_a_replacement() -> set[str]:
         for state in (protected, {**protected, "protection": False}, standby, {"state": "present"}):
             other_module("autoscaling_instance", {**instance, **state})
         other_module("autoscaling_instance_info", {"instance_ids": [one], **way})
+        assert run_module("scaling_group", {"name": group.name, "desired_capacity": 0, **way})["changed"]
         return set(served.faults.calls)
 
 
