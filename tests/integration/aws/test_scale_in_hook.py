@@ -20,8 +20,9 @@ SWITCHED = """
   vars:
     __rollout_into: green
     rollout_sides: {blue: [localhost], green: [elsewhere]}
-    rollout_event: {kind: "{{ event }}"}
   tasks:
+    - ansible.builtin.set_fact:
+        rollout_event: {kind: "{{ event }}"}
     - ansible.builtin.include_role:
         name: evenkeel.fleet.rollout
         tasks_from: scale_in
@@ -70,7 +71,8 @@ def test_the_side_that_was_left_goes_and_the_other_one_stays(
 ) -> None:
     before = sides["blue"].described
     checked = end(account, sides, tmp_path, "--check")
-    assert checked.code == 0 and sizes(sides) == {"blue": (2, 2), "green": (2, 2)}
+    assert checked.code == 0, checked.failures
+    assert sizes(sides) == {"blue": (2, 2), "green": (2, 2)}
     done = end(account, sides, tmp_path)
     assert done.code == 0, done.failures
     assert checked.changed == done.changed == ["Scale the side without requests in to nothing"]
