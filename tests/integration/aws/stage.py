@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import Ended, Here
-from tests.integration.endpoint import REGION, Endpoint
+from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
 SECRET = "wJalrXUtnFEMI-planted"
@@ -85,6 +85,42 @@ def play(
     tasks = {name: Task(bool(result.get("changed")), _diffs(result)) for name, result in results}
     failures = "\n".join(_words(result) for _name, result in results if result.get("failed"))
     return Played(finished.returncode, tasks, failures, text)
+
+
+def network(endpoint: Endpoint) -> dict[str, Any]:
+    """A VPC with what a load balancer stands in."""
+    ec2 = endpoint.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
+        for number, zone in enumerate("ab")
+    ]
+    group = ec2.create_security_group(GroupName="balancer", Description="HTTP", VpcId=vpc)["GroupId"]
+    return {"vpc_id": vpc, "subnets": [made["Subnet"]["SubnetId"] for made in subnets], "security_groups": [group]}
+
+
+def surroundings(endpoint: Endpoint, name: str, folder: Path) -> dict[str, Any]:
+    """Variables of aws.yml for a fleet of that name, and what they name."""
+    endpoint.client("iam").create_group(GroupName=f"{name}-operators")
+    return {
+        "load_balancer_name": name,
+        "iam_name": name,
+        "alarms_name": name,
+        **{f"load_balancer_{key}": value for key, value in network(endpoint).items()},
+        "gateway_aws_region": REGION,
+        "gateway_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/app-AbCdEf",
+        "gateway_db_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/database-AbCdEf",
+        "iam_account_id": ACCOUNT,
+        "iam_apply": True,
+        "iam_directory": str(folder / "iam"),
+        "iam_operators": f"{name}-operators",
+        "iam_operators_type": "group",
+        "iam_ecr_repositories": ["gateway"],
+        "iam_autoscaling_groups": [name],
+        "alarms_autoscaling_group": name,
+        "cloudwatch_agent_fleet": name,
+        "alarms_subscriptions": [{"protocol": "https", "endpoint": "https://example.com/alarm"}],
+    }
 
 
 def call(

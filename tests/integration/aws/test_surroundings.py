@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.aws.stage import call, play
-from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
+from tests.integration.aws.stage import call, network, play, surroundings
+from tests.integration.endpoint import Endpoint
 
 TARGET = "i-0000000000000000a"
 
@@ -29,40 +29,9 @@ def endpoint(served: Endpoint) -> Endpoint:
     return served.at_its_best()
 
 
-def network(endpoint: Endpoint) -> dict[str, Any]:
-    """A VPC with what a load balancer stands in."""
-    ec2 = endpoint.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
-        for number, zone in enumerate("ab")
-    ]
-    group = ec2.create_security_group(GroupName="balancer", Description="HTTP", VpcId=vpc)["GroupId"]
-    return {"vpc_id": vpc, "subnets": [made["Subnet"]["SubnetId"] for made in subnets], "security_groups": [group]}
-
-
 def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path) -> None:
     certificate = endpoint.client("acm").request_certificate(DomainName="example.com")["CertificateArn"]
-    endpoint.client("iam").create_group(GroupName="operators")
-    chosen = {
-        "load_balancer_name": "front",
-        "iam_name": "front",
-        "alarms_name": "front",
-        **{f"load_balancer_{name}": value for name, value in network(endpoint).items()},
-        "gateway_aws_region": REGION,
-        "gateway_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/app-AbCdEf",
-        "gateway_db_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/database-AbCdEf",
-        "iam_account_id": ACCOUNT,
-        "iam_apply": True,
-        "iam_directory": str(tmp_path / "iam"),
-        "iam_operators": "operators",
-        "iam_operators_type": "group",
-        "iam_ecr_repositories": ["gateway"],
-        "iam_autoscaling_groups": ["front"],
-        "alarms_autoscaling_group": "front",
-        "cloudwatch_agent_fleet": "front",
-        "alarms_subscriptions": [{"protocol": "https", "endpoint": "https://example.com/alarm"}],
-    }
+    chosen = surroundings(endpoint, "front", tmp_path)
     elb, watch, iam = endpoint.client(), endpoint.client("cloudwatch"), endpoint.client("iam")
 
     would = play(endpoint, chosen, "--check")
@@ -90,7 +59,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert profile["InstanceProfileName"] == "front"
     applied = iam.get_role_policy(RoleName="front", PolicyName="front-host")["PolicyDocument"]
     assert applied == json.loads((tmp_path / "iam" / "host.json").read_text())
-    operators = iam.get_group_policy(GroupName="operators", PolicyName="front-operator")["PolicyDocument"]
+    operators = iam.get_group_policy(GroupName="front-operators", PolicyName="front-operator")["PolicyDocument"]
     assert operators == json.loads((tmp_path / "iam" / "operator.json").read_text())
     assert [arn] in [statement["Resource"] for statement in operators["Statement"]]
 
@@ -160,7 +129,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert ("front" in groups, "canary" in groups) == (False, True)
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
     assert "front" not in [each["RoleName"] for each in iam.list_roles()["Roles"]]
-    assert iam.list_group_policies(GroupName="operators")["PolicyNames"] == []
+    assert iam.list_group_policies(GroupName="front-operators")["PolicyNames"] == []
 
 
 @pytest.mark.parametrize(
