@@ -97,16 +97,23 @@ def test_what_is_refused_or_fails_leaves_nothing_behind(three: Any, fleet: Fleet
     assert (protected(group), results(fleet)) == ([], ["succeeded", "failed"])
 
 
-def test_nobody_is_replaced_while_nobody_leads(three: Any, fleet: Fleet) -> None:
+@pytest.mark.parametrize(
+    ("on_failure", "ending", "left"),
+    [("cancel", "Cancelled", ["1", "1", "2"]), ("rollback", "RollbackSuccessful", ["1", "1", "1"])],
+)
+def test_nobody_is_replaced_while_nobody_leads(
+    three: Any, fleet: Fleet, on_failure: str, ending: str, left: list[str]
+) -> None:
     group, machines, run = three
     running = run(
         fleet_replacement_handover_timeout=1,
         fleet_replacement_checkpoint_seconds=3600,
         fleet_replacement_look_seconds=2,
+        fleet_replacement_on_failure=on_failure,
     )
     running.until(lambda: "2" in group.versions.values(), "one is replaced")
     machines.kill()
     said = running.ended(2)
-    assert "msg: 'Who leads is in doubt: nobody leads: " in said and "The instance refresh: Cancelled." in said
-    assert sorted(group.versions.values()) == ["1", "1", "2"]
+    assert "msg: 'Who leads is in doubt: nobody leads: " in said and f"The instance refresh: {ending}." in said
+    assert sorted(group.versions.values()) == left
     assert (protected(group), results(fleet)) == ([], ["failed"])
