@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -98,6 +99,18 @@ def test_a_route_for_everything_leaves_the_own_endpoints_alone(gateway: Start, b
     assert process.request("/anything/else").body["path"] == "/anything/else"
     assert "routes" in process.request("/").body
     assert "amILeader" in process.about
+
+
+def test_its_own_answers_have_the_date_of_now(gateway: Start) -> None:
+    process = gateway().ready()
+
+    def late() -> float:
+        date = parsedate_to_datetime(process.request("/health").headers["date"])
+        return time.time() - date.timestamp()
+
+    until(lambda: late() < 2, 5, "it is of now")
+    time.sleep(2.5)
+    assert late() < 2.5
 
 
 def test_errors_are_json(gateway: Start, backend: Backend) -> None:
