@@ -97,6 +97,18 @@ def test_what_is_refused_or_fails_leaves_nothing_behind(three: Any, fleet: Fleet
     assert (protected(group), results(fleet)) == ([], ["succeeded", "failed"])
 
 
+def test_who_may_not_protect_the_leader_replaces_nobody(three: Any, fleet: Fleet, aws: Scaled) -> None:
+    group, _, run = three
+    aws.endpoint.faults.denied["autoscaling:SetInstanceProtection"] = ""
+    said = run().ended(2)
+    assert "not authorized to perform: autoscaling:SetInstanceProtection" in said
+    assert (group.refreshes, protected(group), results(fleet)) == ([], [], ["failed"])
+    aws.endpoint.faults.forget()
+    expired = {**way_to(aws), "access_key": "AKIAEXPIRED"}
+    assert "expired" in run(fleet_replacement_aws=expired).ended(2)
+    assert (group.refreshes, protected(group)) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("on_failure", "ending", "left"),
     [("cancel", "Cancelled", ["1", "1", "2"]), ("rollback", "RollbackSuccessful", ["1", "1", "1"])],
