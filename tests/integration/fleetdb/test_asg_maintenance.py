@@ -148,3 +148,10 @@ def test_an_instance_leaves_for_the_work_and_comes_back(
         assert fleet.draining == [] and set(results(fleet)) == {"succeeded"}
         # It is not given leadership back.
         assert leader(fleet)[1] == term + 1
+
+        aws.endpoint.faults.denied["autoscaling:EnterStandby"] = ""
+        assert "not authorized to perform: autoscaling:EnterStandby" in run(2)
+        assert set(states(group).values()) == {"InService"} and fleet.draining == [first]
+        aws.endpoint.faults.forget()
+        run(0)
+        assert set(states(group).values()) == {"InService"} and fleet.draining == []
