@@ -42,6 +42,7 @@ CONTROL_PATHS = (
 )
 # Of trusted proxies, one behind the other.
 MAX_HOPS = 4
+KEEP_ALIVE_SECONDS = 75.0
 _MIB = 1024 * 1024
 # The control plane, HAProxy twice while one takes over from another, its tables.
 _RESERVED = 160 * _MIB
@@ -102,7 +103,9 @@ def configuration(inputs: Inputs) -> str:
         addresses=inputs.addresses,
         auth=authentication(settings, inputs.keys, inputs.folder),
         capitals=any(route.prefix != route.prefix.lower() for route in settings.routes),
-        client_ms=_ms(_longest_read(settings)),
+        # It ends connections that wait for their next request, too, where it is the shorter of the two.
+        client_ms=_ms(max(_longest_read(settings), KEEP_ALIVE_SECONDS)),
+        keep_alive_ms=_ms(KEEP_ALIVE_SECONDS),
         control_paths=CONTROL_PATHS,
         crossing=routing.CROSSING,
         crossings=any(route.methods for route in settings.routes),
