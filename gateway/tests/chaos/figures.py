@@ -138,8 +138,8 @@ async def handovers(running: Fleet, figure: Figure, count: int) -> None:
         figure.values.append(await new_leader(running, old) - at)
 
 
-async def outage(mode: str, seconds: float, back: Figure, late: Figure) -> None:
-    async with fleet(LISTENING) as running:
+async def outage(ways: list[Way], mode: str, seconds: float, back: Figure, late: Figure) -> None:
+    async with fleet(ways) as running:
         await asyncio.sleep(random.uniform(0, running.timing.tick))
         wall = offset()
         leases = [one for one in history.read(running.conninfo) if isinstance(one, Lease) and one.expires_at]
@@ -167,6 +167,7 @@ async def measure(fleets: int, count: int) -> list[Figure]:
     deaf_stop = Figure("SIGTERM without LISTEN, through PgBouncer: nobody leads", {"max": 2})
     deaf_handover = Figure("planned handover without LISTEN: from the request on", {"max": 2})
     back = Figure("database is back: until one leads", {"max": 6})
+    deaf_back = Figure("database is back behind PgBouncer: until one leads", {"max": 6})
     late = Figure("database is away: end of trust after the lease's end", {"max": 0})
 
     async def repeat(ways: list[Way], steps: list[tuple[Callable[..., Awaitable[None]], Figure, int]]) -> None:
@@ -180,9 +181,10 @@ async def measure(fleets: int, count: int) -> list[Figure]:
         )
         await repeat(LISTENING, [(handovers, handover, 10 * count), (stops, stop, 5 * count)])
         await repeat(DEAF, [(handovers, deaf_handover, 5 * count), (stops, deaf_stop, 3 * count)])
-    for some in (OUTAGES[::2], OUTAGES[1::2]):
-        await asyncio.gather(*(outage(mode, seconds, back, late) for mode, seconds in some))
-    return [crash, stop, handover, deaf_stop, deaf_handover, back, late]
+    for ways, figure in ((LISTENING, back), (DEAF, deaf_back)):
+        for some in (OUTAGES[::2], OUTAGES[1::2]):
+            await asyncio.gather(*(outage(ways, mode, seconds, figure, late) for mode, seconds in some))
+    return [crash, stop, handover, deaf_stop, deaf_handover, back, deaf_back, late]
 
 
 def main() -> int:
