@@ -37,10 +37,10 @@ _ELEMENTS = r"\[\s*+(?:(?&v)\s*+,\s*+)*?"
 
 @dataclass(frozen=True)
 class Check:
-    """One key with one of its algorithms: the expression that verifies, and when."""
+    """One key: the expression that verifies with the token's algorithm, and when."""
 
     expression: str
-    algorithm: str
+    algorithms: str
     kid: str | None
 
 
@@ -114,7 +114,7 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         ready=bool(keys),
         algorithms=_words(settings.auth_algorithms),
         kids=_words(keys.kids),
-        checks=tuple(_check(key, algorithm, folder) for key in keys.keys for algorithm in key.algorithms),
+        checks=tuple(_check(key, folder) for key in keys.keys),
         times={claim: word(_present(claim)) for claim in ("exp", "nbf")},
         leeway=settings.auth_leeway_seconds,
         issuers=_words(settings.auth_issuers),
@@ -149,7 +149,7 @@ def _claims(settings: Settings) -> dict[str, Claim]:
     wanted = dict.fromkeys((settings.auth_user_claim, *settings.auth_claim_headers))
     return {
         claim: Claim(
-            f"txn.claim{number}",
+            f"req.claim{number}",
             f"jwt_claim{number}",
             _query(claim),
             word(_is_array(claim)),
@@ -160,10 +160,10 @@ def _claims(settings: Settings) -> dict[str, Claim]:
     }
 
 
-def _check(key: Key, algorithm: str, folder: Path) -> Check:
+def _check(key: Key, folder: Path) -> Check:
     name = argument(key.material.decode("latin-1") if key.secret else f"{folder}/{key.file}")
-    expression = f"var(txn.token),jwt_verify({algorithm},{name})"
-    return Check(word(expression.encode("latin-1")), algorithm, None if key.kid is None else word(key.kid))
+    expression = f"var(req.token),jwt_verify(req.alg,{name})"
+    return Check(word(expression.encode("latin-1")), _words(key.algorithms), None if key.kid is None else word(key.kid))
 
 
 def _stripped(headers: Iterable[str]) -> str:
@@ -179,7 +179,7 @@ def _path(claim: str) -> list[str]:
 def _query(claim: str) -> str:
     """`int` is for numbers alone: without it HAProxy gives 12345678 as 1.23457e+07."""
     names = ".".join(name.replace(".", "\\.") for name in _path(claim))
-    return word(f"var(txn.claims),json_query({argument('$.' + names)},int)")
+    return word(f"var(req.claims),json_query({argument('$.' + names)},int)")
 
 
 def _at(claim: str) -> str:
@@ -217,7 +217,7 @@ def _array(claim: str) -> str:
     pattern = rf'{_at(claim)}(\[(?>[^"\[\]{{}}]++|(?&v))*+\]).*$' + _GRAMMAR
     # Between the elements of an array a line may end, in a header it may not.
     one_line = f"regsub({argument('[[:cntrl:]]+')},{argument('')},g)"
-    return f"var(txn.claims),regsub({argument(pattern)},{argument(_FIRST_GROUP)}),{one_line}"
+    return f"var(req.claims),regsub({argument(pattern)},{argument(_FIRST_GROUP)}),{one_line}"
 
 
 def _words(texts: Iterable[str]) -> str:
