@@ -6,17 +6,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: cloudwatch_config_problems
-short_description: What in a CloudWatch agent's configuration the agent does not know
+short_description: What in a CloudWatch agent's configuration the agent would refuse or ignore
 version_added: 0.1.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Finds unknown keys and measurements, such as typing errors, in a configuration of the CloudWatch agent, before
-    the agent refuses it or, worse, goes on without them.
+  - Finds unknown keys and measurements, such as typing errors, missing keys, and values of the wrong kind in a
+    configuration of the CloudWatch agent, before the agent refuses it or, worse, goes on without them.
 options:
   _input:
     description: The configuration.
     type: dict
     required: true
+  unknown_keys:
+    description: Let keys and measurements pass that are not known here, for an agent that is newer.
+    type: bool
+    default: false
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -40,10 +45,10 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._cloudwatch import config_problems
 
 
-def cloudwatch_config_problems(config: Any) -> list[str]:
+def cloudwatch_config_problems(config: Any, *, unknown_keys: bool = False) -> list[str]:
     if not isinstance(config, Mapping):
         raise AnsibleFilterError("cloudwatch_config_problems takes a mapping, the agent's configuration")
-    return config_problems(config)
+    return config_problems(config, unknown_keys=unknown_keys)
 
 
 class FilterModule:

@@ -33,6 +33,7 @@ CALLED_BY_OTHERS_ON_HOSTS = {
     "logs:CreateLogStream": "the CloudWatch agent",
     "logs:PutLogEvents": "the CloudWatch agent",
     "logs:PutRetentionPolicy": "the CloudWatch agent, for retention_in_days",
+    "logs:DescribeLogGroups": "the CloudWatch agent",
     "autoscaling:DescribeAutoScalingInstances": "what drains a host that its group takes away",
     "autoscaling:CompleteLifecycleAction": "the same, and the user data",
     "autoscaling:RecordLifecycleActionHeartbeat": "the same",

@@ -1,0 +1,10 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CloudWatch agent's configuration file: its schema, and what in a configuration breaks it."""
+
+from __future__ import annotations
+
+from .agent import config_problems
+
+__all__ = ["config_problems"]
