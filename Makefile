@@ -35,7 +35,7 @@ demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.y
 	@$(BIN)/python tools/where_to_look.py
 
 .PHONY: down
-down: venv ## Remove the fleets of this checkout and stop the docker engine if it was started here
+down: venv ## Remove the fleets of this checkout, and stop the docker engine if make started it and nothing else uses it
 	@for fleet in $$(ls .fleet 2>/dev/null); do $(FLEET) fleet/down.yml -e fleet_name=$$fleet; done
 	@fleet/engine stop
 
