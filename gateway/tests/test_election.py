@@ -18,10 +18,11 @@ from evenkeel_gateway.database import Database
 from evenkeel_gateway.lease import LeaseStore, RequestRefusedError, Step, Timing
 from evenkeel_gateway.migrations import migrate
 from support.instances import FAST, Process, RecordingElection, assert_never_two, beliefs, build, identity, running
+from support.pgbouncer import PgBouncer
 from support.wait import until, until_async
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.postgres import Cluster
@@ -451,3 +452,108 @@ async def test_nothing_is_left_in_the_session(migrated: str) -> None:
     for left in ("pg_prepared_statements", "pg_locks WHERE locktype = 'advisory'"):
         assert await (await database._connection.execute(f"SELECT FROM {left}".encode())).fetchall() == []
     await database.close()
+
+
+_DEFAULTS = {
+    "encoding": "SET client_encoding = 'SQL_ASCII'",
+    "dates": "SET DateStyle = 'German'",
+    "time zone": "SET TimeZone = 'Nowhere/Here'",
+    "isolation": "SET default_transaction_isolation = 'serializable'",
+    "time-outs": "SET statement_timeout = 1",
+}
+
+
+@pytest.fixture
+def ascii_database(cluster: Cluster, conninfo: str) -> str:
+    """As `initdb` makes them where no locale is set; its sessions have that encoding too, unless they say otherwise."""
+    name = f"{conninfo_to_dict(conninfo)['dbname']}_ascii"
+    query(conninfo, f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    return cluster.conninfo(name)
+
+
+@pytest.mark.parametrize("through", ["direct", "pooled"])
+async def test_in_a_database_without_an_encoding_one_leads(
+    ascii_database: str, cluster: Cluster, tmp_path: Path, through: str
+) -> None:
+    with ExitStack() as stack:
+        conninfo = ascii_database
+        if through == "pooled":
+            pooler = stack.enter_context(PgBouncer(cluster.port))
+            conninfo = pooler.conninfo(str(conninfo_to_dict(ascii_database)["dbname"]))
+        await migrated_database(conninfo)
+        fleet = [build(conninfo, identity(number), tmp_path / str(number), listen=False) for number in (1, 2)]
+        async with running(*fleet):
+            await until_async(lambda: bool(leaders(*fleet)), 5, "one leads")
+        assert_never_two(*(tmp_path / str(number) for number in (1, 2)))
+
+
+async def test_a_text_that_is_no_utf8_is_told_as_an_error_of_the_database(ascii_database: str, tmp_path: Path) -> None:
+    await migrated_database(ascii_database)
+    election = build(ascii_database, identity(1), tmp_path / "1")
+    query(
+        ascii_database,
+        r"INSERT INTO ec2_launch (instance_id, launched_at, version, incarnation)"
+        r" VALUES (E'i-\xff', now(), '1', gen_random_uuid()); INSERT INTO ec2_heartbeat VALUES (E'i-\xff', now())",
+    )
+    with pytest.raises(psycopg.DataError, match="invalid byte sequence"):
+        await election.evaluate()
+
+
+@pytest.mark.parametrize("setting", _DEFAULTS)
+async def test_what_a_role_or_a_database_sets_decides_nothing(migrated: str, tmp_path: Path, setting: str) -> None:
+    name = conninfo_to_dict(migrated)["dbname"]
+    query(migrated, f"ALTER DATABASE {name} {_DEFAULTS[setting]}".replace("Nowhere/Here", "Asia/Kathmandu"))
+    fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2)]
+    async with running(*fleet):
+        await asyncio.sleep(0.5)
+        assert leaders(*fleet) == ["i-1"]
+        await fleet[0].resign()
+        await until_async(lambda: leaders(*fleet) == ["i-2"], 5, "the other one leads")
+
+
+async def test_what_others_leave_in_a_pooled_session_decides_nothing(
+    migrated: str, pooled: str, tmp_path: Path
+) -> None:
+    """In transaction mode a session that somebody has changed is the next one's."""
+    query(migrated, "CREATE SCHEMA other; CREATE TABLE other.leader_lease (LIKE public.leader_lease)")
+    left = (
+        "SET search_path = other; SET default_transaction_isolation = 'serializable'; SET synchronous_commit = off;"
+        " SET statement_timeout = 1; SET DateStyle = 'German'; SET TimeZone = 'Asia/Kathmandu'"
+    )
+    with ExitStack() as stack:
+        for _ in range(2):  # at once, so that they have all sessions of the pool
+            stack.enter_context(psycopg.connect(pooled, prepare_threshold=None)).execute(left)
+    database = Database(pooled, "test")
+    names = ("search_path", "transaction_isolation", "synchronous_commit", "DateStyle", "TimeZone")
+    async with database.transaction(seconds=2, lock_seconds=1) as connection:
+        found = [(await (await connection.execute(f"SHOW {name}".encode())).fetchone()) for name in names]
+    await database.close()
+    assert found == [('"$user", public',), ("read committed",), ("on",), ("ISO, YMD",), ("UTC",)]
+    election = build(pooled, identity(1), tmp_path / "1", listen=False)
+    await election.evaluate()
+    assert election.leads
+
+
+async def test_an_election_that_can_not_succeed_is_told(migrated: str, tmp_path: Path) -> None:
+    """An instance that does not find itself among those that are there would follow nobody, for ever."""
+    query(migrated, "CREATE RULE lost AS ON INSERT TO ec2_heartbeat DO INSTEAD NOTHING")
+    election = build(migrated, identity(1), tmp_path / "1")
+    with pytest.raises(psycopg.DataError, match=r"i-1.*not found"):
+        await election.evaluate()
+
+
+async def test_that_nobody_leads_is_told_after_a_while(migrated: str, tmp_path: Path) -> None:
+    election = build(migrated, identity(1), tmp_path / "1", timing=FAST)
+    await election.evaluate()
+    assert election.vacancy is None
+    query(migrated, "UPDATE ec2_launch SET draining_since = now()")
+    await until_async(_lease_over(migrated), 5, "the lease has expired")
+    async with running(election):
+        await until_async(lambda: election.vacancy is not None, 5, "it tells")
+        assert "draining_since" in str(election.vacancy)
+        query(migrated, "UPDATE ec2_launch SET draining_since = NULL")
+        await until_async(lambda: election.vacancy is None, 5, "it leads again")
+
+
+def _lease_over(conninfo: str) -> Callable[[], bool]:
+    return lambda: bool(query(conninfo, "SELECT 1 FROM leader_lease WHERE expires_at < clock_timestamp()"))

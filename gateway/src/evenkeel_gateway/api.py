@@ -146,6 +146,9 @@ class Api:
         if state.stale:
             secrets = {"status": "stale", "error": state.stale}
         dependencies = {"database": database, "secrets": secrets}
+        if state.election and state.election.vacancy:
+            # No reason to take no traffic: requests need no leader, its jobs do.
+            dependencies["election"] = {"status": "down", "error": state.election.vacancy}
         if state.redis:
             # Never a reason to take no traffic: without it each gateway limits by what it counts itself.
             dependencies["redis"] = {"status": state.redis.status}

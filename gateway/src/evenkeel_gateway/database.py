@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One connection to PostgreSQL, kept while it is good; everything on it has a deadline.
 
-Nothing here lives in the session, so that PgBouncer in transaction mode will do.
+Nothing here lives in the session, so that PgBouncer in transaction mode will do. What the rules rest on is set in each
+transaction, whatever the role, the database or another client of the same pooled session has set.
 """
 
 from __future__ import annotations
@@ -35,17 +36,28 @@ _KEEPALIVE = {
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
+# Ids are compared as text, which other encodings may give as bytes. Each pooler takes this one at the start.
+_ENCODING = {"client_encoding": "UTF8"}
+# Dates in another style than ISO can't be read. A search_path of somebody else's would lead to another lease. A commit
+# that a crash of the server may undo gives a term away twice.
+_SESSION = (
+    "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL search_path TO DEFAULT;"
+    " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
+)
 
 
 async def connect(conninfo: Conninfo, application_name: str) -> Connection:
     if callable(conninfo):
         conninfo = conninfo()
-    # What the operator's own connection string says wins.
-    conninfo = make_conninfo("", **(_KEEPALIVE | {"application_name": application_name} | conninfo_to_dict(conninfo)))
+    # What the operator's own connection string says wins, but for what the rules rest on.
+    defaults = _KEEPALIVE | {"application_name": application_name}
+    conninfo = make_conninfo("", **(defaults | conninfo_to_dict(conninfo) | _ENCODING))
     async with asyncio.timeout(CONNECT_TIMEOUT + 1):
-        return await psycopg.AsyncConnection.connect(
+        connection = await psycopg.AsyncConnection.connect(
             conninfo, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
         )
+    await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
+    return connection
 
 
 def describe(error: BaseException) -> str:
@@ -107,10 +119,10 @@ class Database:
 
 
 async def _limit(connection: Connection, seconds: float, lock_seconds: float) -> None:
-    """Set the server's own limits: a frozen client must not keep its locks."""
+    """Set what this transaction rests on, and the server's own limits: a frozen client must not keep its locks."""
     total, lock = f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}"
-    await connection.execute(
-        "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-        " set_config('idle_in_transaction_session_timeout', %s, true)",
-        (total, lock, total),
+    limits = (
+        f"SET LOCAL statement_timeout = {total}; SET LOCAL lock_timeout = {lock};"
+        f" SET LOCAL idle_in_transaction_session_timeout = {total}"
     )
+    await connection.execute((_SESSION + limits).encode())

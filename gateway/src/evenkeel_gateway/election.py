@@ -67,6 +67,10 @@ class Election(Protocol):
     def problem(self) -> str | None:
         """Why the last evaluation failed."""
 
+    @property
+    def vacancy(self) -> str | None:
+        """That nobody has led for longer than an election takes, and what to look at."""
+
     async def run(self) -> None: ...
 
     async def resign(self) -> None: ...
@@ -83,6 +87,7 @@ class MemoryElection:
         self.leader: str | None = instance_id
         self.lease_left = math.inf
         self.problem: str | None = None
+        self.vacancy: str | None = None
         self.changed = Change()
 
     async def run(self) -> None:
@@ -110,6 +115,7 @@ class DatabaseElection:
         self._seen_term = 0
         self._seen_leader: str | None = None
         self._seen_until = 0.0
+        self._vacant_since: float | None = None
         self._stopping = False
         self._idle = asyncio.Lock()
         self.changed = Change()
@@ -132,6 +138,13 @@ class DatabaseElection:
     def lease_left(self) -> float:
         trust = self._trust
         return max(0.0, trust.until - clock.now()) if trust else 0.0
+
+    @property
+    def vacancy(self) -> str | None:
+        seconds = clock.now() - self._vacant_since if self._vacant_since is not None else 0.0
+        if seconds <= self._timing.ttl:
+            return None
+        return f"nobody has led for {seconds:.0f} s: is draining_since set for all rows of ec2_launch?"
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listener.run()) if self._listener else None
@@ -179,6 +192,7 @@ class DatabaseElection:
         self._seen_term = verdict.term
         self._seen_leader = verdict.holder
         self._seen_until = verdict.started + verdict.lease_left
+        self._vacant_since = (self._vacant_since or verdict.started) if verdict.holder is None else None
         metrics.ELECTION_EVALUATIONS.labels(verdict.step.value).inc()
         led = self._trust
         if verdict.step in (Step.TAKE, Step.RENEW) and not self._stopping:

@@ -99,6 +99,13 @@ class Candidate:
     last_heartbeat: datetime
 
 
+@dataclass(frozen=True)
+class Instance:
+    instance_id: str
+    last_heartbeat: datetime
+    draining: bool
+
+
 class Step(Enum):
     FOLLOW = "follow"
     TAKE = "take"
@@ -235,11 +242,17 @@ class LeaseStore:
         if remove_stale:
             await self._remove_stale(connection, now)
         await self._beat(connection, now)
-        candidates = await _candidates(connection)
-        if any(one.last_heartbeat > now + AHEAD for one in candidates):
+        present = await _present(connection)
+        if any(one.last_heartbeat > now + AHEAD for one in present):
             await _beat_now(connection, now)
-            candidates = await _candidates(connection)
-        return candidates
+            present = await _present(connection)
+        me = self._identity.instance_id
+        if all(one.instance_id != me for one in present):
+            raise psycopg.DataError(
+                f"nobody can be elected: the row of {me} was written and is not found again; look for triggers, rules "
+                "and row-level security on ec2_launch and ec2_heartbeat"
+            )
+        return _candidates(present)
 
     async def _carry_out(
         self, connection: Connection, step: Step, lease: Lease, now: datetime, step_down: Callable[[], None]
@@ -289,7 +302,8 @@ class LeaseStore:
             lease = await _lock(connection)
             now = (await _read_clock(connection)).now
             stale = now - timedelta(seconds=self._timing.stale)
-            fresh = [one.instance_id for one in await _candidates(connection) if one.last_heartbeat > stale]
+            candidates = _candidates(await _present(connection))
+            fresh = [one.instance_id for one in candidates if one.last_heartbeat > stale]
             if target not in fresh:
                 raise RequestRefusedError(f"{target} has no fresh heartbeat or is draining")
             if lease.request_expires_at and lease.request_expires_at > now and lease.requested_holder != target:
@@ -394,13 +408,17 @@ async def _give_up(connection: Connection) -> None:
     )
 
 
-async def _candidates(connection: Connection) -> list[Candidate]:
-    async with connection.cursor(row_factory=class_row(Candidate)) as cursor:
+async def _present(connection: Connection) -> list[Instance]:
+    async with connection.cursor(row_factory=class_row(Instance)) as cursor:
         await cursor.execute(
-            "SELECT instance_id, last_heartbeat FROM ec2_launch JOIN ec2_heartbeat USING (instance_id)"
-            " WHERE draining_since IS NULL ORDER BY launched_at, instance_id"
+            "SELECT instance_id, last_heartbeat, draining_since IS NOT NULL AS draining"
+            " FROM ec2_launch JOIN ec2_heartbeat USING (instance_id) ORDER BY launched_at, instance_id"
         )
         return await cursor.fetchall()
+
+
+def _candidates(present: list[Instance]) -> list[Candidate]:
+    return [Candidate(one.instance_id, one.last_heartbeat) for one in present if not one.draining]
 
 
 async def _drop_request(connection: Connection, lease: Lease, why: str) -> None:

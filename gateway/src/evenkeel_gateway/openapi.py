@@ -46,7 +46,7 @@ _HEALTH = {
     "timestamp": _TIME,
     "dependencies": _map(
         _object({"status": _one_of("up", "down", "unknown", "none", "stale", "degraded")}, {"error": _TEXT}),
-        "By name: database, secrets, and redis where limits are shared",
+        "By name: database, secrets, redis where limits are shared, election where nobody leads for long",
     ),
 }
 _SCHEMAS: dict[str, Schema] = {

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One connection to PostgreSQL for one call. Everything on it has a deadline, and an error is a sentence.
 
-Nothing lives in the session, so that PgBouncer in transaction mode will do.
+Nothing lives in the session, so that PgBouncer in transaction mode will do. What an answer rests on is set in each
+transaction, whatever the role, the database or another client of the same pooled session has set.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ _KEEPALIVE = {
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
+# As the gateways do: dates in another style than ISO can't be read, a search_path of somebody else's leads to other
+# tables, and a commit that a crash of the server may undo is no lock.
+_SESSION = (
+    "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL search_path TO DEFAULT;"
+    " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
+)
 _STANDBY = "That is a standby: name the primary, or all hosts of the cluster separated by commas."
 _FULL = "The server has no free connection: try again, or reach it through PgBouncer."
 _NAME = "Check host, and the name resolution of the machine on which the module runs."
@@ -211,15 +218,13 @@ class Database:
         return self._connection
 
     def _limit(self, connection: Connection) -> None:
-        milliseconds = [
-            f"{seconds * 1000:.0f}"
-            for seconds in (self.settings.statement_timeout, self.settings.lock_timeout, IDLE_SECONDS)
-        ]
-        connection.execute(
-            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-            " set_config('idle_in_transaction_session_timeout', %s, true)",
-            milliseconds,
-        )
+        limits = {
+            "statement_timeout": self.settings.statement_timeout,
+            "lock_timeout": self.settings.lock_timeout,
+            "idle_in_transaction_session_timeout": IDLE_SECONDS,
+        }
+        said = "; ".join(f"SET LOCAL {name} = {seconds * 1000:.0f}" for name, seconds in limits.items())
+        connection.execute((_SESSION + said).encode())
 
     def _lost(self, text: str, *, in_doubt: bool) -> DatabaseError:
         told = (

@@ -21,7 +21,7 @@ from chaos.links import CUT, DEAF_CLIENT, STALL, STALL_DOWN, STALL_UP, Link
 from support.postgres import Cluster
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import DatabaseError
-from tests.integration.fleetdb.fleets import Fleet, database
+from tests.integration.fleetdb.fleets import Fleet, database, migrated
 from tests.integration.support import free_port, run_by_ansible, run_module, start_module
 
 SECRET = "hunter2-and-more"
@@ -363,3 +363,33 @@ def test_a_database_whose_own_defaults_differ(fleet: Fleet) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda number: fleet.drain(number, 2)["refusal"], [2, 3, 2, 3]))
     assert len(fleet.draining) == 1 and answers.count("too_few") == 2
+
+
+def test_what_others_leave_in_a_pooled_session_decides_nothing(fleet: Fleet, pooled: str) -> None:
+    """In transaction mode a session that somebody has changed is the next one's."""
+    fleet.populate(2)
+    fleet.query("CREATE SCHEMA other; CREATE TABLE other.leader_lease (LIKE public.leader_lease)")
+    left = (
+        "SET search_path = other; SET DateStyle = 'German'; SET TimeZone = 'Asia/Kathmandu';"
+        " SET synchronous_commit = off"
+    )
+    with (
+        psycopg.connect(pooled, prepare_threshold=None) as one,
+        psycopg.connect(pooled, prepare_threshold=None) as other,
+    ):
+        one.execute(left)
+        other.execute(left)
+    names = ("search_path", "DateStyle", "TimeZone", "synchronous_commit")
+    with database(pooled) as asked, asked.transaction() as connection:
+        found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+    assert found == [('"$user", public',), ("ISO, YMD",), ("UTC",), ("on",)]
+    assert run_module("leader_info", {"database": {"conninfo": pooled}})["leader"] == "i-1"
+
+
+def test_a_database_without_an_encoding(cluster: Cluster, empty: str) -> None:
+    name = f"{Fleet(empty).name}_ascii"
+    Fleet(empty).query(f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    fleet = Fleet(cluster.conninfo(name))
+    migrated(fleet.conninfo)
+    fleet.populate(2)
+    assert run_module("leader_info", fleet.options)["leader"] == "i-1"
