@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import json
 import os
@@ -289,6 +290,104 @@ def test_a_token_that_is_not_good_is_not_learned(process: GatewayProcess) -> Non
         for _ in range(2):
             assert ask(process, "/required", sign(secret(), "HS256", claims(**changes))).status == 401
     assert known_tokens(process) == before
+
+
+def hmac_token(header: str, payload: str, *, bits: tuple[int, int] = (0, 0)) -> str:
+    """What no library writes: these very texts, and these unused bits at their ends, with a good signature."""
+    parts = [other_bits(encode(text.encode()), more) for text, more in zip((header, payload), bits, strict=True)]
+    signed = ".".join(parts)
+    return f"{signed}.{encode(hmac.digest(tokens.SECRET.encode(), signed.encode(), 'sha256'))}"
+
+
+def other_bits(text: str, more: int) -> str:
+    """Another spelling of the same bytes, where the last character has unused bits."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    found = text[:-1] + letters[letters.index(text[-1]) + more]
+    assert decode(found) == decode(text)
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_signature_has_one_spelling(process: GatewayProcess, algorithm: str) -> None:
+    """RFC 7518, section 3.4: R and S have the length of the curve, no other; and base64url has no spare bits."""
+    token = sign(key_for(algorithm), algorithm)
+    signed, _, signature = token.rpartition(".")
+    raw = decode(signature)
+    wrong = [f"{signature}A", signature[:-1]]
+    if len(raw) % 3:
+        wrong += [other_bits(signature, more) for more in ((1, 2, 3) if len(raw) % 3 == 2 else (1, 8, 15))]
+    if algorithm in CURVES:
+        r, s = raw[: len(raw) // 2], raw[len(raw) // 2 :]
+        wrong += [encode(bytes(n) + r + bytes(n) + s) for n in (1, 2, 3, 66, 100)]
+    for text in wrong:
+        assert reason(process, f"{signed}.{text}") in {"malformed", "bad_signature"}, text
+    assert seen(process, token)
+
+
+def test_a_claim_has_one_spelling(process: GatewayProcess) -> None:
+    """What another reader could read otherwise: it may take the last of two claims, and decodes escapes in names."""
+    exp = int(time.time()) + 600
+    head = '{"alg":"HS256"}'
+    good = f'"sub":"user-7","iss":"{ISSUER}","aud":"{AUDIENCE}","exp":{exp}'
+
+    def says(header: str, payload: str, **more: Any) -> str:
+        answer = ask(process, "/required", hmac_token(header, payload, **more))
+        return str(answer.body.get("reason", answer.status))
+
+    assert says(head, f"{{{good}}}") == "200"
+    assert says(head, f"{{\n {good.replace(',', ' , ')} }}\n") == "200"
+    refused = (
+        '"sub":"admin"',
+        '"s\\u0075b":"admin"',
+        '"\\u0073ub":"admin"',
+        '"exp":9999999999',
+        '"nbf":0,"nbf":9999999999',
+        '"x":{"sub":1,"a":[{"b":1,"c":2,"b":3}]}',
+        '"realm_access":{"roles":["user"],"roles":["admin"]}',
+        '"realm_access":{"roles":["user"]},"realm_access":{"roles":["admin"]}',
+        '"https://a.example/team":"x","https:\\/\\/a.example\\/team":"y"',
+        '"x":1,',
+        '"x"',
+        '"x":1}{"y":2',
+    )
+    for more in refused:
+        assert says(head, f"{{{good},{more}}}") == "malformed", more
+    accepted = (
+        '"x":{"sub":1,"x":{"x":[]}},"y":[{"x":1},{"x":2}],"z":"\\u0073ub \\"sub\\":1"',
+        '"https://claims.example/v1.team":"x"',
+        '"https:\\/\\/claims.example\\/v1.team":"x"',
+        '"name\\u00e9":1,"a\\u0026b":2,"a\\"b":3,"naïve":4,"":5',
+        ",".join(f'"member{number}":{number}' for number in range(400)),
+        '"x":' + "[" * 60 + "]" * 60,
+        '"x":' + '{"x":' * 60 + "1" + "}" * 60,
+        '"x":"' + "x" * 6000 + '"',
+    )
+    for more in accepted:
+        assert says(head, f"{{{good},{more}}}") == "200", more
+    for header in (
+        '{"alg":"none","alg":"HS256"}',
+        '{"alg":"HS256","alg":"none"}',
+        '{"alg":"HS256","kid":"x","kid":"named"}',
+        '{"alg":"HS256","cr\\u0069t":["exp"]}',
+        '{"alg":"HS256","\\u0063rit":["exp"]}',
+        '{"alg":"HS256","\\u006bid":"named"}',
+        '{"alg":"HS256"} x',
+    ):
+        assert says(header, f"{{{good}}}") in {"malformed", "wrong_algorithm"}, header
+    for bits in ((1, 0), (0, 1)):
+        # One byte more than full groups of three: four unused bits.
+        padded = [text.ljust(len(text) + (1 - len(text)) % 3) for text in (head, f"{{{good}}}")]
+        assert says(*padded) == "200"
+        assert says(*padded, bits=bits) == "malformed"
+
+
+@pytest.mark.parametrize("exp", ['"9999999999"', "1e10", "1E10", "+9999999999", "09999999999", "0x2540be3ff", "1e400"])
+def test_a_time_has_one_spelling(process: GatewayProcess, exp: str) -> None:
+    payload = f'{{"sub":"user-7","iss":"{ISSUER}","aud":"{AUDIENCE}","exp":%s}}'
+    assert ask(process, "/required", hmac_token('{"alg":"HS256"}', payload % "9999999999.25")).status == 200
+    assert reason(process, hmac_token('{"alg":"HS256"}', payload % exp)) in {"malformed", "expired"}
+    later = payload % f'9999999999,"nbf":{exp}'
+    assert reason(process, hmac_token('{"alg":"HS256"}', later)) == "malformed"
 
 
 def test_every_truncation(process: GatewayProcess) -> None:

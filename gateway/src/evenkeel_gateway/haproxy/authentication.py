@@ -31,6 +31,21 @@ _GRAMMAR = (
     rf"(?(DEFINE)(?<v>{_STRING}|[\[{{](?>[^\"\[\]{{}}]++|(?&v))*+[\]}}]|[^\s\[\]{{}},:\"]++)"
     rf"(?<m>\s*+{_STRING}\s*+:\s*+(?&v)\s*+,))"
 )
+# RFC 4648, section 3.5: a character whose last bits are of no byte has one spelling. RFC 7518, section 3.4: R and S are
+# as long as the curve; HAProxy would take any two halves.
+_BASE64URL = "(?>(?:[A-Za-z0-9_-]{4})*)(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
+_SIGNATURES = {
+    "[HR]S[0-9]+": _BASE64URL,
+    "ES256": "[A-Za-z0-9_-]{85}[AQgw]",
+    "ES384": "[A-Za-z0-9_-]{128}",
+    "ES512": "[A-Za-z0-9_-]{176}",
+}
+_SPACE = r"[ \t\r\n]*+"
+# Of names: what is visible ASCII has no escape, but for what some writers escape everywhere.
+_ESCAPE = r'\\(?:["\\bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|u00(?:2[267]|3[C-Ec-e]))'
+# Likewise a slash: either with a backslash in all names or in none.
+_NAMES = (rf'"(?>[^"\\]++|{_ESCAPE})*+"', rf'"(?>[^"\\/]++|\\/|{_ESCAPE})*+"')
+_TIME = rf"(?:(?:0|[1-9][0-9]{{0,15}})(?:\.[0-9]+)?|null){_SPACE}[,}}]"
 _FIRST_GROUP = "\\1"
 _ELEMENTS = r"\[\s*+(?:(?&v)\s*+,\s*+)*?"
 
@@ -81,6 +96,10 @@ class Authentication:
     unfit: str
     stripped: str
     ready: bool
+    canonical: str
+    plain_heads: tuple[str, ...]
+    """Patterns of which one matches a head that has one reading; the same of claims."""
+    plain_claims: tuple[str, ...]
     algorithms: str
     kids: str
     checks: tuple[Check, ...]
@@ -112,6 +131,9 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         unfit=word(_UNFIT),
         stripped=word(_stripped(settings.auth_claim_headers.values())),
         ready=bool(keys),
+        canonical=word(_canonical()),
+        plain_heads=tuple(word(_plain(name)) for name in _NAMES),
+        plain_claims=tuple(word(_plain(name, _times())) for name in _NAMES),
         algorithms=_words(settings.auth_algorithms),
         kids=_words(keys.kids),
         checks=tuple(_check(key, folder) for key in keys.keys),
@@ -170,6 +192,39 @@ def _stripped(headers: Iterable[str]) -> str:
     """Match the headers in every spelling: many backends read X-User-Id and X_USER_ID as the same."""
     names = ["[^a-z0-9]".join(header.split("-")) for header in headers]
     return f"(?i)^({'|'.join(names)})$" if names else "^$"
+
+
+def _canonical() -> str:
+    """Match `ALGORITHM.token`, where all three parts of the token are in their only spelling."""
+    kinds = (rf"{name}\.{_BASE64URL}\.{_BASE64URL}\.{signature}" for name, signature in _SIGNATURES.items())
+    return rf"\A(?:{'|'.join(kinds)})\z"
+
+
+def _times() -> str:
+    """Match where exp and nbf are numbers in figures, if they are there."""
+    return "".join(rf"(?!\{{{_member(name)}{_SPACE}(?!{_TIME}))" for name in ('"exp"', '"nbf"'))
+
+
+def _member(name: str) -> str:
+    """Walk to the first member of this name; the matcher need not remember the way back."""
+    found = f"{_SPACE}{name}{_SPACE}:"
+    return f"(?:(?!{found})(?&m))*+{found}"
+
+
+def _plain(name: str, also: str = "") -> str:
+    """Match a JSON object in which no object has a name twice, nor one that is spelled with escapes.
+
+    It says what is right, so that a text which is too much for the matcher is refused.
+    """
+    again = _member(r"\k<n>")
+    return (
+        rf"\A{also}(?&o){_SPACE}\z(?(DEFINE)"
+        rf"(?<k>{_STRING}|[\[{{](?>[^\"\[\]{{}}]++|(?&k))*+[\]}}]|[^\s\[\]{{}},:\"]++)"
+        rf"(?<m>{_SPACE}{_STRING}{_SPACE}:{_SPACE}(?&k){_SPACE},)"
+        rf"(?<v>(?&o)|\[{_SPACE}(?:(?&v){_SPACE}(?:,{_SPACE}(?!\])|(?=\])))*+\]|{_STRING}|[-+.0-9A-Za-z]++)"
+        rf"(?<o>\{{{_SPACE}(?:(?<n>{name}){_SPACE}:{_SPACE}(?&v){_SPACE}"
+        rf'(?:,{_SPACE}(?=")(?!{again})|(?=\}})))*+\}}))'
+    )
 
 
 def _path(claim: str) -> list[str]:
