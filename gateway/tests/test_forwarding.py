@@ -76,6 +76,11 @@ def seen(served: Served, *headers: tuple[str, str], source: str = LOCAL, path: s
         (LOCAL, ["203.0.113.9, nonsense, 10.0.0.1"], "10.0.0.1"),
         (LOCAL, ["203.0.113.9:4711"], "203.0.113.9"),
         (LOCAL, ["2001:db8::7"], "2001:db8::7"),
+        (LOCAL, ["[2001:db8::7]:4711"], "2001:db8::7"),
+        (LOCAL, ["[2001:db8::7]"], "2001:db8::7"),
+        (LOCAL, ["198.51.100.1, [2001:db8::7]:4711, [fd00::1]:80"], "2001:db8::7"),
+        (LOCAL, ["[2001:db8::7]:nonsense"], LOCAL),
+        (STRANGER, ["[2001:db8::7]:4711"], STRANGER),
         (LOCAL, ["2001:db8::7, fd00::1"], "2001:db8::7"),
         # Nobody has so many proxies: the rest is made up.
         (LOCAL, ["198.51.100.1, 10.0.0.5, 10.0.0.4, 10.0.0.3, 10.0.0.2, 10.0.0.1"], "10.0.0.4"),
@@ -188,6 +193,26 @@ def test_nobody_takes_a_header_away_that_is_needed(served: Served) -> None:
     assert request.header("x-forwarded-for") == LOCAL
     assert request.header("x-request-id")
     assert request.header("connection") in (None, "close")
+
+
+def test_who_comes_over_ipv6_is_served_as_such(served: Served) -> None:
+    process, upstream = served
+    with socket.create_connection(("::1", process.port), 10) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert upstream.last.header("x-forwarded-for") == "::1"
+
+
+def test_an_answer_with_a_nul_in_a_header_is_none(served: Served) -> None:
+    process, upstream = served
+    upstream.respond = b"HTTP/1.1 200 OK\r\nX-Name: a\0b\r\nContent-Length: 0\r\n\r\n"
+    assert ask(process.port, "/x").status == 502
+
+
+def test_a_backend_is_told_that_an_old_client_takes_no_interim_answers(served: Served) -> None:
+    process, upstream = served
+    assert exchange(process.port, b"GET /x HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    assert upstream.last.version == "HTTP/1.0"
 
 
 def test_answers_too(served: Served) -> None:

@@ -213,6 +213,7 @@ def test_an_ipv6_client_is_its_network(gateway: Start, upstream: Backend) -> Non
 
     assert [get(f"2001:db8:1:2:{number}::{number}") for number in range(1, 5)] == [200, 200, 429, 429]
     assert get("2001:db8:1:3::1") == 200
+    assert [get(f"[2001:db8:1:4::{number}]:4711") for number in range(1, 5)] == [200, 200, 429, 429]
     # All of IPv4 would be one network.
     assert [get("::ffff:192.0.2.7"), get("::ffff:192.0.2.8"), get("::ffff:192.0.2.9")] == [200] * 3
     assert [get("198.51.100.7") for _ in range(3)] == [200, 200, 429]

@@ -23,6 +23,7 @@ class Request:
     """Which of the connections it came on."""
     body: bytes = b""
     trailers: list[tuple[str, str]] = field(default_factory=list)
+    version: str = ""
 
     def header(self, name: str) -> str | None:
         values = self.all(name)
@@ -122,8 +123,8 @@ def _read(stream: BinaryIO, number: int) -> Request | None:
     line = stream.readline().decode("latin-1")
     if not line:
         return None
-    method, path, _ = line.split(" ", 2)
-    request = Request(method, path, _headers(stream), number)
+    method, path, version = line.split(" ", 2)
+    request = Request(method, path, _headers(stream), number, version=version.strip())
     if "chunked" in request.all("transfer-encoding"):
         while size := int(stream.readline().split(b";")[0], 16):
             request.body += stream.read(size)

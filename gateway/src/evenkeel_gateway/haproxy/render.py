@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -115,6 +116,7 @@ def configuration(inputs: Inputs) -> str:
         grace_ms=_ms(max(settings.reload_grace_seconds, settings.shutdown_grace_seconds)) + 1000,
         hops=MAX_HOPS,
         hosts=any(route.host for route in settings.routes),
+        ipv6=_ipv6(),
         limits=LimitsView(settings, inputs.runtime),
         maxconn=_maxconn(settings),
         ms=_ms,
@@ -128,6 +130,15 @@ def configuration(inputs: Inputs) -> str:
 
 def _lines(values: Iterable[object]) -> str:
     return "".join(f"{value}\n" for value in values)
+
+
+def _ipv6() -> bool:
+    """Whether the kernel has IPv6: HAProxy refuses to start on an address of a family that is not there."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM):
+            return True
+    except OSError:
+        return False
 
 
 def _longest_read(settings: Settings) -> float:
