@@ -1,0 +1,8 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible's own loader finds collections only where it comes before the first import of one."""
+
+from ansible.plugins.loader import init_plugin_loader
+
+init_plugin_loader()
