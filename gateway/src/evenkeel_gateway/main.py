@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import __version__, admin, logs
+from evenkeel_gateway import __version__, admin, checks, logs
 from evenkeel_gateway.app import Gateway
 from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
 from evenkeel_gateway.settings import ConfigurationError, describe, load
@@ -57,9 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure(settings.log_level, redactor)
     try:
         if options.check:
+            wrong = [*checks.late(settings), *checks.mistakes(settings)]
+            print("".join(f"configuration: {redactor.text(line)}\n" for line in wrong), end="", file=sys.stderr)  # noqa: T201
             asyncio.run(_check(settings))
+            if wrong:
+                return BAD_CONFIGURATION
             print("configuration ok")  # noqa: T201
             return 0
+        for line in checks.mistakes(settings):
+            log.warning("configuration: %s", line)
         log.info("configuration", extra={"fields": snapshot(settings)})
         return asyncio.run(_run(settings, redactor))
     except HaproxyError as error:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from evenkeel_gateway import __version__
+from evenkeel_gateway.logs import Redactor
 from evenkeel_gateway.settings.auth import Auth, AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
 from evenkeel_gateway.settings.cache import CacheSettings
@@ -23,6 +25,9 @@ from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.proxy import ProxySettings
 from evenkeel_gateway.settings.redis import RedisSettings
 from evenkeel_gateway.settings.routes import Route
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["ConfigurationError", "Route", "Settings", "describe", "load"]
 
@@ -146,14 +151,48 @@ def load() -> Settings:
             Settings(layers=layers.without(broken))
         except ValidationError as error:
             problems += [line for line in describe(error) if line.partition(":")[0] not in broken]
+    problems = list(dict.fromkeys(problems))
     raise ConfigurationError(problems)
 
 
+_WORDS = {
+    "int_parsing": "not a whole number",
+    "int_from_float": "not a whole number",
+    "float_parsing": "not a number",
+    "bool_parsing": "neither true nor false",
+    "literal_error": "not one of {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "not like {pattern}",
+    "missing": "is missing",
+}
+_MAX_SHOWN = 80
+
+
 def describe(error: ValidationError) -> list[str]:
-    """Return every problem on a line of its own, by the name of the variable, without its value."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        variable = ".".join(str(part) for part in problem["loc"]).upper()
+    """Return every problem on a line of its own, by the name of the variable, with a value that is no secret."""
+    return [line for problem in error.errors(include_url=False) for line in _lines(problem)]
+
+
+def _lines(problem: ErrorDetails) -> list[str]:
+    place = [str(part) for part in problem["loc"]]
+    variable = ".".join(place).upper()
+    if problem["type"] == "value_error":  # ours, which say what they need of the value
         texts = problem["msg"].removeprefix("Value error, ").splitlines()
-        lines += [f"{variable}: {text}" if variable else text for text in texts]
-    return lines
+        return [f"{variable}: {text}" if variable else text for text in texts]
+    if problem["type"] == "extra_forbidden" and place[0] == "routes":
+        alike = difflib.get_close_matches(place[-1], Route.model_fields, 1)
+        return [f"{variable}: a route has no such setting" + (f"; did you mean {alike[0]}?" if alike else "")]
+    text = problem["msg"]
+    if problem["type"] in _WORDS:
+        text = _WORDS[problem["type"]].format(**problem.get("ctx", {}))
+    return [f"{variable}{_shown(place[0], problem['input'])}: {text}"]
+
+
+def _shown(name: str, value: Any) -> str:
+    field = Settings.model_fields.get(name)
+    if not isinstance(value, (str, int, float)) or (field and not field.repr):
+        return ""
+    return f"={str(Redactor().field(name, str(value)))[:_MAX_SHOWN]}"

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from evenkeel_gateway.settings.part import Part, words
+from evenkeel_gateway.settings.part import Part, check_each, words
 
 ANY = "*"
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -20,17 +20,23 @@ _TOKEN = re.compile(r"[A-Za-z0-9-]+")
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     origins = tuple(value.lower() for value in values)
-    for origin in origins:
-        if origin != ANY and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is not an origin like https://app.example.com, without a path; nor is it '*'")
+    check_each(origins, _origin)
     return origins
 
 
+def _origin(origin: str) -> None:
+    if origin != ANY and not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{origin!r} is not an origin like https://app.example.com, without a path; nor is it '*'")
+
+
 def _tokens(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not _TOKEN.fullmatch(value):
-            raise ValueError(f"{value!r} is not the name of a method or a header")
+    check_each(values, _token)
     return values
+
+
+def _token(value: str) -> None:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError(f"{value!r} is not the name of a method or a header")
 
 
 Tokens = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words), AfterValidator(_tokens)]

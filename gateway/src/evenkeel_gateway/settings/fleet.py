@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AliasChoices, Field, field_validator
 
 from evenkeel_gateway.settings.part import Part
 
@@ -35,6 +37,21 @@ class FleetSettings(Part):
     lease_ttl_seconds: float = Field(default=15.0, gt=0)
     lease_margin_seconds: float = Field(default=2.0, ge=0.1)
     election_tick_seconds: float = Field(default=5.0, gt=0)
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str | None) -> str | None:
+        """The errors do not quote it: there is a password in it."""
+        scheme, found, _ = (value or "").partition("://")
+        if found and scheme not in ("postgresql", "postgres"):
+            raise ValueError(
+                f"is of {scheme[:20]!r}; the gateways share a PostgreSQL: postgresql://user@host:5432/name"
+            )
+        try:
+            conninfo_to_dict(value or "")
+        except psycopg.Error:
+            raise ValueError("not like postgresql://user@host:5432/name or host=… dbname=…") from None
+        return value
 
     def problems(self) -> list[str]:
         problems = []

@@ -42,6 +42,8 @@ def read(environ: Mapping[str, str] | None = None) -> Layers:
     environ = os.environ if environ is None else environ
     reading = _Reading()
     folder = Path(environ.get("CONFIG_DIR") or ".")
+    if not folder.is_dir():
+        reading.problems.append(f"CONFIG_DIR={folder}: no such folder, so that no file would be read")
     for path in _general(folder):
         reading.file(path)
     environment = environ.get("NODE_ENV") or reading.values.get("NODE_ENV") or DEFAULT_ENVIRONMENT

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode
 
-from evenkeel_gateway.settings.part import words
+from evenkeel_gateway.settings.part import Network, check_each, networks, words
 from evenkeel_gateway.settings.redis import RedisSettings
 
 Kind = Literal["client", "user", "login"]
@@ -36,6 +35,11 @@ class Limit:
         return f"limit_{self.kind}"
 
 
+def _login_path(path: str) -> None:
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"{path!r} is not a path like /api/auth/login (letters, digits, '.', '_', '-')")
+
+
 class LimitSettings(RedisSettings):
     rate_limit_enabled: bool | None = None
     rate_limit_client: int = Field(default=100, ge=0, le=1_000_000_000)
@@ -44,7 +48,7 @@ class LimitSettings(RedisSettings):
     rate_limit_user_seconds: int = Field(default=900, ge=1, le=86_400)
     rate_limit_login: int = Field(default=5, ge=0, le=10_000)
     rate_limit_login_seconds: int = Field(default=900, ge=1, le=86_400)
-    rate_limit_exempt: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(words)] = ()
+    rate_limit_exempt: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
     rate_limit_table_size: int = Field(default=100_000, ge=1_000, le=10_000_000)
     login_paths: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)] = ("/api/auth/login",)
     login_failed_status: Annotated[tuple[int, ...], NoDecode, BeforeValidator(words)] = (401, 403)
@@ -52,9 +56,7 @@ class LimitSettings(RedisSettings):
     @field_validator("login_paths")
     @classmethod
     def _check_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        for path in paths:
-            if not _PATH.fullmatch(path):
-                raise ValueError(f"{path!r} is not a path like /api/auth/login (letters, digits, '.', '_', '-')")
+        check_each(paths, _login_path)
         return paths
 
     @field_validator("login_failed_status")

@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, InstanceOf
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from evenkeel_gateway.settings.layers import Layers, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Network = IPv4Network | IPv6Network
+_T = TypeVar("_T")
 
 
 class Part(BaseSettings):
@@ -50,3 +57,36 @@ class _LayersSource(EnvSettingsSource):
 def words(value: object) -> object:
     """Read a list of words from a variable, separated by commas or spaces."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def check_each(values: Iterable[_T], check: Callable[[_T], object]) -> None:
+    """Raise ValueError with a line for each value that `check` refuses, not for the first one alone."""
+    problems = []
+    for value in values:
+        try:
+            check(value)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def networks(value: object) -> object:
+    """Read networks from a variable; the errors name the one that is none."""
+    names = words(value)
+    if isinstance(names, tuple):
+        check_each(names, _network)
+    return names
+
+
+def _network(text: object) -> None:
+    if not isinstance(text, str):
+        return
+    try:
+        ip_network(text)
+    except ValueError:
+        try:
+            whole = ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text!r} is no network like 10.0.0.0/8 or 2001:db8::/32") from None
+        raise ValueError(f"{text!r} has bits set behind its prefix; did you mean {whole}?") from None

@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.layers import Layers
-from evenkeel_gateway.settings.part import Part, words
-from evenkeel_gateway.settings.routes import Route, clashes, service_url_routes
+from evenkeel_gateway.settings.part import Network, Part, networks, words
+from evenkeel_gateway.settings.routes import Route, clashes, service_url_problems, service_url_routes
 
-Network = IPv4Network | IPv6Network
 RetryOn = Literal["conn-failure", "empty-response", "0rtt-rejected", "502", "503", "504"]
 
 # An AWS load balancer is at a private address and puts the client's address last. Loopback is not in here: nothing that
@@ -30,7 +28,19 @@ def _networks(value: object) -> object:
     names = words(value)
     if names == ("none",):
         return ()
-    return PRIVATE_NETWORKS if names == ("private",) else names
+    return PRIVATE_NETWORKS if names == ("private",) else networks(names)
+
+
+def _listed(routes: object) -> list[object] | tuple[object, ...] | None:
+    """Return the routes of a variable or of a call; None where they are no list."""
+    if isinstance(routes, str) and routes:
+        try:
+            routes = json.loads(routes)
+        except ValueError:
+            return None
+    if not routes and not isinstance(routes, dict):
+        return ()
+    return routes if isinstance(routes, (list, tuple)) else None
 
 
 class ProxySettings(Part):
@@ -67,19 +77,14 @@ class ProxySettings(Part):
     @classmethod
     def _service_urls(cls, values: dict[str, object]) -> dict[str, object]:
         """Read `USERS_SERVICE_URL=http://users:8080` as a route of the prefix /api/users."""
-        layers, routes = values.get("layers"), values.get("routes") or ()
+        layers, routes = values.get("layers"), _listed(values.get("routes"))
         assert isinstance(layers, Layers)  # noqa: S101  # the source of the settings adds it
-        if isinstance(routes, str):
-            try:
-                routes = json.loads(routes)
-            except ValueError:
-                routes = None
-        if not isinstance(routes, (list, tuple)):
-            raise ValueError('ROUTES: not a JSON list like [{"prefix": "/api/users", "upstream": "http://users:8080"}]')
-        return values | {"routes": (*routes, *service_url_routes(layers.values))}
+        return values | {"routes": (*(routes or ()), *service_url_routes(layers.values))}
 
     def problems(self) -> list[str]:
-        problems = clashes(self.routes)
+        problems = [*clashes(self.routes), *service_url_problems(self.layers.values)]
+        if _listed(self.layers.values.get("ROUTES")) is None:
+            problems.append('ROUTES: not a JSON list like [{"prefix": "/api/users", "upstream": "http://users:8080"}]')
         if not self.proxy_stream_upstream:
             problems.append(
                 "PROXY_STREAM_UPSTREAM: can not be switched off, HAProxy always streams answers at flat memory; "

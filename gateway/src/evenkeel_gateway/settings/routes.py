@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from evenkeel_gateway.settings.auth import Auth  # noqa: TC001  # pydantic reads the annotations
-from evenkeel_gateway.settings.part import words
+from evenkeel_gateway.settings.part import check_each, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +103,7 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     @field_validator("upstream")
     @classmethod
     def _check_upstream(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_each(value, _upstream)
         return tuple(_upstream(one) for one in value)
 
     @field_validator("host")
@@ -165,7 +166,9 @@ class Route(BaseModel, frozen=True, extra="forbid"):
 def _upstream(value: str) -> str:
     url = urlsplit(value)  # leaves line ends out
     if value.split() != [value] or url.scheme not in ("http", "https") or not _HOST.fullmatch(url.hostname or ""):
-        raise ValueError("an upstream is http://host:port or https://host:port")
+        # Not its text where a password may be in it.
+        shown = f"{value!r} is not" if "@" not in value else "an upstream is"
+        raise ValueError(f"{shown} like http://host:port or https://host:port")
     if url.username or url.password:
         raise ValueError("an upstream carries no user or password")
     if url.path.strip("/") or url.query or url.fragment:
@@ -175,13 +178,37 @@ def _upstream(value: str) -> str:
     return value.rstrip("/")
 
 
+def _service_urls(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The variable, its route's prefix and its value; like all variables they may be in lower case."""
+    found = []
+    for name in sorted(environment):
+        match = _SERVICE_URL.fullmatch(name.upper())
+        if match and environment[name]:
+            found.append((name, "/api/" + match[1].lower().replace("_", "-"), environment[name]))
+    return found
+
+
+def _service_url_problem(value: str) -> str | None:
+    upstreams = words(value)
+    try:
+        check_each(upstreams if isinstance(upstreams, tuple) else (), _upstream)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def service_url_routes(environment: Mapping[str, str]) -> list[dict[str, str]]:
-    routes = []
-    for key in sorted(environment):
-        match = _SERVICE_URL.fullmatch(key)
-        if match and environment[key]:
-            routes.append({"prefix": "/api/" + match[1].lower().replace("_", "-"), "upstream": environment[key]})
-    return routes
+    return [
+        {"prefix": prefix, "upstream": value}
+        for _, prefix, value in _service_urls(environment)
+        if _service_url_problem(value) is None
+    ]
+
+
+def service_url_problems(environment: Mapping[str, str]) -> list[str]:
+    """Name the variable, which the routes that are made of it do not know."""
+    problems = ((name, _service_url_problem(value)) for name, _, value in _service_urls(environment))
+    return [f"{name}: {line}" for name, problem in problems if problem for line in problem.splitlines()]
 
 
 def clashes(routes: tuple[Route, ...]) -> list[str]:

@@ -1,0 +1,81 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be read and is wrong all the same: found by --check, and told in the log of one that starts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway.haproxy.render import CONTROL_PATHS
+from evenkeel_gateway.settings import Settings
+from evenkeel_gateway.tokens.jwks import Jwks
+from evenkeel_gateway.tokens.keys import KEY_NAMES, TokenKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ALIKE = 0.88
+_SHORTEST = 5
+_SERVICE_URL = "SERVICE_URL"
+# No other program has variables that begin like this.
+_OURS = re.compile(r"(RATE_LIMIT|CIRCUIT|CORS|JWKS|LEASE|PURGE|TRUSTED)_")
+
+
+def late(settings: Settings) -> list[str]:
+    """What the running gateway says itself, as a reason why it is not ready."""
+    problems = []
+    jwks = Jwks.of(settings)
+    if jwks.file:
+        try:
+            jwks.read()
+        except TokenKeyError as error:
+            problems.append(str(error))
+    stored = settings.aws_secret_arn or settings.aws_ssm_prefix
+    if not (jwks or stored or settings.public_keys or any(settings.layers.values.get(name) for name in KEY_NAMES)):
+        problems += [
+            f"ROUTES: {route.title}: asks for tokens, and there is no key to check one with: set JWT_SECRET, "
+            "JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
+            for route in settings.routes
+            if settings.auth_of(route) != "none"
+        ]
+    return problems
+
+
+def mistakes(settings: Settings) -> list[str]:
+    """What nobody would notice: it is not read, or not reached."""
+    hidden = [
+        f"ROUTES: {route.title}: the gateway answers {route.prefix} itself, this route only gets what is below it"
+        for route in settings.routes
+        if route.prefix in CONTROL_PATHS and route.prefix != "/"
+    ]
+    return [*_misspelt(settings), *hidden]
+
+
+def _misspelt(settings: Settings) -> Iterator[str]:
+    known = {name.upper() for name in Settings.model_fields if name != "layers"}
+    exact = {*KEY_NAMES, *settings.wanted_secrets}
+    for name in sorted(settings.layers.values):
+        upper = name.upper()
+        if name in exact or upper in known or _is_service_url(upper):
+            continue
+        meant = upper if upper in exact else _meant(upper, known | exact)
+        if meant:
+            yield f"{name}: is not read; did you mean {meant}?"
+
+
+def _is_service_url(name: str) -> bool:
+    return name.endswith("_" + _SERVICE_URL)
+
+
+def _meant(name: str, known: set[str]) -> str | None:
+    if len(name) < _SHORTEST:
+        return None
+    for length in (len(_SERVICE_URL) - 1, len(_SERVICE_URL), len(_SERVICE_URL) + 1):
+        head, tail = name[:-length], name[-length:]
+        if head.endswith("_") and len(head) > 1 and difflib.SequenceMatcher(None, tail, _SERVICE_URL).ratio() > 0.9:  # noqa: PLR2004
+            return head + _SERVICE_URL
+    alike = 0.6 if _OURS.match(name) else _ALIKE
+    return next(iter(difflib.get_close_matches(name, sorted(known), 1, alike)), None)
