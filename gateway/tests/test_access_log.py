@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import socket
+import struct
 import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
@@ -248,3 +249,20 @@ def test_switched_off(gateway: Start) -> None:
         process.signal(signal.SIGTERM)
         process.wait()
         assert process.access_log == []
+
+
+def test_a_probe_that_says_nothing_is_no_line(served: Served) -> None:
+    """As the TCP checks of load balancers do it, many times a minute."""
+    process, _ = served
+    before = len(process.access_log)
+    for abort in (True, False, True):
+        probe = socket.create_connection(("127.0.0.1", process.port))
+        if abort:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        probe.close()
+    with socket.create_connection(("127.0.0.1", process.port)) as stranger:
+        stranger.sendall(b"nonsense\r\n\r\n")
+        assert stranger.recv(100).startswith(b"HTTP/1.")
+    until(lambda: len(process.access_log) > before, 5, "what was said is logged")
+    [found] = process.access_log[before:]
+    assert found["status"] == 400

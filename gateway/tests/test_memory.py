@@ -1,4 +1,4 @@
-"""How much memory connections take, and that there are no more of them than the container has memory for."""
+"""What the container's limits decide: connections by its memory, threads by its processor time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evenkeel_gateway.haproxy import render
+from evenkeel_gateway.haproxy import processors, render
 from evenkeel_gateway.haproxy.process import Haproxy
 from evenkeel_gateway.settings import Settings
 from support.wait import free_port, until_async
@@ -111,3 +111,56 @@ async def test_what_a_connection_takes_when_its_client_does_not_read(environment
         server.close()
         await haproxy.stop()
         await asyncio.wait_for(task, 10)
+
+
+def threads(folder: Path) -> int:
+    [found] = re.findall(r"\n    nbthread (\d+)\n", render.configuration(render.Inputs(Settings(), folder, folder)))
+    return int(found)
+
+
+@pytest.mark.parametrize(
+    ("member", "files", "expected"),
+    [
+        ("0::/", {}, 8),
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/", {"cpu.max": "400000 100000"}, 2),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "9900000 100000"}, 8),
+        ("0::/", {"cpu.max": "nonsense"}, 8),
+        # Of a container that sees the node's whole tree: its own group and those above it.
+        ("0::/docker/abc", {"docker/abc/cpu.max": "200000 100000"}, 1),
+        ("0::/docker/abc", {"docker/cpu.max": "600000 100000", "docker/abc/cpu.max": "max 100000"}, 3),
+        ("4:cpu,cpuacct:/docker/abc", {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ("4:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 8),
+        (
+            "4:cpu,cpuacct:/docker/abc",
+            {
+                "cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "150000",
+                "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "50000",
+            },
+            2,
+        ),
+    ],
+)
+def test_threads_follow_the_limit_of_the_container(  # noqa: PLR0917
+    environment: Environment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    member: str,
+    files: dict[str, str],
+    expected: int,
+) -> None:
+    root = tmp_path / "cgroup"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{text}\n")
+    (tmp_path / "member").write_text(f"12:pids:/x\n{member}\n")
+    monkeypatch.setattr(processors, "_ROOT", root)
+    monkeypatch.setattr(processors, "_MEMBER", tmp_path / "member")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert threads(tmp_path) == expected
+
+
+def test_threads_that_are_asked_for(environment: Environment, tmp_path: Path) -> None:
+    environment(PROXY_THREADS="5")
+    assert threads(tmp_path) == 5

@@ -50,6 +50,17 @@ def test_haproxy_serves_on_while_the_control_plane_is_killed(gateway: Start, bac
     assert process.wait() == 0
 
 
+def test_who_crashed_is_as_old_as_before(gateway: Start, backend: Backend) -> None:
+    """Without IMDS and LAUNCHED_AT the age is that of the first process, or each crash would make it the youngest."""
+    process = gateway("supervisor", A_SERVICE_URL=backend.url, AWS_EC2_METADATA_DISABLED="true").ready()
+    launched = process.request("/api/about-me").body["launchedAt"]
+    control = control_of(process)
+    os.kill(control, signal.SIGKILL)
+    until(lambda: control_of(process) != control, 30, "another control plane")
+    process.ready()
+    assert process.request("/api/about-me").body["launchedAt"] == launched
+
+
 def test_a_request_in_flight_survives_the_control_plane(gateway: Start, backend: Backend) -> None:
     process = gateway("supervisor", USERS_SERVICE_URL=backend.url).ready()
     with concurrent.futures.ThreadPoolExecutor() as pool:

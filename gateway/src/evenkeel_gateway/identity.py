@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from evenkeel_gateway.supervisor import STARTED
+
 if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
 
 TIMEOUT = 2.0
-_STARTED = datetime.now(UTC)
+_STARTED = datetime.fromtimestamp(float(os.environ.get(STARTED) or time.time()), UTC)
 
 
 class IdentityError(Exception):

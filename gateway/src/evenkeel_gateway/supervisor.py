@@ -15,6 +15,8 @@ import sys
 import time
 
 SUPERVISED = "EVENKEEL_SUPERVISED"
+STARTED = "EVENKEEL_STARTED"
+"""When the first process was started, in seconds since 1970: as old is an instance that nobody tells its age."""
 BAD_CONFIGURATION = 2
 STABLE_SECONDS = 10.0
 QUICK_ENDS = 3
@@ -27,7 +29,7 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Supervisor:
     def __init__(self, arguments: list[str], runtime: str) -> None:
         self._command = [sys.executable, "-m", "evenkeel_gateway", *arguments]
-        self._environment = os.environ | {SUPERVISED: "1", "RUNTIME_DIR": runtime}
+        self._environment = os.environ | {SUPERVISED: "1", STARTED: repr(time.time()), "RUNTIME_DIR": runtime}
         self._stopping = False
         self._quick = 0
 

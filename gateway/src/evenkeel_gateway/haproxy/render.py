@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 from contextlib import suppress
@@ -20,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from evenkeel_gateway.haproxy import routing
 from evenkeel_gateway.haproxy.authentication import authentication
 from evenkeel_gateway.haproxy.paths import PLAIN_PATH
+from evenkeel_gateway.haproxy.processors import processors
 from evenkeel_gateway.limits.rendering import LimitsView
 from evenkeel_gateway.tokens import Keys
 
@@ -123,7 +123,7 @@ def configuration(inputs: Inputs) -> str:
         plain_path=PLAIN_PATH,
         port=settings.port,
         settings=settings,
-        threads=settings.proxy_threads or _threads(len(os.sched_getaffinity(0))),
+        threads=settings.proxy_threads or _threads(processors()),
         tls=_tls,
     )
 
@@ -156,13 +156,13 @@ def _tls(upstream: Upstream) -> str:
     return f" ssl verify required ca-file {_CA_FILE} sni str({upstream.host}) verifyhost {upstream.host}"
 
 
-def _threads(processors: int) -> int:
+def _threads(available: int) -> int:
     """Return half of them, rounded up: the host has more to do, and each thread makes a request dearer.
 
     Two threads wake each other and share connections to the upstreams under locks, which costs a tenth of a request's
     time; one serves 10,000 requests/s and more.
     """
-    return (processors + 1) // 2
+    return (available + 1) // 2
 
 
 def _maxconn(settings: Settings) -> int:
