@@ -61,7 +61,7 @@ class Outcome:
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the load balancer or change what differs. A call that broke off is finished by the next one."""
     about = f"the load balancer {wanted.name}"
-    found = _find(elb, wanted.name)
+    found = find(elb, wanted.name)
     arn = found.get("LoadBalancerArn", "")
     listeners = _listeners(elb, arn, about)
     will = _declared_listeners(wanted, listeners)
@@ -102,7 +102,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
 
 def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     """Delete the load balancer with its listeners."""
-    found = _find(elb, name)
+    found = find(elb, name)
     if not found:
         return Outcome()
     if not check_mode:
@@ -110,7 +110,8 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
 
 
-def _find(elb: Api, name: str) -> dict[str, Any]:
+def find(elb: Api, name: str) -> dict[str, Any]:
+    """The load balancer of this name, as the API describes it; empty where there is none."""
     try:
         listed = elb.call("DescribeLoadBalancers", f"the load balancer {name}", Names=[name])["LoadBalancers"]
     except RefusedError as error:
@@ -220,7 +221,7 @@ def _change_listeners(
 def _until_active(elb: Api, wanted: Wanted) -> None:
     deadline = time.monotonic() + wanted.timeout
     while wanted.timeout:
-        state = _find(elb, wanted.name).get("State", {})
+        state = find(elb, wanted.name).get("State", {})
         if state.get("Code") in ("active", "active_impaired"):
             return
         if state.get("Code") == "failed" or time.monotonic() > deadline:

@@ -53,7 +53,7 @@ class Outcome:
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the group or change what differs. A call that broke off is finished by the next one."""
     about = f"the target group {wanted.name}"
-    group = _find(elb, wanted.name)
+    group = find(elb, wanted.name)
     outcome = Outcome(arn=group.get("TargetGroupArn", ""), after=_declared(wanted))
     if group:
         outcome.before = _look(elb, wanted, group, about)
@@ -79,7 +79,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
 def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     """Delete the group; refused while targets are registered, because they would leave without a drain."""
     about = f"the target group {name}"
-    group = _find(elb, name)
+    group = find(elb, name)
     if not group:
         return Outcome()
     arn = group["TargetGroupArn"]
@@ -95,7 +95,8 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     return Outcome(arn=arn, changed=True, before={"name": name})
 
 
-def _find(elb: Api, name: str) -> dict[str, Any]:
+def find(elb: Api, name: str) -> dict[str, Any]:
+    """The target group of this name, as the API describes it; empty where there is none."""
     try:
         found = elb.call("DescribeTargetGroups", f"the target group {name}", Names=[name])["TargetGroups"]
     except RefusedError as error:

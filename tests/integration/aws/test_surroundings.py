@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.aws.stage import call, network, play, surroundings
-from tests.integration.endpoint import Endpoint
+from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
 TARGET = "i-0000000000000000a"
 
@@ -37,11 +37,15 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     would = play(endpoint, chosen, "--check")
     assert (would.code, would.failures) == (0, "")
     assert elb.describe_load_balancers()["LoadBalancers"] == []
+    (shown,) = would.tasks["Have the alarms and the dashboard"].diff
+    assert len(shown["after"]) == 8 + 1, "all alarms and the dashboard, though there is no load balancer yet"
+    refused = play(endpoint, chosen, "--tags", "alarms", "--check")
+    assert "Nothing was changed: there is no load balancer front to set alarms on." in refused.failures
     made = play(endpoint, chosen)
     assert (made.code, made.failures) == (0, "")
     assert made.changed == would.changed
     assert set(made.tasks) - set(made.changed) == {
-        name for name in made.tasks if name.startswith(("Validating", "Refuse", "Tell"))
+        name for name in made.tasks if name.startswith(("Validating", "Check", "Look up", "Refuse", "Tell"))
     }
 
     (group,) = elb.describe_target_groups(Names=["front"])["TargetGroups"]
@@ -61,7 +65,19 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert applied == json.loads((tmp_path / "iam" / "host.json").read_text())
     operators = iam.get_group_policy(GroupName="front-operators", PolicyName="front-operator")["PolicyDocument"]
     assert operators == json.loads((tmp_path / "iam" / "operator.json").read_text())
-    assert [arn] in [statement["Resource"] for statement in operators["Statement"]]
+    ours = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/front/*"
+    assert [ours] in [statement["Resource"] for statement in operators["Statement"]]
+    assert arn.startswith(ours.rstrip("*"))
+
+    # A run of one part knows nothing of the others' results, and takes nothing away.
+    for tag in ("alarms", "iam", "load_balancer"):
+        tagged = play(endpoint, chosen, "--tags", tag)
+        assert (tagged.code, tagged.changed, tagged.failures) == (0, [], ""), tag
+    assert len(watch.describe_alarms()["MetricAlarms"]) == 8
+    unknown = {key: value for key, value in chosen.items() if key != "load_balancer_name"}
+    alone = play(endpoint, unknown, playbook=alarms_alone(tmp_path))
+    assert "it is unknown whether the fleet front has a load balancer. Set load_balancer_name, or" in alone.failures
+    assert len(watch.describe_alarms()["MetricAlarms"]) == 8
 
     # What others do meanwhile: a target is registered, a canary gets its share, somebody is silenced.
     endpoint.states.take_for_registered("front", [TARGET])
@@ -130,6 +146,13 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
     assert "front" not in [each["RoleName"] for each in iam.list_roles()["Roles"]]
     assert iam.list_group_policies(GroupName="front-operators")["PolicyNames"] == []
+
+
+def alarms_alone(folder: Path) -> str:
+    """A playbook with nothing but the role alarms."""
+    path = folder / "alarms.yml"
+    path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "roles": ["evenkeel.fleet.alarms"]}]))
+    return str(path)
 
 
 @pytest.mark.parametrize(
