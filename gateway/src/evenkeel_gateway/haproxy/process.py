@@ -10,13 +10,14 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenkeel_gateway import metrics
+from evenkeel_gateway.haproxy.names import allot, empty, resolve, servers
+from evenkeel_gateway.haproxy.newcomers import Newcomers
 from evenkeel_gateway.haproxy.render import Inputs, render
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashError, HaproxyError, Worker
@@ -25,8 +26,9 @@ from evenkeel_gateway.limits.rendering import Files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from evenkeel_gateway.haproxy.names import Slots
+    from evenkeel_gateway.haproxy.newcomers import Key
     from evenkeel_gateway.settings import Route, Settings
-    from evenkeel_gateway.settings.routes import Upstream
 
 __all__ = ["Haproxy", "HaproxyError"]
 
@@ -48,21 +50,10 @@ _INFO = {
     "idle_percent": "Idle_pct",
     "requests": "CumReq",
 }
+_STATES = "servers.state"
 _NO_STATES = "1\n"
-
-
-def resolve(hosts: set[str]) -> dict[str, list[str]]:
-    """Blocks; asks as every other program of the machine does (/etc/hosts, then DNS)."""
-    addresses = {}
-    for host in hosts:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError:
-            continue
-        # IPv4 first: a container often has no route for the other.
-        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-        addresses[host] = [str(entry[4][0]) for entry in found]
-    return addresses
+# The columns of "show servers state".
+_BACKEND, _SERVER, _ADDRESS, _ADMINISTRATIVE_STATE = 1, 3, 4, 6
 
 
 @dataclass
@@ -101,7 +92,10 @@ class Haproxy:
         self._changes: list[_Change] = []
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, Slots] = {}
+        self._told: dict[str, Slots] = {}
+        """What the one that serves knows of them."""
+        self._newcomers = Newcomers(self.api)
 
     @property
     def refused(self) -> str | None:
@@ -164,7 +158,7 @@ class Haproxy:
             Files(inputs.runtime).prepare(inputs.settings)
             folder = _new_folder(inputs.runtime)
             inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
-            for name, text in (render(inputs) | {"servers.state": await self._server_states(inputs)}).items():
+            for name, text in (render(inputs) | {_STATES: await self._server_states(inputs)}).items():
                 (folder / name).touch(mode=0o600)
                 (folder / name).write_text(text)
         except OSError as error:
@@ -177,16 +171,21 @@ class Haproxy:
         return inputs
 
     async def _server_states(self, inputs: Inputs) -> str:
-        """Return what the servers are thought to be, so that an open circuit stays open; not for other upstreams."""
+        """Return what the servers are thought to be, so that an open circuit stays open; not for other addresses."""
         if self._worker is None:
             return _NO_STATES
         with contextlib.suppress(RuntimeApiError):
             before = {route.name: route.upstream for route in self.inputs.settings.routes}
-            same = {route.name for route in inputs.settings.routes if before.get(route.name) == route.upstream}
+            same = [route for route in inputs.settings.routes if before.get(route.name) == route.upstream]
+            known = {
+                (route.name, name): address for route in same for name, _, address in servers(route, inputs.addresses)
+            }
             lines = (await self._worker.api.ask("show servers state")).splitlines()
-            head, rows = lines[:2], lines[2:]
-            kept = [row for row in rows if row.split(" ")[1] in same]
-            return "".join(f"{line}\n" for line in head + kept)
+            head, rows = lines[:2], [line.split(" ") for line in lines[2:]]
+            kept = [row for row in rows if row[_ADDRESS] == known.get((row[_BACKEND], row[_SERVER]))]
+            for row in kept:
+                row[_ADMINISTRATIVE_STATE] = "0"  # that it had no address when its process started is over
+            return "".join(f"{line}\n" for line in (*head, *(" ".join(row) for row in kept)))
         return _NO_STATES
 
     async def _replace(self, old: Worker, inputs: Inputs) -> None:
@@ -205,6 +204,8 @@ class Haproxy:
     def _serves(self, worker: Worker) -> None:
         self._worker = worker
         self._link(worker)
+        self._told = dict(worker.inputs.addresses)
+        self._newcomers.begin(_servers(worker.inputs), _inherited(worker.inputs.folder))
         self.replaced.set()
 
     def _link(self, worker: Worker) -> None:
@@ -235,11 +236,12 @@ class Haproxy:
         """Keep HAProxy running until it is stopped."""
         async with self._turn:
             await self._first()
-        names = asyncio.create_task(self._follow_names())
+        followers = [asyncio.create_task(self._follow_names()), asyncio.create_task(self._newcomers.run())]
         try:
             await self._watch()
         finally:
-            names.cancel()
+            for follower in followers:
+                follower.cancel()
 
     async def _first(self) -> None:
         """Start, in the place of the one that a control plane before this one left, where there is one."""
@@ -312,35 +314,51 @@ class Haproxy:
         while True:
             await asyncio.sleep(RESOLVE_SECONDS if self._unresolved(self.inputs.settings.routes) == [] else 1.0)
             async with self._turn:
-                before = dict(self._addresses)
                 await self._resolve(self.inputs.settings.routes)
-                for route in self.inputs.settings.routes:
-                    for upstream in route.upstreams:
-                        address = self._addresses.get(upstream.host)
-                        if address is not None and address != before.get(upstream.host):
-                            await self._set_address(route, upstream, address)
+                changes = {
+                    host: (told, slots)
+                    for host, slots in self._addresses.items()
+                    if (told := self._told.get(host) or empty(host)) != slots
+                }
+                room = all(len(told) == len(slots) for told, slots in changes.values())
+                if room:
+                    for host, (told, slots) in changes.items():
+                        await self._set_addresses(host, told, slots)
+            if not room:
+                with contextlib.suppress(HaproxyError):  # logged
+                    await self.reload()
 
-    async def _set_address(self, route: Route, upstream: Upstream, address: str) -> None:
-        fields = {"upstream": upstream.url, "address": address}
+    async def _set_addresses(self, host: str, told: Slots, slots: Slots) -> None:
+        """First those that come: there is always one in service. Where some stay, the new ones must show themselves."""
+        checked = any(address and address in told for address in slots)
         try:
-            await self.api.set_address(route, upstream, address)
+            for wanted in (True, False):
+                for route in self.inputs.settings.routes:
+                    pairs = zip(servers(route, {host: told}), servers(route, {host: slots}), strict=True)
+                    for (name, upstream, old), (_, _, new) in pairs:
+                        if old == new or bool(new) is not wanted:
+                            continue
+                        if new:
+                            await self.api.set_address(route.name, name, upstream.port, new, checked=checked)
+                            self._newcomers.add((route.name, name))
+                        else:
+                            await self.api.take_out(route.name, name)
         except RuntimeApiError as error:
-            self._addresses.pop(upstream.host, None)  # to be tried again
-            log.warning("the upstream's address is not set", extra={"fields": fields | {"error": str(error)}})
+            fields = {"upstream": host, "error": str(error)}
+            log.warning("the upstream's addresses are not set", extra={"fields": fields})  # they are tried again
         else:
-            log.info("the upstream's address is set", extra={"fields": fields})
+            self._told[host] = slots
+            addresses = [address for address in slots if address]
+            log.info("the upstream's addresses are set", extra={"fields": {"upstream": host, "addresses": addresses}})
 
     def _unresolved(self, routes: tuple[Route, ...]) -> list[str]:
         return sorted(_hosts(routes) - self._addresses.keys())
 
     async def _resolve(self, routes: tuple[Route, ...]) -> None:
-        """Change only what must: one of several addresses stays as long as it is one of them.
-
-        A name that has no address any more keeps the last one: DNS may be what is broken.
-        """
+        """A name that has no address any more keeps the last ones: DNS may be what is broken."""
         for host, found in (await asyncio.to_thread(resolve, _hosts(routes))).items():
-            if self._addresses.get(host) not in found:
-                self._addresses[host] = found[0]
+            if found:
+                self._addresses[host] = allot(host, self._addresses.get(host, ()), found)
 
     async def drain(self, *, draining: bool) -> None:
         """Serve on, but have clients close their connections, or no more so; also after a reload."""
@@ -387,6 +405,24 @@ class Haproxy:
 
 def _hosts(routes: tuple[Route, ...]) -> set[str]:
     return {upstream.host for route in routes for upstream in route.upstreams}
+
+
+def _servers(inputs: Inputs) -> set[Key]:
+    """Return those that have an address."""
+    return {
+        (route.name, name)
+        for route in inputs.settings.routes
+        for name, _, address in servers(route, inputs.addresses)
+        if address
+    }
+
+
+def _inherited(folder: Path) -> set[Key]:
+    """Return those of which a process knew from the start what the one before it knew."""
+    with contextlib.suppress(OSError):
+        rows = [line.split(" ") for line in (folder / _STATES).read_text().splitlines()[2:]]
+        return {(row[_BACKEND], row[_SERVER]) for row in rows}
+    return set()
 
 
 def _memory(pid: int) -> int:

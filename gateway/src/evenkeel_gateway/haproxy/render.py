@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from evenkeel_gateway.haproxy import routing
 from evenkeel_gateway.haproxy.authentication import authentication
+from evenkeel_gateway.haproxy.names import servers
 from evenkeel_gateway.haproxy.paths import PLAIN_PATH
 from evenkeel_gateway.haproxy.processors import processors
 from evenkeel_gateway.limits.rendering import LimitsView
@@ -26,6 +27,7 @@ from evenkeel_gateway.tokens import Keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from evenkeel_gateway.haproxy.names import Slots
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.settings.routes import Upstream
 
@@ -64,7 +66,7 @@ class Inputs:
     runtime: Path
     folder: Path
     """The files of this configuration and the socket of the process that reads them."""
-    addresses: Mapping[str, str] = field(default_factory=dict)
+    addresses: Mapping[str, Slots] = field(default_factory=dict)
     draining: bool = False
     keys: Keys = field(default_factory=Keys, repr=False)
 
@@ -122,6 +124,7 @@ def configuration(inputs: Inputs) -> str:
         ms=_ms,
         plain_path=PLAIN_PATH,
         port=settings.port,
+        servers=servers,
         settings=settings,
         threads=settings.proxy_threads or _threads(processors()),
         tls=_tls,

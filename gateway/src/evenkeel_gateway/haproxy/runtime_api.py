@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evenkeel_gateway.settings import Route
-    from evenkeel_gateway.settings.routes import Upstream
 
 TIMEOUT = 2.0
 _CHECKS = re.compile(r"DOWN (\d+)/(\d+)")
+_ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
+_OUT_OF_SERVICE = "MAINT"
 _PROMPT = b"\n> "
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
@@ -51,6 +52,17 @@ class Backend:
         # "DOWN 28/30": almost all of the good checks that are needed have come.
         checks = _CHECKS.fullmatch(self.status)
         return "HALF_OPEN" if checks and half_open(int(checks[1]), int(checks[2])) else "OPEN"
+
+
+class Server(NamedTuple):
+    """What HAProxy knows of one server."""
+
+    proven: bool
+    """It is up, and has answered a check."""
+    good_checks: int
+    """In a row, while it is down."""
+    reached: int
+    """How many requests have got so far, whatever became of them."""
 
 
 class CacheCounts(NamedTuple):
@@ -104,13 +116,36 @@ class RuntimeApi:
             for title, row in counts.items()
         }
 
-    async def set_address(self, route: Route, upstream: Upstream, address: str) -> None:
-        answer = await self.ask(
-            f"set server {route.name}/{upstream.name} addr {address} port {upstream.port}; "
-            f"set server {route.name}/{upstream.name} state ready"
-        )
-        if answer and "changed" not in answer and "no need to change" not in answer:
-            raise RuntimeApiError(f"{route.name}/{upstream.name}: {answer}")
+    async def set_address(self, backend: str, server: str, port: int, address: str, *, checked: bool) -> None:
+        """Move a server; what its circuit knew of the old address ends with it.
+
+        With `checked` it gets requests after a good check, else at once, until the first check that fails.
+        """
+        path = f"{backend}/{server}"
+        await self._tell(f"set server {path} state maint")
+        answer = await self.ask(f"set server {path} addr {address} port {port}")
+        if "changed" not in answer and "no need to change" not in answer:
+            raise RuntimeApiError(f"{path}: {answer}")
+        await self._tell(f"set server {path} state ready")
+        if checked:
+            await self._tell(f"set server {path} health down")
+
+    async def take_out(self, backend: str, server: str) -> None:
+        await self._tell(f"set server {backend}/{server} state maint")
+
+    async def close_circuit(self, backend: str, server: str) -> None:
+        await self._tell(f"set server {backend}/{server} health up")
+
+    async def servers(self) -> dict[tuple[str, str], Server]:
+        """Return every server by its backend and its name."""
+        text = await self.ask("show stat -1 4 -1")
+        rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
+        return {(row["pxname"], row["svname"]): _server(row) for row in rows}
+
+    async def _tell(self, command: str) -> None:
+        answer = await self.ask(command)
+        if answer:
+            raise RuntimeApiError(f"{command}: {answer}")
 
 
 class Session:
@@ -139,6 +174,14 @@ class Session:
         self._writer.close()
 
 
+def _server(row: dict[str, str]) -> Server:
+    checks = _CHECKS.fullmatch(row["status"])
+    reached = sum(int(row[column] or 0) for column in (*_ANSWERS, "eresp"))
+    # One that was not checked yet stands where the first bad check puts it out of service.
+    proven = row["status"].startswith("UP") and int(row["check_health"]) > int(row["check_rise"])
+    return Server(proven, int(checks[1]) if checks else 0, reached)
+
+
 def _backend(row: dict[str, str]) -> Backend:
     responses = {code: int(row[f"hrsp_{code}"] or 0) for code in ("2xx", "3xx", "4xx", "5xx")}
     return Backend(row["svname"], row["status"], row["last_chk"] or row["check_status"], responses)
@@ -148,6 +191,8 @@ def _together(prefix: str, servers: list[Backend]) -> Backend:
     """A route is as well as the best of its servers, and has answered what all of them have."""
     if not servers:
         return Backend(prefix, "unknown", "", {})
+    # Those that have no address come last.
+    servers = sorted(servers, key=lambda server: server.status.startswith(_OUT_OF_SERVICE))
     best = min(servers, key=lambda server: CIRCUIT_STATES.index(server.circuit))
     responses = {code: sum(server.responses[code] for server in servers) for code in best.responses}
     return replace(best, prefix=prefix, responses=responses)

@@ -1,0 +1,73 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers that were not seen up yet at their address: one good check puts them in service.
+
+HAProxy asks for as many good checks of every server as make up CIRCUIT_OPEN_SECONDS. That is for one that failed; a
+server that starts after the gateway has not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from evenkeel_gateway import beat
+from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, Server
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+
+Key = tuple[str, str]
+"""The backend and the server."""
+
+
+class Newcomers:
+    def __init__(self, api: RuntimeApi) -> None:
+        self._api = api
+        self._reached: dict[Key, int | None] = {}
+        """How many requests the server had got when it came; None: not asked yet."""
+        self._some = asyncio.Event()
+
+    def begin(self, keys: Collection[Key], inherited: Collection[Key]) -> None:
+        """Another process serves these; of `inherited` it knows what the one before it knew."""
+        self._reached = {key: 0 for key in keys if key in self._reached or key not in inherited}
+        self._some.set()
+
+    def add(self, key: Key) -> None:
+        """It has another address."""
+        self._reached[key] = None
+        self._some.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._some.wait()
+            await beat.sleep(CHECK_SECONDS)
+            try:
+                await self._look(await self._api.servers())
+            except RuntimeApiError as error:
+                log.debug("the servers are not known: %s", error)
+            if not self._reached:
+                self._some.clear()
+
+    async def _look(self, servers: dict[Key, Server]) -> None:
+        for key, reached in tuple(self._reached.items()):
+            server = servers.get(key)
+            if server is None:
+                del self._reached[key]
+            elif reached is None:
+                self._reached[key] = server.reached
+            elif server.reached != reached or server.proven:
+                # From now on it has a circuit as every other.
+                del self._reached[key]
+            elif server.good_checks:
+                await self._api.close_circuit(*key)
+                self._reached.pop(key, None)
+                log.info("the server answers its checks", extra={"fields": {"route": key[0], "server": key[1]}})
