@@ -56,6 +56,21 @@ def test_clients_that_a_load_balancer_takes_away_in_time_lose_nothing(gateway: S
     assert process.wait() == 0
 
 
+def test_one_that_was_drained_does_not_wait_again(gateway: Start, backend: Backend, tmp_path: Path) -> None:
+    """Its 503 has been there for long enough for every balancer."""
+    process = gateway(A_SERVICE_URL=backend.url, SHUTDOWN_DELAY_SECONDS="6", RUNTIME_DIR=str(tmp_path)).ready()
+    asked = time.monotonic()
+    assert process.command("drain").returncode == 0
+    time.sleep(4)
+    started = time.monotonic()
+    process.signal(signal.SIGTERM)
+    until(lambda: "inFlightGraceSeconds" in process.log, 5, "it stops")
+    assert process.status("/api/health") == 503
+    assert process.wait() == 0
+    assert time.monotonic() - asked >= 6
+    assert time.monotonic() - started < 6
+
+
 def test_idle_connections_do_not_hold_it(gateway: Start, backend: Backend) -> None:
     process = gateway(A_SERVICE_URL=backend.url, SHUTDOWN_GRACE_SECONDS="20").ready()
     clients = [Client(process.port) for _ in range(5)]

@@ -279,6 +279,17 @@ def test_all_mistakes_at_once(environment: Environment, capsys: pytest.CaptureFi
     assert (code, len(lines)) == (BAD_CONFIGURATION, 3)
 
 
+def test_a_delay_that_nobody_chose_is_warned_of(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the balancer needs is not known here; a second is too short for most."""
+    fleet = {"NODE_ENV": "production", "DATABASE_URL": "postgresql://db/x", "JWT_SECRET": "x" * 40}
+    environment(**fleet)
+    code, [line] = check(capsys)
+    assert code == 0
+    assert line.startswith("warning: SHUTDOWN_DELAY_SECONDS: not set, and 1 s is less than")
+    environment(**fleet, SHUTDOWN_DELAY_SECONDS="1")
+    assert check(capsys) == (0, [])
+
+
 def test_what_belongs_to_others_is_no_mistake(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
     """As shells, images, docker, Kubernetes and ECS set them, and an application's own."""
     environment(

@@ -157,7 +157,7 @@ class Gateway:
 
     async def _set_draining(self, *, draining: bool) -> dict[str, Any]:
         log.info("draining" if draining else "taking work again")
-        self._state.draining = draining
+        self._state.drain(draining=draining)
         await self._haproxy.drain(draining=draining)
         return await self._status()
 
@@ -204,12 +204,12 @@ class Gateway:
 
     async def _drain(self, leading: asyncio.Task[Any]) -> None:
         log.info("stopping", extra={"fields": {"inFlightGraceSeconds": self._settings.shutdown_grace_seconds}})
-        self._state.draining = True
+        self._state.drain(draining=True)
         await self._haproxy.drain(draining=True)
         await self._resign()
         leading.cancel()
-        # Still serving, so that a load balancer sees the 503 before connections are refused.
-        await asyncio.sleep(self._settings.shutdown_delay_seconds)
+        # Still serving, so that a load balancer sees the 503 before connections are refused; or it has already.
+        await asyncio.sleep(max(0.0, self._settings.shutdown_delay_seconds - self._state.drained_seconds))
         await self._haproxy.stop()
 
     async def _lead(self) -> None:

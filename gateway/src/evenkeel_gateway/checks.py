@@ -54,6 +54,20 @@ def mistakes(settings: Settings) -> list[str]:
     return [*_misspelt(settings), *hidden]
 
 
+def advice(settings: Settings) -> list[str]:
+    """What depends on things that the gateway can't know."""
+    if settings.laptop or "shutdown_delay_seconds" in settings.model_fields_set:
+        return []
+    seconds = settings.shutdown_delay_seconds
+    return [
+        (
+            f"SHUTDOWN_DELAY_SECONDS: not set, and {seconds:g} s is less than most balancers take to notice one "
+            "that stops: set it to their check interval times their unhealthy threshold, or to what a change of "
+            "endpoints takes"
+        )
+    ]
+
+
 def _misspelt(settings: Settings) -> Iterator[str]:
     known = {name.upper() for name in Settings.model_fields if name != "layers"}
     exact = {*KEY_NAMES, *settings.wanted_secrets}

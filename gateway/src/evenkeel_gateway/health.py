@@ -23,7 +23,8 @@ class State:
     election: Election | None = None
     redis: RedisStatus | None = None
     registered: bool = False
-    draining: bool = False
+    draining_since: float | None = None
+    """On the monotonic clock."""
     problems: dict[str, str] = field(default_factory=dict)
     """What a part of the start is waiting for, by the part's name."""
     configuration: str | None = None
@@ -33,6 +34,19 @@ class State:
     keys: str | None = None
     """Why the JWK set could not be read the last time."""
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def draining(self) -> bool:
+        return self.draining_since is not None
+
+    def drain(self, *, draining: bool) -> None:
+        if draining != self.draining:
+            self.draining_since = time.monotonic() if draining else None
+
+    @property
+    def drained_seconds(self) -> float:
+        """For how long it has said that it takes no traffic."""
+        return 0.0 if self.draining_since is None else time.monotonic() - self.draining_since
 
     @property
     def status(self) -> str:

@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             wrong = [*checks.late(settings), *checks.mistakes(settings)]
             print("".join(f"configuration: {redactor.text(line)}\n" for line in wrong), end="", file=sys.stderr)  # noqa: T201
+            print("".join(f"warning: {line}\n" for line in checks.advice(settings)), end="", file=sys.stderr)  # noqa: T201
             asyncio.run(_check(settings))
             if wrong:
                 return BAD_CONFIGURATION
