@@ -34,7 +34,11 @@ options:
         type: str
         required: true
       packages:
-        description: Packages of the distribution's repositories. The list that fits the host is installed.
+        description:
+          - Packages of the distribution's repositories. The list that fits the host is installed.
+          - A package whose command is there already, from another package, a snap or an installer, is not missing;
+            so a Docker engine that is there is used, whoever packaged it.
+          - An installation that would remove or replace another package is refused, also by O(fitness).
         type: dict
         suboptions:
           debian:
@@ -664,7 +668,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fitness, packages
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_spec import (
     CONTAINER,
     LOGIN,
@@ -816,6 +820,7 @@ def look(module: AnsibleModule) -> None:
     except OSError as error:
         module.fail_json(msg=f"The host can't be looked at: {error}")
     declarations = module.params["declarations"]
+    problems += packages.refusals(declarations or [])
     containers = glance(declarations) if declarations and not problems else None
     module.exit_json(changed=False, problems=problems, settled=containers is not None, containers=containers or {})
 

@@ -20,7 +20,7 @@ Spec = Mapping[str, Any]
 
 STATE_DIR = Path("/var/lib/evenkeel")
 OS_RELEASE = Path("/etc/os-release")
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 
 
 class HostError(Exception):

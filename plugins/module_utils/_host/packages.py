@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .host import Host, HostError, Result, Spec, free_space, is_disk_full
+from .host import Host, HostError, Result, Runner, Spec, free_space, is_disk_full, run_command
+from .providers import engine_in_the_way, unprovided
 
 APT_LISTS = Path("/var/lib/apt/lists")
 APT_STAMP = Path("/var/lib/apt/periodic/update-success-stamp")
@@ -20,6 +21,9 @@ APT_SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 APT_MAX_AGE = 24 * 3600
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# evenkeel: services start after their configuration"
+
+# Nothing leaves a host: apt-get ends with an error instead, before it changes anything.
+APT_INSTALL = ("install", "--no-install-recommends", "--no-remove", "-o", "APT::Get::AutomaticRemove=false")
 
 RETRY_DELAYS = (2, 5, 10, 20)
 LOCK_WAIT = 180
@@ -29,6 +33,11 @@ QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 INTERRUPTED = "dpkg was interrupted"
 LOCKED = r"could not get lock|unable to lock|is another process using it|waiting for process with pid"
 UNKNOWN = r"unable to locate package (\S+)|package '?(\S+?)'? has no installation candidate"
+DNF_INSTALL = ("install", "--setopt=install_weak_deps=False", "--setopt=retries=3")
+ABORTED = r"operation aborted"
+CONFLICT = r"conflicts with \S+|obsoletes \S+ provided by"
+REMOVED_BY_APT = r"following packages will be REMOVED:\n((?: .*\n?)+)"
+UNWILLING = r"packages need to be removed|held broken packages|held packages were changed"
 NO_MATCH = r"(?:no match for argument|unable to find a match): (.+)"
 FLAKY = (
     r"failed to (?:fetch|download)|temporary failure|hash sum mismatch|connection (?:failed|timed out|refused|reset)"
@@ -42,7 +51,7 @@ def says(pattern: str, text: str) -> bool:
 
 
 def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
-    """Install what any declaration wants and is missing."""
+    """Install what any declaration wants and is missing; refuse where that would remove something."""
     wanted: dict[str, str] = {}
     for declaration in declarations:
         for name in wanted_names(host, declaration.get("packages")):
@@ -55,20 +64,35 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
     if not wanted and not files:
         return
     manager: Apt | Dnf = Apt(host) if "debian" in host.os_families else Dnf(host)
-    absent = set(manager.missing([*wanted, *files]))
+    absent = set(unprovided(host, manager.missing([*wanted, *files])))
     missing = [name for name in wanted if name in absent]
     missing_files = [name for name in files if name in absent]
     if not missing and not missing_files:
         return
+    obstacle = engine_in_the_way(host, missing)
+    if obstacle:
+        raise HostError(obstacle)
     host.packages_pending = True
+    host.would_act()
     with download(host, [files[name] for name in missing_files]) as paths:
-        if not host.check_mode:
+        if host.check_mode:
+            manager.rehearse(missing)
+        else:
             wait_for_cloud_init(host)
             manager.install([*missing, *paths])
     for name in [*missing, *missing_files]:
         host.declaration = wanted[name] if name in wanted else files[name][0]
         with host.change(f"package {name}", "install", after=f"{name}\n"):
             pass
+
+
+def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:
+    """Why the packages of these declarations would not be installed, as far as can be told beforehand."""
+    try:
+        ensure_packages(Host(check_mode=True, runner=runner), declarations)
+    except HostError as error:
+        return [error.message]
+    return []
 
 
 def wanted_names(host: Host, packages: Spec | None) -> list[str]:
@@ -117,7 +141,9 @@ class Apt:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         result = self.host.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *names])
-        installed = {line.split()[0] for line in result.stdout.splitlines() if line.split()[1:2] == ["ii"]}
+        rows = [line.split() for line in result.stdout.splitlines()]
+        # The first letter is what is wanted of it: a package on hold (h) is there as well.
+        installed = {row[0] for row in rows if len(row) > 1 and row[1][1:2] == "i"}
         return [name for name in names if name not in installed]
 
     def install(self, names: Sequence[str]) -> None:
@@ -131,8 +157,22 @@ class Apt:
         if not result.ok:
             raise HostError(explain_failure("apt-get install", names, result, "apt-get update && apt-get install"))
 
+    def rehearse(self, names: Sequence[str]) -> None:
+        """Refuse what the installation would refuse; what only newer lists can tell is left to it."""
+        if not names:
+            return
+        result = self._apt(["--simulate", *APT_INSTALL, *names], 120)
+        if result.ok:
+            return
+        if not says(UNWILLING, result.stderr) or (self.lists_are_old() and not removed_by_apt(result.stdout)):
+            self.host.warn(
+                f"what else {', '.join(names)} would change can't be told before apt-get update ran:\n{result.tail(3)}"
+            )
+            return
+        raise HostError(explain_failure("apt-get install", names, result, "apt-get install --simulate"))
+
     def _install(self, names: Sequence[str]) -> Result:
-        arguments = ["install", "--no-install-recommends", *names]
+        arguments = [*APT_INSTALL, *names]
         with services_held_back():
             result = self._apt(arguments, INSTALL_TIMEOUT)
             if not result.ok and INTERRUPTED in result.stderr:
@@ -191,10 +231,47 @@ class Dnf:
         return [name for name in names if name in absent]
 
     def install(self, names: Sequence[str]) -> None:
-        argv = ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "--setopt=retries=3", *names]
-        result = retried(self.host, argv, INSTALL_TIMEOUT, {})
+        self.rehearse(names)
+        result = retried(self.host, ["dnf", "-y", "-q", *DNF_INSTALL, *names], INSTALL_TIMEOUT, {})
         if not result.ok:
             raise HostError(explain_failure("dnf install", names, result, "dnf makecache && dnf install"))
+
+    def rehearse(self, names: Sequence[str]) -> None:
+        """Refuse what would remove or replace a package: a package may say of itself that it obsoletes others."""
+        if not names:
+            return
+        # A transaction that is only shown ends with an error as well; its table tells what it was.
+        argv = ["dnf", "--assumeno", *DNF_INSTALL, *names]
+        result = self.host.run(argv, timeout=120) if self.host.check_mode else retried(self.host, argv, 120, {})
+        if removed_by_dnf(result.stdout) or says(CONFLICT, result.stderr + result.stdout):
+            raise HostError(explain_failure("dnf install", names, result, "dnf --assumeno install"))
+        if not result.ok and not says(ABORTED, result.stderr + result.stdout):
+            if self.host.check_mode and not says(NO_MATCH, result.stderr):
+                self.host.warn(f"what else {', '.join(names)} would change can't be told:\n{result.tail(3)}")
+            else:
+                raise HostError(explain_failure("dnf install", names, result, "dnf makecache && dnf install"))
+
+
+def removed_by_apt(said: str) -> list[str]:
+    return sorted({name.rstrip("*") for block in re.findall(REMOVED_BY_APT, said) for name in block.split()})
+
+
+def removed_by_dnf(said: str) -> list[str]:
+    """The packages that dnf's table of a transaction has as removed or replaced; an upgrade replaces only itself."""
+    removed = set()
+    removing, current = False, ""
+    for line in said.splitlines():
+        heading = re.match(r"([A-Z][A-Za-z ]*):\s*$", line)
+        row = re.match(r" +(\S+)(?: +(\S+))?", line)
+        if heading or not row:
+            removing = bool(heading and heading[1].startswith("Removing"))
+        elif row[1] == "replacing" and row[2]:
+            replaced = row[2].rpartition(".")[0] or row[2]
+            removed |= {replaced} - {current}
+        else:
+            current = row[1]
+            removed |= {current} if removing else set()
+    return sorted(removed)
 
 
 def retried(host: Host, argv: Sequence[str], timeout: float, environment: dict[str, str]) -> Result:
@@ -241,7 +318,14 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
     unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, said, re.I)] + re.findall(
         NO_MATCH, said, re.I
     )
-    if is_disk_full(said):
+    removed = removed_by_apt(result.stdout) or removed_by_dnf(result.stdout)
+    if removed:
+        text = (
+            f"{what} {' '.join(shown)} would remove {', '.join(removed)} from this host: nothing was changed. "
+            "If nobody needs that any more, remove it by hand and run this again; else take the package out of the "
+            "role's packages, or declare the one that is there."
+        )
+    elif is_disk_full(said):
         places = {free_space(place) for place in ("/", "/var", "/usr", "/boot", "/tmp")}  # noqa: S108
         text += f"The disk is full: {'; '.join(sorted(places))}. Free some space and run this again."
     elif says(LOCKED, said):
@@ -250,6 +334,11 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
         )
     elif unknown:
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
+    elif says(UNWILLING, said) or says(CONFLICT, said):
+        text += (
+            "It does not fit what is installed: nothing was changed. Declare the package that is there, or remove what "
+            "stands against it by hand and run this again."
+        )
     elif says(FLAKY, said):
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
     elif INTERRUPTED in said:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fetch, host, packages
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import fetch, host, packages, providers
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.packages import ensure_packages
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import Runner
@@ -31,7 +31,17 @@ def fresh_lists(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "APT_STAMP", root / "stamp")
     monkeypatch.setattr(packages, "APT_SOURCES", (root / "sources.list", root / "sources.list.d"))
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    monkeypatch.setattr(Host, "has_command", lambda _host, name: name == "aws")
+
+
+@pytest.fixture
+def target(target: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """One that has no command but the AWS command line."""
+    only(monkeypatch, "aws")
+    return target
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
+    monkeypatch.setattr(Host, "has_command", lambda _host, name: name in commands)
 
 
 def test_nothing_is_missing(target: Host, runner: Runner) -> None:
@@ -46,7 +56,7 @@ def test_one_transaction_for_all_declarations(target: Host, runner: Runner) -> N
     ensure_packages(target, [DOCKER, {"name": "imds", "packages": {"debian": ["nftables", "iptables"]}}])
     installs = [line for line in runner.ran("apt-get") if " install " in line]
     assert len(installs) == 1
-    assert installs[0].endswith("install --no-install-recommends docker.io nftables")
+    assert installs[0].endswith(" docker.io nftables")
     assert [(change["declaration"], change["resource"]) for change in target.changes] == [
         ("docker", "package docker.io"),
         ("imds", "package nftables"),
@@ -57,7 +67,7 @@ def test_one_transaction_for_all_declarations(target: Host, runner: Runner) -> N
 def test_check_mode_installs_nothing_and_expects_them(checked: Host, runner: Runner) -> None:
     runner.answer("dpkg-query", "", code=1)
     ensure_packages(checked, [DOCKER])
-    assert runner.ran("apt-get") == []
+    assert all(" --simulate " in line for line in runner.ran("apt-get"))
     assert len(checked.changes) == 2
     assert checked.expects_packages
 
@@ -66,7 +76,7 @@ def test_redhat(target: Host, runner: Runner) -> None:
     host.OS_RELEASE.write_text("ID=amzn\n")
     runner.answer("rpm", "no package provides docker\n", code=1)
     ensure_packages(target, [DOCKER])
-    assert runner.ran("dnf")[0].endswith(" docker")
+    assert runner.ran("dnf")[-1].endswith(" docker")
 
 
 def test_lists_are_updated_when_a_package_is_unknown(target: Host, runner: Runner) -> None:
@@ -195,3 +205,139 @@ def test_an_armored_key_is_decoded() -> None:
     assert fetch.dearmored(key) == bytes(range(6))
     with pytest.raises(HostError, match="isn't an ASCII-armored"):
         fetch.dearmored("nonsense")
+
+
+REMOVES = """Reading package lists...
+Building dependency tree...
+The following packages will be REMOVED:
+  containerd.io docker-ce
+The following NEW packages will be installed:
+  containerd docker.io
+0 upgraded, 2 newly installed, 2 to remove and 0 not upgraded.
+"""
+DISABLED = "E: Packages need to be removed but remove is disabled."
+
+
+@pytest.mark.parametrize("release", ["ID=debian\n", "ID=amzn\n", "ID=fedora\n"])
+def test_an_engine_of_another_package_is_accepted(
+    target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    host.OS_RELEASE.write_text(release)
+    only(monkeypatch, "dockerd", "iptables")
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    ensure_packages(target, [DOCKER])
+    assert runner.ran("apt-get") == runner.ran("dnf") == []
+    assert target.changes == []
+
+
+def test_a_package_on_hold_is_there(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "docker.io hi \niptables ii \n")
+    ensure_packages(target, [DOCKER])
+    assert runner.ran("apt-get") == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_apt_may_not_remove_anything(target: Host, runner: Runner, check: bool) -> None:
+    target.check_mode = check
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", REMOVES, code=100, stderr=DISABLED)
+    with pytest.raises(HostError, match=r"would remove containerd\.io, docker-ce from this host: nothing was changed"):
+        ensure_packages(target, [DOCKER])
+    (line,) = runner.ran("apt-get")
+    assert " --no-remove " in line
+    assert (" --simulate " in line) is check
+    assert target.changes == []
+
+
+def test_old_lists_make_no_refusal_but_a_warning(checked: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", code=100, stderr="E: Unable to locate package docker.io")
+    ensure_packages(checked, [DOCKER])
+    assert "can't be told before apt-get update" in checked.warnings[0]
+    assert len(checked.changes) == 2
+
+
+def test_what_fits_nothing_that_is_there_is_refused(checked: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-get", code=100, stderr="E: Unable to correct problems, you have held broken packages.")
+    with pytest.raises(HostError, match="does not fit what is installed: nothing was changed"):
+        ensure_packages(checked, [DOCKER])
+
+
+# In the form of dnf 4.14, and with dnf 5's row for what an upgrade replaces.
+TABLE = """Dependencies resolved.
+================================================================================
+ Package           Architecture      Version         Repository            Size
+================================================================================
+Installing:
+ docker            x86_64            25.0-1          amazon                 6 M
+     replacing  docker-ce.x86_64 3:24.0-1
+Upgrading:
+ runc              x86_64            1.2-1           amazon                 2 M
+     replacing  runc.x86_64 1.1-1
+Removing dependent packages:
+ compose           noarch            1-1             @ce                    1 k
+
+Transaction Summary
+================================================================================
+"""
+CLASH = """Error:
+ Problem: problem with installed package docker-ce-24-1.x86_64
+  - package docker-25-1.x86_64 from amazon conflicts with docker-ce provided by docker-ce-24-1.x86_64 from @System
+"""
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "words"),
+    [
+        (TABLE, "Operation aborted.", r"would remove compose, docker-ce from this host: nothing was changed"),
+        ("", CLASH, "does not fit what is installed: nothing was changed"),
+    ],
+)
+def test_dnf_may_not_remove_anything(
+    target: Host, runner: Runner, check: bool, stdout: str, stderr: str, words: str
+) -> None:
+    target.check_mode = check
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    runner.answer("dnf --assumeno", stdout, code=1, stderr=stderr)
+    with pytest.raises(HostError, match=words):
+        ensure_packages(target, [DOCKER])
+    assert len(runner.ran("dnf")) == 1
+
+
+def test_the_rehearsal_of_dnf_ends_with_an_error_where_all_is_well(target: Host, runner: Runner) -> None:
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    well = TABLE.replace("     replacing  docker-ce.x86_64 3:24.0-1\n", "").partition("Removing")[0]
+    runner.answer("dnf --assumeno", well, code=1, stderr="Operation aborted.")
+    ensure_packages(target, [DOCKER])
+    assert [line.split()[1] for line in runner.ran("dnf")] == ["--assumeno", "-y"]
+
+
+def test_podman_behind_docker_s_name_is_no_engine(
+    target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    only(monkeypatch)
+    client = root / "docker"
+    client.write_text('#!/bin/sh\nexec /usr/bin/podman "$@"\n')
+    client.chmod(0o755)
+    monkeypatch.setattr(providers, "SEARCH_PATH", str(root))
+    runner.answer("dpkg-query", "", code=1)
+    with pytest.raises(HostError, match=r"docker runs Podman .*Nothing was changed"):
+        ensure_packages(target, [DOCKER])
+    client.write_bytes(b"\x7fELF")
+    ensure_packages(target, [DOCKER])
+
+
+def test_a_snap_of_the_engine_is_named(
+    target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    only(monkeypatch)
+    monkeypatch.setattr(providers, "SNAP_ENGINE", root)
+    runner.answer("dpkg-query", "", code=1)
+    with pytest.raises(HostError, match="is a snap"):
+        ensure_packages(target, [DOCKER])
+    assert runner.ran("apt-get") == []

@@ -1,0 +1,112 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every role that names packages, whichever it is: what is there already counts, and nothing is removed for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import host, packages
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError, Result
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.packages import ensure_packages
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.providers import COMMANDS
+
+ROLES = Path(__file__).parents[3] / "roles"
+RELEASES = {"debian": "ID=debian\n", "redhat": "ID=fedora\n", "amazon": "ID=amzn\n"}
+
+
+def lists_in(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """All that looks like packages by family, at whatever depth: an own variable may hold what a declaration names."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in RELEASES and isinstance(inner, list):
+                yield key, inner
+            yield from lists_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from lists_in(inner)
+
+
+def named() -> Iterator[Any]:
+    for role in sorted(ROLES.iterdir()):
+        files = [role / "defaults/main.yml", role / "vars/main.yml"]
+        texts = [file.read_text() for file in files if file.exists()]
+        if not any("_declaration:" in text for text in texts):
+            continue
+        for text in texts:
+            for family, names in lists_in(yaml.safe_load(text)):
+                yield pytest.param(family, names, id=f"{role.name}-{family}")
+            for name in re.findall(r"\[\{'name': '([^']+)', 'url'", text):
+                yield from (pytest.param(family, [name], id=f"{role.name}-file-{family}") for family in RELEASES)
+
+
+NAMED = list(named())
+
+
+class FakeHost:
+    """A host that lacks all packages, and whose managers would remove something."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def __call__(self, argv: Sequence[str], *_: Any) -> Result:
+        self.ran.append(" ".join(argv))
+        if argv[0] == "rpm":
+            return Result(tuple(argv), 1, "".join(f"no package provides {name}\n" for name in argv[3:]), "")
+        if argv[0] == "apt-get":
+            said = "The following packages will be REMOVED:\n  precious\n"
+            return Result(tuple(argv), 100, said, "E: Packages need to be removed but remove is disabled.")
+        if argv[0] == "dnf":
+            return Result(tuple(argv), 1, "Removing:\n precious  noarch  1-1  @r  1 k\n", "Operation aborted.")
+        return Result(tuple(argv), 1, "", "")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    monkeypatch.setattr(host, "OS_RELEASE", tmp_path / "os-release")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "mirror_Packages").write_text("")
+    monkeypatch.setattr(packages, "APT_LISTS", lists)
+    monkeypatch.setattr(packages, "APT_SOURCES", (tmp_path / "sources.list", tmp_path / "sources.list.d"))
+    monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
+    return FakeHost()
+
+
+def test_the_roles_are_found() -> None:
+    found = {str(parameter.id).partition("-")[0] for parameter in NAMED}
+    assert found >= {"aws_cli", "cloudwatch_agent", "docker", "ecr", "imds", "lifecycle", "postgres_client"}
+
+
+@pytest.mark.parametrize(("family", "names"), NAMED)
+def test_what_is_there_under_another_name_is_not_installed(
+    family: str, names: list[str], fake: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.OS_RELEASE.write_text(RELEASES[family])
+    commands = {COMMANDS["debian" if family == "debian" else "redhat"].get(name) for name in names}
+    assert None not in commands, f"providers.COMMANDS has to say which command {names} are wanted for"
+    monkeypatch.setattr(Host, "has_command", lambda _host, name: name in commands)
+    target = Host(runner=fake)
+    ensure_packages(target, [{"name": "role", "packages": {family: names}}])
+    assert target.changes == []
+    assert not [line for line in fake.ran if line.startswith(("apt-get", "dnf"))]
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["run", "check"])
+@pytest.mark.parametrize(("family", "names"), NAMED)
+def test_nothing_is_removed_for_what_is_missing(
+    family: str, names: list[str], check: bool, fake: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.OS_RELEASE.write_text(RELEASES[family])
+    monkeypatch.setattr(Host, "has_command", lambda *_: False)
+    target = Host(check_mode=check, runner=fake)
+    with pytest.raises(HostError, match="would remove precious from this host: nothing was changed"):
+        ensure_packages(target, [{"name": "role", "packages": {family: names}}])
+    assert target.changes == []
