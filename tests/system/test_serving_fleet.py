@@ -141,6 +141,9 @@ def test_a_rebooted_host_serves_again_behind_its_rules(serving: Fleet) -> None:
     run = serving.site("--limit", "host-2")
     assert run.code == 0, run.output
     assert run.changed() == set()
+    table = run.output.partition("Show host, instance, image, health and leader")[2].partition("PLAY RECAP")[0]
+    rows = [line for line in table.splitlines() if {"host-1", "host-2", "host-3"} & set(line.split())]
+    assert len(rows) == 1 and {"host-2", "healthy"} <= set(rows[0].split()), run.output
 
 
 def test_two_operators_at_once(serving: Fleet) -> None:

@@ -1,0 +1,75 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No playbook ends well where it had no host to work on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[3]
+PLAYBOOKS = sorted((CHECKOUT / "playbooks").glob("*.yml"))
+FLEET = {"gateways": {"hosts": {"gateway-a": None, "gateway-b": None}}, "others": {"hosts": {"bastion": None}}}
+
+
+def played(playbook: Path, inventory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *options],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def written(folder: Path, content: Any) -> Path:
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_a_limit_that_leaves_no_host_is_refused_in_words(playbook: Path, tmp_path: Path) -> None:
+    finished = played(playbook, written(tmp_path, FLEET), "--limit", "bastion")
+    assert finished.returncode not in (0, 2)
+    assert "TASK" not in finished.stdout
+    words = {
+        "gateways": "--limit bastion leaves no host of the group gateways, which has gateway-a, gateway-b.",
+        "localhost": "--limit bastion leaves out localhost, on which this playbook works. Run it without --limit.",
+    }
+    assert any(said in finished.stderr for said in words.values()), finished.stderr
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_every_play_asks_for_its_hosts(playbook: Path) -> None:
+    for play in yaml.safe_load(playbook.read_text()):
+        assert play["hosts"] in [
+            f"{{{{ lookup('evenkeel.fleet.hosts_of', '{group}') }}}}" for group in ("gateways", "localhost")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ({"gatewais": FLEET["gateways"]}, [], "has hosts in these groups: gatewais (2)."),
+        ({"all": {"hosts": {}}}, ["--limit", "gateway-a"], "has no hosts. Name the inventory of the fleet with -i"),
+    ],
+)
+def test_it_says_what_the_inventory_has(content: Any, options: list[str], words: str, tmp_path: Path) -> None:
+    finished = played(CHECKOUT / "playbooks" / "site.yml", written(tmp_path, content), *options)
+    assert finished.returncode not in (0, 2) and "TASK" not in finished.stdout
+    assert words in finished.stderr
+
+
+def test_looking_at_a_playbook_takes_no_host() -> None:
+    finished = played(CHECKOUT / "playbooks" / "site.yml", Path("/dev/null"), "--syntax-check")
+    assert finished.returncode == 0, finished.stderr
