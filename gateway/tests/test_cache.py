@@ -113,11 +113,21 @@ def test_what_says_nothing_is_kept_where_the_route_says_so(
         {"Cache_Control": "max-age=60", "Vary": "Accept-Language"},
         {"Cache_Control": "max-age=60", "Vary": ["Accept-Encoding", "Authorization"]},
         {"Cache_Control": "max-age=60", "Vary": "*"},
+        {"Cache_Control": "max-age=60", "CDN_Cache_Control": "private"},
+        {"Cache_Control": "max-age=60", "CDN_Cache_Control": "max-age=60, no-store"},
+        {"Cache_Control": "max-age=60", "Age": "70"},
+        {"Cache_Control": "max-age=60", "Age": ["70", "0"]},
     ],
 )
 def test_what_is_for_one_is_not_for_all(served: Served, prefix: str, headers: dict[str, Any]) -> None:
     answers(served, **headers)
     assert asked(served, path(prefix), *TWICE) == 2
+
+
+@pytest.mark.parametrize("age", ["abc", "-7200", "7200.0", "0, 7200", ["0", "7200"], "0, 0"])
+def test_what_is_no_age_is_none_and_the_first_one_counts(served: Served, age: str | list[str]) -> None:
+    answers(served, **CACHEABLE, Age=age)
+    assert asked(served, path(), *TWICE) == 1
 
 
 @pytest.mark.parametrize("prefix", ["", "/always"])

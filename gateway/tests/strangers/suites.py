@@ -1,6 +1,6 @@
 """Suites of others, run where they are: `python -m strangers.suites [--h2spec FOLDER] [--cache-tests FOLDER]`.
 
-h2spec (summerwind's) is built with Debian's Go packages; cache-tests (http-tests') needs nothing but Node. The figures
+h2spec (summerwind's) is built with Debian's Go packages; cache-tests (http-tests') needs Node and npm's undici. The figures
 are printed; what fails is named in gateway/README.md.
 """
 
@@ -82,7 +82,7 @@ def cache_tests(source: Path, scratch: Path) -> None:
     )
     try:
         with gateway(
-            scratch, "/", f"http://localhost:{port}", CACHE_ENABLED="true", CACHE_DEFAULT_TTL="86400"
+            scratch, "/", f"http://localhost:{port}", CACHE_ENABLED="true", CACHE_DEFAULT_TTL="86400", CIRCUIT_ERRORS="0"
         ) as process:
             results = scratch / "results.json"
             with results.open("w") as output:
