@@ -1,7 +1,7 @@
 """Suites of others, run where they are: `python -m strangers.suites [--h2spec FOLDER] [--cache-tests FOLDER]`.
 
-h2spec (summerwind's) is built with Debian's Go packages; cache-tests (http-tests') needs Node and npm's undici. The figures
-are printed; what fails is named in gateway/README.md.
+h2spec (summerwind's) is built with Debian's Go packages; cache-tests (http-tests') needs Node and npm's undici. The
+figures are printed; what fails is named in gateway/README.md.
 """
 
 # ruff: noqa: T201
@@ -82,7 +82,12 @@ def cache_tests(source: Path, scratch: Path) -> None:
     )
     try:
         with gateway(
-            scratch, "/", f"http://localhost:{port}", CACHE_ENABLED="true", CACHE_DEFAULT_TTL="86400", CIRCUIT_ERRORS="0"
+            scratch,
+            "/",
+            f"http://localhost:{port}",
+            CACHE_ENABLED="true",
+            CACHE_DEFAULT_TTL="86400",
+            CIRCUIT_ERRORS="0",
         ) as process:
             results = scratch / "results.json"
             with results.open("w") as output:
