@@ -16,12 +16,15 @@ from h2.events import DataReceived, StreamEnded
 from support.client import LOCAL
 from support.gateway import GatewayProcess
 from support.h2wire import H2Wire, Headers
+from support.tokens import SECRET, secret, sign
 from support.upstream import Upstream, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.upstream import Request
+
+PROXY_BUFFER = 16_384
 
 
 def request(path: str, method: str = "GET", *more: tuple[str, str]) -> Headers:
@@ -130,3 +133,76 @@ def test_the_log_knows(served: Served) -> None:
     with H2Wire(process.port) as wire:
         wire.ask(request("/h2"))
     assert process.logged("/h2")["protocol"] == "HTTP/2"
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with Upstream(lambda request, _: answer(401 if request.path == "/login" else 200)) as upstream:
+        routes = [
+            {"prefix": "/protected", "upstream": upstream.url, "auth": "required"},
+            {"prefix": "/scoped", "upstream": upstream.url, "auth": "required", "scopes": ["a:b"]},
+            {"prefix": "/small", "upstream": upstream.url, "max_body_bytes": 10},
+            {"prefix": "/read", "upstream": upstream.url, "methods": ["GET"]},
+            {"prefix": "/login", "upstream": upstream.url, "login": True},
+            {"prefix": "/gone", "upstream": "http://127.0.0.1:1"},
+        ]
+        environment = {
+            "ROUTES": json.dumps(routes),
+            "JWT_SECRET": SECRET,
+            "RATE_LIMIT_ENABLED": "true",
+            "RATE_LIMIT_CLIENT": "1000",
+            "RATE_LIMIT_LOGIN": "1",
+        }
+        process = GatewayProcess(tmp_path_factory.mktemp("refusing") / "log", environment)
+        try:
+            process.ready().answers("/gone", 503)
+            process.request("/login", "POST", "x")
+            yield process
+        finally:
+            process.destroy()
+
+
+@pytest.mark.parametrize("size", [10, 1000, 14_000, 60_000])
+@pytest.mark.parametrize(
+    ("path", "more", "status"),
+    [
+        ("/protected", (), 401),
+        ("/scoped", (("authorization", f"Bearer {sign(secret(), 'HS256')}"),), 403),
+        ("/nowhere", (), 404),
+        ("/read", (), 405),
+        ("/small", (), 411),
+        ("/small", (("content-length", "{size}"),), 413),
+        ("/login", (), 429),
+        ("/gone", (), 503),
+    ],
+)
+def test_who_is_refused_while_sending_gets_the_answer(
+    refusing: GatewayProcess, path: str, more: tuple[tuple[str, str], ...], status: int, size: int
+) -> None:
+    """Many clients take a reset for the loss of the answer, also where that has come as a whole."""
+    size += 1
+    with H2Wire(refusing.port) as wire:
+        stream = wire.connection.get_next_available_stream_id()
+        headers = [(name, value.format(size=size)) for name, value in more]
+        wire.connection.send_headers(stream, request(path, "POST", *headers))
+        wire.flush()
+        time.sleep(0.05)  # the refusal must not come now
+        for start in range(0, size, 16_000):
+            part = b"x" * min(16_000, size - start)
+            wire.connection.send_data(stream, part, end_stream=start + len(part) == size)
+        wire.flush()
+        found, code = wire.ending(stream)
+    assert found == status
+    # HAProxy reads no more than its buffer holds.
+    assert code is None or size > PROXY_BUFFER
+
+
+@pytest.mark.parametrize("path", ["/protected", "/nowhere", "/small", "/gone"])
+def test_who_is_refused_and_sends_nothing_gets_the_answer_soon(refusing: GatewayProcess, path: str) -> None:
+    with H2Wire(refusing.port) as wire:
+        started = time.monotonic()
+        stream = wire.connection.get_next_available_stream_id()
+        wire.connection.send_headers(stream, request(path, "POST", ("content-length", "5000")))
+        wire.flush()
+        assert wire.ending(stream)[0] >= 400
+        assert time.monotonic() - started < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +12,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 
+_RST_STREAM = 3
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -89,3 +91,22 @@ class H2Wire:
                     return outcome if outcome.status else Outcome()
             self.flush()
         return Outcome()
+
+    def ending(self, stream: int, seconds: float = 0.2) -> tuple[int, int | None]:
+        """Return the status, and the code of a reset of the stream, also where that follows a whole answer."""
+        status, received = 0, b""
+        with contextlib.suppress(TimeoutError):
+            while data := self.socket.recv(65536):
+                received += data
+                for event in self.connection.receive_data(data):
+                    if isinstance(event, ResponseReceived):
+                        status = int(dict(event.headers)[b":status"])
+                    elif isinstance(event, StreamEnded):
+                        self.socket.settimeout(seconds)
+        # h2 does not tell of a reset of a stream that both sides have ended.
+        while received:
+            end = 9 + int.from_bytes(received[:3])
+            if received[3] == _RST_STREAM and int.from_bytes(received[5:9]) == stream:
+                return status, int.from_bytes(received[9:end])
+            received = received[end:]
+        return status, None
