@@ -676,6 +676,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_spe
     strings,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge, glance
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.engine import refusals
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 
 
@@ -822,6 +823,8 @@ def look(module: AnsibleModule) -> None:
     declarations = module.params["declarations"]
     problems += packages.refusals(declarations or [])
     containers = glance(declarations) if declarations and not problems else None
+    if declarations and not problems and containers is None:
+        problems = refusals(declarations)
     module.exit_json(changed=False, problems=problems, settled=containers is not None, containers=containers or {})
 
 

@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .daemon_config import DEFAULT_NETWORK, moved, own_settings, running_places, withdrawn
 from .docker import UNIT, Docker
-from .files import Attributes, explained, json_content, parse_json, read, replace
-from .host import Host, HostError, Spec
+from .files import Attributes, explained, merged, parse_json, read, replace
+from .host import STATE_DIR, Host, HostError, Runner, Spec, run_command
 from .stamps import applied_at, newer, stamp
 from .units import Units, UnitState, run_unit
 
 CONFIG = Path("/etc/docker/daemon.json")
+# What each declaration wrote into it, so that it can be taken out again.
+WRITTEN = STATE_DIR / "daemon.json"
 ATTRIBUTES = Attributes(0o644, 0, 0)
 DONE = {"start": "started", "reload": "reloaded", "restart": "restarted"}
 STAMP = "docker engine configuration"
@@ -41,44 +46,72 @@ RELOADABLE = frozenset(
 
 @dataclass(frozen=True)
 class Config:
-    """daemon.json as it was and as it will be."""
+    """daemon.json as it was and as it will be; and what the declaration wrote into it, before and after."""
 
     before: bytes | None
-    after: bytes
+    old: dict[str, Any]
+    new: dict[str, Any]
+    written: dict[str, Any]
+    writes: dict[str, Any]
+
+    @property
+    def after(self) -> bytes:
+        return (json.dumps(self.new, indent=2, ensure_ascii=False) + "\n").encode()
 
     @property
     def differs(self) -> bool:
-        return self.before != self.after
+        return self.old != self.new
 
     @property
     def changed_keys(self) -> set[str]:
-        old = parse_json(CONFIG, self.before or b"{}")
-        new = parse_json(CONFIG, self.after)
-        return {key for key in {*old, *new} if old.get(key) != new.get(key)}
+        return {key for key in {*self.old, *self.new} if self.old.get(key) != self.new.get(key)}
 
     @property
     def is_reloadable(self) -> bool:
         """A reload takes over what is in the file; what has left it stays as it was until a restart."""
-        return self.changed_keys <= RELOADABLE & set(parse_json(CONFIG, self.after))
+        return self.changed_keys <= RELOADABLE & set(self.new) and not moved(self.old, self.new, {}, taken_over=True)
 
     @property
     def keeps_containers(self) -> bool:
         """Whether containers outlive a restart: the engine that comes up must have live-restore."""
-        return parse_json(CONFIG, self.after).get("live-restore") is True
+        return self.new.get("live-restore") is True
+
+
+def planned(wanted: Spec, declaration: str) -> Config:
+    before = read(CONFIG)
+    old = parse_json(CONFIG, before or b"{}")
+    written = _memory().get(declaration) or {}
+    new = merged(withdrawn(old, written, wanted), wanted)
+    return Config(before, old, new, written, own_settings(old, written, wanted))
+
+
+def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:
+    """Why applying the declarations would stop at the engine, of those that have one. Changes nothing."""
+    found = []
+    for declaration in declarations:
+        if declaration.get("engine") is None:
+            continue
+        host = Host(check_mode=True, runner=runner)
+        host.declaration = declaration["name"]
+        # It may be one of the packages that are installed first.
+        host.packages_pending = True
+        units = Units(host)
+        try:
+            ensure_engine(host, units, Docker(host, units), declaration["engine"])
+        except HostError as error:
+            found.append(error.message)
+    return found
 
 
 def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
-    before = read(CONFIG)
-    wanted = spec.get("config") or {}
-    after = json_content(CONFIG, before, wanted, merge=True) if wanted else before
-    config = Config(before, after if after is not None else b"{}\n")
+    config = planned(spec.get("config") or {}, host.declaration)
     state = units.state(UNIT)
     if not state.exists and not host.expects_packages:
         raise HostError("Docker isn't installed here: declare its package, or use the docker role.")
     if state.masked:
         raise HostError(f"{UNIT} is masked: somebody wants it never to start. systemctl unmask {UNIT} takes that back.")
     engine = Engine(host, units, docker, config, restart_running=bool(spec.get("restart_running")))
-    engine.ensure(state, differs=bool(wanted) and config.differs)
+    engine.ensure(state, differs=config.differs)
 
 
 class Engine:
@@ -92,21 +125,35 @@ class Engine:
         self.restart_running = restart_running
 
     def ensure(self, state: UnitState, *, differs: bool) -> None:
-        pending = state.active and (differs or self._written_since(state.started_at))
+        fresh = state.active and self._written_since(state.started_at)
         verb = "" if state.active else "start"
-        if pending:
+        if differs and verb == "start":
+            self._refuse_behind_containers()
+        if state.active and (differs or fresh):
             verb = "reload" if differs and self.config.is_reloadable else "restart"
         running = self.docker.running() if verb == "restart" else []
         if running:
+            self._refuse_moves(running, taken_over=not fresh)
             self._refuse_or_warn(running)
         if differs:
             before, after = _text(self.config.before), _text(self.config.after)
             with self.host.change(str(CONFIG), "update" if before else "create", before, after) as apply:
                 if apply:
+                    # First, as what is remembered and isn't in the file harms nobody.
+                    self._remember(self.config.writes)
                     replace(CONFIG, self.config.after, ATTRIBUTES, check=lambda path: validate(self.host, path))
                 self._bring_up(verb, running, put_back=True)
         else:
             self._bring_up(verb, running, put_back=False)
+            if not self.host.check_mode:
+                self._remember(self.config.writes)
+
+    def _remember(self, settings: dict[str, Any]) -> None:
+        memory = _memory()
+        if settings != memory.get(self.host.declaration, {}):
+            memory[self.host.declaration] = settings
+            content = json.dumps({name: own for name, own in memory.items() if own}, indent=2) + "\n"
+            replace(WRITTEN, content.encode(), Attributes(0o600, 0, 0))
 
     def _bring_up(self, verb: str, running: list[str], *, put_back: bool) -> None:
         self._ensure_enabled()
@@ -129,8 +176,37 @@ class Engine:
     def _restores_live(self) -> bool:
         return bool(self.docker.info().get("LiveRestoreEnabled"))
 
+    def _refuse_moves(self, running: list[str], *, taken_over: bool) -> None:
+        config = self.config
+        if taken_over and not moved(config.old, config.new, {}, taken_over=True):
+            return
+        places = moved(config.old, config.new, running_places(self.docker.info()), taken_over=taken_over)
+        if places:
+            names = ", ".join(running)
+            raise HostError(
+                f"The Docker engine can't take over {', '.join(places)} while containers run: with another value it "
+                f"would not find {names} again, which would run on without it and hold the ports, or end. live-restore "
+                "does not help. Nothing was changed. Drain this host (playbook drain.yml), stop the containers "
+                f"(docker stop {' '.join(running)}), run this again, and put the host back into service (admit.yml)."
+            )
+
+    def _refuse_behind_containers(self) -> None:
+        places = moved(self.config.old, self.config.new, {}, taken_over=True)
+        if places and outlived():
+            raise HostError(
+                f"The Docker engine is stopped, and containers of it still run: with another {', '.join(places)} it "
+                "would not find them again. Nothing was changed. Start it (systemctl start docker), drain this host "
+                "(playbook drain.yml), stop the containers (docker stop …) and run this again."
+            )
+
     def _refuse_or_warn(self, running: list[str]) -> None:
         names = ", ".join(running)
+        later = sorted(self.config.changed_keys & DEFAULT_NETWORK)
+        if later and self.config.keeps_containers:
+            self.host.warn(
+                f"the Docker engine takes {', '.join(later)} over when it starts while no container runs: drain this "
+                f"host, stop {names} and restart the engine"
+            )
         if self.config.keeps_containers:
             self.host.warn(f"the Docker engine restarts for its new configuration; live-restore keeps {names} running")
         elif self.restart_running:
@@ -184,11 +260,29 @@ class Engine:
             self.docker.post(f"/containers/{name}/start")
 
     def _put_back(self) -> None:
+        self._remember(self.config.written)
         if self.config.before is not None:
             replace(CONFIG, self.config.before, ATTRIBUTES)
         else:
             with explained(CONFIG):
                 CONFIG.unlink()
+
+
+def outlived() -> bool:
+    """Whether containers run whose engine is stopped."""
+    for process in Path("/proc").iterdir():
+        try:
+            shim = (process / "comm").read_text(encoding="utf-8").startswith("containerd-shim")
+            if shim and b"\0-namespace\0moby\0" in (process / "cmdline").read_bytes():
+                return True
+        except OSError:
+            # No process, or it ended meanwhile.
+            continue
+    return False
+
+
+def _memory() -> dict[str, Any]:
+    return parse_json(WRITTEN, read(WRITTEN) or b"{}")
 
 
 def validate(host: Host, path: Path) -> None:

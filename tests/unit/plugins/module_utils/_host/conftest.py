@@ -47,6 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "UNIT_DIR", tmp_path / "units")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(engine, "CONFIG", tmp_path / "etc/daemon.json")
+    monkeypatch.setattr(engine, "WRITTEN", tmp_path / "state/daemon.json")
     monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(os, "chown", lambda *_: None)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import time
@@ -23,6 +24,8 @@ from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.do
 )
 
 LOGS = {"log-opts": {"max-size": "10m"}}
+# What an engine with live-restore says of itself.
+INFO = {"LiveRestoreEnabled": True, "DockerRootDir": "/var/lib/docker", "Driver": "overlay2"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,11 @@ def ensure(host: Host, **spec: Any) -> None:
 
 def verbs(runner: Runner) -> list[str]:
     return [line.split()[1] for line in runner.ran("systemctl") if "show" not in line]
+
+
+def difference(host: Host) -> str:
+    last = next(entry for entry in reversed(host.diff) if "before_header" in entry and "json" in entry["before_header"])
+    return "\n".join(difflib.unified_diff(last["before"].splitlines(), last["after"].splitlines()))
 
 
 def config() -> dict[str, Any]:
@@ -179,3 +187,148 @@ def test_check_mode_on_a_bare_host(checked: Host, runner: Runner) -> None:
     ensure(checked, config=LOGS)
     assert [change["action"] for change in checked.changes] == ["create", "enable", "start"]
     assert not engine.CONFIG.exists()
+
+
+PLACES = [
+    {"data-root": "/srv/docker"},
+    {"graph": "/srv/docker"},
+    {"storage-driver": "btrfs"},
+    {"storage-opts": ["zfs.fsname=tank/docker"]},
+    {"exec-root": "/srv/run"},
+    {"userns-remap": "default"},
+    {"containerd": "/run/other.sock"},
+    {"containerd-namespace": "gateways"},
+    {"containerd-plugins-namespace": "plugins"},
+    {"features": {"containerd-snapshotter": True}},
+]
+
+
+@pytest.mark.parametrize("moved", PLACES, ids=lambda moved: next(iter(moved)))
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_no_engine_leaves_its_containers_behind(
+    target: Host, runner: Runner, docker_engine: EngineDouble, moved: dict[str, Any], check_mode: bool
+) -> None:
+    written({"live-restore": True})
+    docker_engine.infos = [INFO]
+    docker_engine.add("gateway")
+    target.check_mode = check_mode
+    with pytest.raises(HostError) as refused:
+        ensure(target, config={**LOGS, **moved}, restart_running=True)
+    assert f"{next(iter(moved))}" in refused.value.message
+    assert "would not find gateway again" in refused.value.message
+    assert "docker stop gateway" in refused.value.message
+    assert config() == {"live-restore": True}
+    assert verbs(runner) == []
+    assert target.changes == []
+    # Drained and stopped, nothing is lost.
+    docker_engine.containers.clear()
+    ensure(target, config={**LOGS, **moved})
+    assert verbs(runner) == ([] if check_mode else ["restart"])
+
+
+def test_a_place_that_is_what_it_was_is_no_move(target: Host, runner: Runner, docker_engine: EngineDouble) -> None:
+    written({"live-restore": True})
+    docker_engine.infos = [INFO]
+    docker_engine.add("gateway")
+    same = {"data-root": "/var/lib/docker/", "storage-driver": "overlay2", "exec-root": "/var/run/docker"}
+    ensure(target, config={**same, "storage-opts": ["overlay2.size=10G"]})
+    assert verbs(runner) == ["restart"]
+
+
+def test_a_place_written_by_hand_is_not_taken_over_either(
+    target: Host, runner: Runner, docker_engine: EngineDouble
+) -> None:
+    engine.CONFIG.write_text(json.dumps({"live-restore": True, "exec-root": "/srv/run"}))
+    docker_engine.infos = [INFO]
+    docker_engine.add("gateway")
+    with pytest.raises(HostError, match="exec-root"):
+        ensure(target, config={"live-restore": True})
+    assert verbs(runner) == []
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_a_stopped_engine_with_containers_that_run_on(
+    target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written({"live-restore": True})
+    runner.answers.clear()
+    runner.answer("systemctl show", unit_block(ActiveState="inactive"))
+    monkeypatch.setattr(engine, "outlived", lambda: True)
+    with pytest.raises(HostError, match="systemctl start docker"):
+        ensure(target, config={"data-root": "/srv/docker"})
+    assert config() == {"live-restore": True}
+
+
+def test_a_network_that_waits_for_an_empty_engine_is_said(
+    target: Host, runner: Runner, docker_engine: EngineDouble
+) -> None:
+    written({"live-restore": True})
+    docker_engine.infos = [INFO]
+    docker_engine.add("gateway")
+    ensure(target, config={"bip": "172.29.0.1/24"})
+    assert verbs(runner) == ["restart"]
+    assert any("bip" in warning and "no container" in warning for warning in target.warnings)
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_what_is_no_longer_declared_is_taken_out(target: Host, runner: Runner) -> None:
+    written({"dns": ["10.0.0.2"], "log-opts": {"labels": "team"}, "debug": True})
+    ensure(target, config={**LOGS, "debug": True, "mtu": 1400, "features": {"buildkit": True}})
+    assert config()["mtu"] == 1400
+    target.check_mode = True
+    ensure(target, config={"debug": True})
+    assert '-  "mtu": 1400' in difference(target)
+    assert config()["mtu"] == 1400
+    target.check_mode = False
+    ensure(target, config={"debug": True})
+    # Of others: dns and the label, and debug, which was there before it was declared.
+    assert config() == {"dns": ["10.0.0.2"], "log-opts": {"labels": "team"}, "debug": True}
+    done = len(target.changes)
+    ensure(target, config={"debug": True})
+    ensure(target, config={})
+    assert config()["debug"] is True
+    assert len(target.changes) == done
+    assert verbs(runner) == ["restart", "restart"]
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_what_somebody_else_changed_since_stays(target: Host) -> None:
+    written({})
+    ensure(target, config={"mtu": 1400, "debug": True})
+    written({"mtu": 9001, "debug": True})
+    ensure(target, config={})
+    assert config() == {"mtu": 9001}
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_roles_do_not_take_out_each_others(target: Host) -> None:
+    written({})
+    ensure(target, config={"mtu": 1400})
+    target.declaration = "another"
+    ensure(target, config={"debug": True})
+    assert config() == {"mtu": 1400, "debug": True}
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_a_refused_configuration_is_not_remembered(target: Host, runner: Runner) -> None:
+    written({"debug": True})
+    runner.answer("systemctl restart", code=1, stderr="Job failed")
+    runner.answer("systemctl restart", "")
+    with pytest.raises(HostError, match="doesn't restart"):
+        ensure(target, config={"mtu": 1})
+    written({"debug": True, "mtu": 1})
+    ensure(target, config={})
+    assert config() == {"debug": True, "mtu": 1}
+
+
+def test_the_preflight_hears_of_it(runner: Runner, docker_engine: EngineDouble) -> None:
+    written({"live-restore": True})
+    docker_engine.infos = [INFO]
+    docker_engine.add("gateway")
+    declaration = {"name": "docker", "engine": {"config": {"data-root": "/srv/docker"}}}
+    [problem] = engine.refusals([declaration, {"name": "imds"}], runner)
+    assert "data-root" in problem
+    assert engine.refusals([{"name": "docker", "engine": {"config": {"debug": True}}}], runner) == []
+    runner.answers.clear()
+    runner.answer("systemctl show", unit_block(LoadState="not-found", ActiveState="inactive", UnitFileState=""))
+    assert engine.refusals([declaration], runner) == []
