@@ -78,6 +78,16 @@ previous:
   returned: always
   type: dict
   contains: *container
+published:
+  description:
+    - Whether the published ports are reached from outside, as far as that can be told on the host, by the engine's
+      rules in the firewall, what the kernel forwards, and O(url) with the host's own address. V(null) where the
+      container doesn't run.
+  returned: always
+  type: dict
+  contains:
+    reachable: {description: "V(true), V(false), or V(null) where it can't be told.", type: bool, returned: always}
+    problem: {description: What is in the way or can't be told., type: str, returned: always}
 engine_error:
   description: Why nothing is known of the containers.
   returned: always

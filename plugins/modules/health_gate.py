@@ -80,6 +80,8 @@ options:
     description:
       - A container on the host that the module runs on. When it has ended, keeps ending or is unhealthy by its own
         check, waiting is over at once, and so it is when it is healthy but not of the wanted version.
+      - Its published ports have to be reached from outside as well. The engine's rules in the firewall and the kernel's
+        forwarding are looked at, and at the end an O(url) on the loopback address is asked by the host's own one.
     type: str
 attributes:
   check_mode:

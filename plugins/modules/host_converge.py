@@ -202,7 +202,9 @@ options:
         suboptions:
           config:
             description:
-              - Merged into C(/etc/docker/daemon.json) as a JSON merge patch; foreign keys stay.
+              - Merged into C(/etc/docker/daemon.json) as a JSON merge patch; foreign keys stay. What a call wrote and
+                the next one no longer declares is taken out again.
+              - What would move the engine away from its containers, such as C(data-root), is refused while some run.
               - The engine checks it first where it can (23 and newer). If it does not come up with it, the old file is
                 put back.
             type: dict
@@ -212,6 +214,13 @@ options:
               - With C(live-restore) it does not, and the restart only leaves a warning.
             type: bool
             default: false
+          forwarding:
+            description:
+              - Whether IPv4 forwarding is switched on and kept by a sysctl file. Without it nobody from outside
+                reaches a published port.
+            type: bool
+            default: false
+            version_added: 0.2.0
       networks:
         description: Docker networks. One that differs is recreated only when no container is attached to it.
         type: list
@@ -675,8 +684,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_spe
     records,
     strings,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge, glance
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.engine import refusals
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.converge import converge, glance, refusals
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 
 
@@ -731,7 +739,11 @@ UNITS = records(
 )
 ENGINE = {
     "type": "dict",
-    "options": {"config": {"type": "dict"}, "restart_running": {"type": "bool", "default": False}},
+    "options": {
+        "config": {"type": "dict"},
+        "restart_running": {"type": "bool", "default": False},
+        "forwarding": {"type": "bool", "default": False},
+    },
 }
 NETWORKS = records(
     name={"type": "str", "required": True},

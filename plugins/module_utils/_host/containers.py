@@ -28,12 +28,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import container_body as declared
-from .docker import UNIT, Docker, DockerError, container_name
-from .gate import Gate, GateError, about
+from .docker import Docker, DockerError, container_name
+from .gate import Gate, GateError, about, ask, is_good, last_answer
 from .host import Glance, Host, HostError, Spec
 from .http import Ways
 from .images import misfit, refuse_other_architecture
 from .ports import listeners
+from .published import ENGINE_PATIENCE, outside_url, restart_engine, restart_loses
 from .registry import pull
 from .stand_in import StandIn, published
 from .vitals import hopeless, last_lines, restart_count, said
@@ -47,8 +48,6 @@ SERVING_PATIENCE = 3.0
 # Good enough for one answer; a container that needs more is one for the call itself to wait for.
 GLANCE_PATIENCE = 0.5
 REMOVAL_PATIENCE = 10.0
-# systemd starts an engine that died again, after a pause.
-ENGINE_PATIENCE = 30.0
 # What the engine says of a port that it has given away, by its own books.
 PORT_GIVEN = "port is already allocated"
 
@@ -351,6 +350,7 @@ class Container:
         """The old one stops and steps aside, the new one starts and proves itself; or all is as it was."""
         self.old = old
         try:
+            self._refuse_unreachable(old)
             self._cover(old)
         except HostError as error:
             prepared = self.find(self.next_name)
@@ -365,6 +365,18 @@ class Container:
         except HostError as error:
             raise self._undone(error, new) from error
         self._prove(new)
+
+    def _refuse_unreachable(self, old: Mapping[str, Any] | None) -> None:
+        """Where the old one is answered on the loopback address alone, the new one would not be reached either."""
+        url = self._gate_spec.get("url")
+        if not url or not old or not old["State"]["Running"] or self.stand_in.answers:
+            return
+        outside, patience = outside_url(old, url), float(self._gate_spec.get("request_timeout") or 3)
+        if not outside or not is_good(ask(url, patience)):
+            return
+        answer = ask(outside, patience)
+        if not is_good(answer):
+            raise HostError(f"It answers on this host, and not by the host's address. {last_answer(outside, answer)}")
 
     def _stop(self, container: Mapping[str, Any]) -> None:
         # With the policy "always" it would come back beside the new one when the engine restarts. And it tells the next
@@ -424,15 +436,10 @@ class Container:
 
     def _restarts_engine(self) -> bool:
         """Unless that stopped a container."""
-        if self.docker.running() and not self.docker.info().get("LiveRestoreEnabled"):
+        if restart_loses(self.docker):
             return False
         self.host.warn("the Docker engine held a port that no container and no process has; it was restarted")
-        # Else systemd might take it for the last start too many of an engine that crashes, and leave it stopped.
-        self.host.run(["systemctl", "reset-failed", UNIT], timeout=30)
-        if not self.host.run(["systemctl", "restart", UNIT], timeout=120).ok:
-            return False
-        self.docker.await_answer(ENGINE_PATIENCE)
-        return True
+        return restart_engine(self.host, self.docker)
 
     # Going back
 
@@ -621,9 +628,11 @@ class Container:
             spec["timeout"] = patience
         if not of_new:
             spec["version"] = None
-        restarts = restart_count(self.docker.container(container))
+        found = self.docker.container(container)
+        restarts = restart_count(found)
         gate: Gate | None = None
         if self._gate_spec:
+            spec["published_url"] = outside_url(found, spec["url"]) if found else ""
             ways = ways or self.stand_in.ways(container)
             gate = Gate(spec, lambda: hopeless(self.docker, container, restarts), ways)
         try:

@@ -23,6 +23,7 @@ from .imds import ensure_imds
 from .lock import one_at_a_time
 from .networks import ensure_network
 from .packages import ensure_packages
+from .published import ensure_published
 from .registry import ensure_login
 from .units import Units, ensure_unit
 
@@ -40,6 +41,31 @@ def glance(declarations: Sequence[Spec], runner: Runner = run_command) -> dict[s
         return None
 
 
+def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:
+    """Why a call would stop at the engine and at what it publishes. Changes nothing."""
+    host = Host(check_mode=True, runner=runner)
+    # The engine may be one of the packages that are installed first.
+    host.packages_pending = True
+    units = Units(host)
+    docker = Docker(host, units)
+    found = []
+    steps: list[tuple[str, Any]] = [
+        (declaration["name"], lambda spec=declaration["engine"]: ensure_engine(host, units, docker, spec))
+        for declaration in declarations
+        if declaration.get("engine") is not None
+    ]
+    containers = [container for declaration in declarations for container in declaration.get("containers") or []]
+    if containers:
+        steps.append((declarations[-1]["name"], lambda: ensure_published(host, docker, containers)))
+    for name, step in steps:
+        host.declaration = name
+        try:
+            step()
+        except HostError as error:
+            found.append(error.message)
+    return found
+
+
 class Converger:
     """One call: what the declarations share, and the order of their steps."""
 
@@ -51,6 +77,7 @@ class Converger:
         self.containers: dict[str, Any] = {}
         self.logins = self._all("logins")
         self.imds_applied: list[Spec] = []
+        self.published = False
 
     def _all(self, key: str) -> list[Spec]:
         return [item for declaration in self.declarations for item in declaration.get(key) or []]
@@ -95,7 +122,15 @@ class Converger:
                 error.resource = error.resource or resource
                 raise
 
+    def _ensure_published(self) -> None:
+        """Once, before the engine is asked for what needs its rules in the firewall."""
+        if not self.published:
+            self.published = True
+            with self.host.phase("published"):
+                ensure_published(self.host, self.docker, self._all("containers"))
+
     def _network(self, item: Spec) -> None:
+        self._ensure_published()
         created = ensure_network(self.host, self.docker, item)
         if created and not self.host.check_mode:
             # Its interface is new, and rules that were loaded before may have to let it through.
@@ -111,6 +146,7 @@ class Converger:
         return [network["name"] for network in self._all("networks")]
 
     def _container(self, item: Spec) -> None:
+        self._ensure_published()
         self.containers[item["name"]] = ensure_container(self.host, self.docker, item, self.logins)
 
     def _unit_names(self) -> list[str]:

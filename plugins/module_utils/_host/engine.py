@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from .daemon_config import DEFAULT_NETWORK, moved, own_settings, running_places, withdrawn
 from .docker import UNIT, Docker
 from .files import Attributes, explained, merged, parse_json, read, replace
-from .host import STATE_DIR, Host, HostError, Runner, Spec, run_command
+from .forwarding import ensure_forwarding
+from .host import STATE_DIR, Host, HostError, Spec
 from .stamps import applied_at, newer, stamp
 from .units import Units, UnitState, run_unit
 
@@ -85,24 +85,6 @@ def planned(wanted: Spec, declaration: str) -> Config:
     return Config(before, old, new, written, own_settings(old, written, wanted))
 
 
-def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:
-    """Why applying the declarations would stop at the engine, of those that have one. Changes nothing."""
-    found = []
-    for declaration in declarations:
-        if declaration.get("engine") is None:
-            continue
-        host = Host(check_mode=True, runner=runner)
-        host.declaration = declaration["name"]
-        # It may be one of the packages that are installed first.
-        host.packages_pending = True
-        units = Units(host)
-        try:
-            ensure_engine(host, units, Docker(host, units), declaration["engine"])
-        except HostError as error:
-            found.append(error.message)
-    return found
-
-
 def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
     config = planned(spec.get("config") or {}, host.declaration)
     state = units.state(UNIT)
@@ -112,6 +94,9 @@ def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
         raise HostError(f"{UNIT} is masked: somebody wants it never to start. systemctl unmask {UNIT} takes that back.")
     engine = Engine(host, units, docker, config, restart_running=bool(spec.get("restart_running")))
     engine.ensure(state, differs=config.differs)
+    if spec.get("forwarding") and config.new.get("ip-forward") is not False:
+        # After its start: an engine that has to switch forwarding on itself drops what isn't for containers.
+        ensure_forwarding(host)
 
 
 class Engine:

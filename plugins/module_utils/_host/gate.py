@@ -4,8 +4,9 @@
 """Waiting until a service is healthy, or it is clear that it won't be.
 
 A gate is a mapping: `url` must answer 200. With `version` or `instance`, the JSON of `about_url` (of `url` itself where
-there is none) must say them. `aggregate_url`, a second address, must answer 200 at the end; `max_latency` bounds the
-95th percentile of the answers that counted. `timeout`, `interval`, `request_timeout` and `max_latency` are seconds.
+there is none) must say them. `aggregate_url` and `published_url`, further addresses, must answer 200 at the end, the
+latter of the same service as others reach it. `max_latency` bounds the 95th percentile of the answers that counted.
+`timeout`, `interval`, `request_timeout` and `max_latency` are seconds.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Gate:
                 row = [*row, look][-successes:] if look.good else []
                 others = others + 1 if look.other_version else 0
             if len(row) >= successes:
-                problem = self._too_slow(row) or self._aggregate()
+                problem = self._too_slow(row) or self._others()
                 if not problem:
                     return
             why = self.hopeless() if self.hopeless else None
@@ -179,12 +180,12 @@ class Gate:
             return ""
         return f"Its answers are good, but take {took:.3f} s (95th percentile of {len(row)}), more than {bound:g} s."
 
-    def _aggregate(self) -> str:
-        url = self.spec.get("aggregate_url")
-        if not url:
-            return ""
-        answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False, self.ways)
-        return "" if isinstance(answer, Response) and answer.status == 200 else last_answer(url, answer)
+    def _others(self) -> str:
+        for url in filter(None, map(self.spec.get, ("aggregate_url", "published_url"))):
+            answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False, self.ways)
+            if not is_good(answer):
+                return last_answer(url, answer)
+        return ""
 
 
 def count(successes: int) -> str:
@@ -201,6 +202,10 @@ def ask(url: str, timeout: float, verify: bool = True, ways: Ways | None = None)
         return get(url, timeout, verify, ways)
     except OSError as error:
         return error
+
+
+def is_good(answer: Response | OSError) -> bool:
+    return isinstance(answer, Response) and answer.status == 200
 
 
 def last_answer(url: str, answer: Response | OSError) -> str:

@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 from .docker import Docker
 from .gate import Gate
 from .host import Host, HostError, Spec
+from .published import look, outside_url
 from .vitals import hopeless, last_lines, restart_count, said
 
 
 def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
     """Ask as the options of the module health_gate say. Returns the report, and why it failed or nothing."""
     spec = {**options, "version": options.get("wanted_version"), "instance": options.get("wanted_instance")}
-    docker = Docker(Host(), None)
+    host = Host()
+    docker = Docker(host, None)
     name = options.get("container")
     began = time.monotonic()
     report: dict[str, Any] = {}
@@ -34,6 +36,10 @@ def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
             # The very one that is there now: when it is replaced meanwhile, that is no answer for it.
             watched, restarts = found["Id"], restart_count(found)
             gate.hopeless = lambda: hopeless(docker, watched, restarts)
+            spec["published_url"] = outside_url(found, options["url"])
+            way = look(host, docker, [found])
+            if way.reachable is False:
+                raise HostError(f"What it publishes is not reached from outside. {way.words}")
         gate.wait(options["successes"])
         if options.get("hold"):
             gate.hold(options["hold"], options.get("tolerate") or 0)

@@ -10,20 +10,23 @@ from typing import Any
 
 from .containers import digest, image_of
 from .docker import Docker
-from .gate import about, ask, last_answer
+from .gate import about, ask, is_good, last_answer
 from .host import Host, HostError, Spec
-from .http import Response
+from .published import look as look_at_way
+from .published import outside_url
 from .vitals import restart_count
 
 
 def look(options: Spec) -> dict[str, Any]:
     """As the options of the module container_info say; what can't be seen is None, and `engine_error` says why."""
-    docker = Docker(Host(), None)
-    found: dict[str, Any] = {"container": None, "previous": None, "engine_error": None, "health": None, "about": None}
+    host = Host()
+    docker = Docker(host, None)
+    found: dict[str, Any] = dict.fromkeys(("container", "previous", "published", "engine_error", "health", "about"))
     try:
         docker.await_answer(0)
         found["container"] = _container(docker, options["name"])
         found["previous"] = _container(docker, f"{options['name']}-previous")
+        found["published"] = _published(host, docker, options)
     except HostError as error:
         found["engine_error"] = error.message
     if options.get("url"):
@@ -50,9 +53,23 @@ def _container(docker: Docker, name: str) -> dict[str, Any] | None:
     }
 
 
+def _published(host: Host, docker: Docker, options: Spec) -> dict[str, Any] | None:
+    """Whether it is reached from outside; `reachable` is None where that can't be told from here."""
+    container = docker.container(options["name"])
+    if container is None or not container["State"]["Running"]:
+        return None
+    way = look_at_way(host, docker, [container])
+    url = outside_url(container, options["url"]) if options.get("url") else ""
+    if url:
+        answer = ask(url, options["request_timeout"])
+        if not is_good(answer):
+            way.problems.append(last_answer(url, answer))
+    return {"reachable": way.reachable, "problem": way.words}
+
+
 def _health(options: Spec) -> dict[str, Any]:
     started = time.monotonic()
     answer = ask(options["url"], options["request_timeout"])
     seconds = round(time.monotonic() - started, 4)
-    healthy = isinstance(answer, Response) and answer.status == 200
+    healthy = is_good(answer)
     return {"healthy": healthy, "seconds": seconds, "problem": "" if healthy else last_answer(options["url"], answer)}

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from .containers import ENGINE_PATIENCE, FAILED, RESTORED, ROLLED_BACK, UNCHANGED, Container, digest, image_of
+from .containers import FAILED, RESTORED, ROLLED_BACK, UNCHANGED, Container, digest, image_of
 from .docker import Docker
 from .gate import version_of
 from .host import Host, HostError, Spec
 from .images import refuse_other_architecture, requirements
 from .lock import one_at_a_time
+from .published import ENGINE_PATIENCE, ensure_published
 from .registry import ensure_login, login_of
 
 PULLED = "pulled"
@@ -75,6 +76,8 @@ class Swap:
             raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
         if self.spec.get("stand_in"):
             self.container.stand_in.check()
+        # Whatever is started could not be published without, not even that which serves now.
+        ensure_published(self.host, self.docker, [self.spec], mend=self.state != "pulled")
         if self.state == "restored" and self.container.restore(wanted_image):
             return
         if self._pulls():

@@ -37,6 +37,24 @@ while True:
     except ChildProcessError:
         time.sleep(0.1)
 """
+HOST4, HOST6 = "10.77.0.1", "fd77::1"
+ELSEWHERE = f"""
+    ip netns add elsewhere
+    ip link add to-elsewhere type veth peer name eth0 netns elsewhere
+    ip addr add {HOST4}/24 dev to-elsewhere
+    ip addr add {HOST6}/64 dev to-elsewhere nodad
+    ip link set to-elsewhere up
+    ip -n elsewhere addr add 10.77.0.2/24 dev eth0
+    ip -n elsewhere addr add fd77::2/64 dev eth0 nodad
+    ip -n elsewhere link set eth0 up
+"""
+# What a module asks of systemd: that the engine restarts, as systemd does it with live-restore or without.
+SYSTEMCTL = """#!/bin/bash
+[ "$1" = restart ] || exit 0
+kill $(cat /run/docker.pid)
+while [ -e /run/docker.pid ]; do sleep 0.05; done
+setsid dockerd $(cat /run/dockerd.options) >>/run/dockerd.log 2>&1 </dev/null &
+"""
 REGISTRY_CONFIGURATION = """
 version: 0.1
 log: {level: error}
@@ -123,6 +141,13 @@ class LittleHost:
         self._daemon("dockerd")
         await_true(self.answers, "the engine answers")
 
+    def restart_engine(self, options: str = "") -> None:
+        """As systemctl does it from then on, with these options."""
+        self.do("cat >/run/systemctl; chmod +x /run/systemctl", stdin=SYSTEMCTL.encode())
+        self.do(f"echo {shlex.quote(options)} >/run/dockerd.options; bash /run/systemctl restart")
+        self.do("mountpoint -q /usr/bin/systemctl || mount --bind /run/systemctl /usr/bin/systemctl")
+        await_true(self.answers, "the engine answers")
+
     def kill_engine(self) -> None:
         self.do("kill -9 $(cat /run/docker.pid); rm /run/docker.pid")
         await_true(lambda: not self.answers(), "the engine is dead")
@@ -152,6 +177,18 @@ class LittleHost:
         """What the app answers, or nothing."""
         request = rf"printf 'GET {path} HTTP/1.0\r\n\r\n' >&3"
         return self.do(f"exec 2>/dev/null; {{ exec 3<>/dev/tcp/127.0.0.1/{PORT} && {request} && cat <&3; }} || true")
+
+    # Who asks from outside
+
+    def know_another_machine(self) -> None:
+        """One from which the host is reached, called elsewhere."""
+        if "elsewhere" not in self.do("ip netns list"):
+            self.do(ELSEWHERE)
+
+    def is_reached(self) -> bool:
+        ask = rf"exec 3<>/dev/tcp/{HOST4}/{PORT}; printf 'GET /health HTTP/1.0\r\n\r\n' >&3; head -1 <&3"
+        found = self.do(f"ip netns exec elsewhere timeout 3 bash -c {shlex.quote(ask)} 2>/dev/null || true")
+        return " 200 " in found
 
     # Its registry
 

@@ -23,21 +23,10 @@ import pytest
 
 from tests.integration.support import await_true
 from tests.integration.swap.conftest import Swaps
-from tests.integration.swap.little_host import PORT, LittleHost
+from tests.integration.swap.little_host import HOST4, HOST6, PORT, LittleHost
 from tests.integration.swap.test_killed import SEED, Story
 
 CLIENTS = Path(__file__).parent / "clients.py"
-HOST4, HOST6 = "10.77.0.1", "fd77::1"
-ELSEWHERE = f"""
-    ip netns add elsewhere
-    ip link add to-elsewhere type veth peer name eth0 netns elsewhere
-    ip addr add {HOST4}/24 dev to-elsewhere
-    ip addr add {HOST6}/64 dev to-elsewhere nodad
-    ip link set to-elsewhere up
-    ip -n elsewhere addr add 10.77.0.2/24 dev eth0
-    ip -n elsewhere addr add fd77::2/64 dev eth0 nodad
-    ip -n elsewhere link set eth0 up
-"""
 
 
 class Covered(Swaps):
@@ -58,7 +47,7 @@ class Told:
 @pytest.fixture(scope="module", autouse=True)
 def elsewhere(host: LittleHost) -> None:
     """Another machine, from which the host is reached."""
-    host.do(ELSEWHERE)
+    host.know_another_machine()
 
 
 @pytest.fixture

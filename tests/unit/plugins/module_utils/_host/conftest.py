@@ -13,10 +13,12 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     docker,
     engine,
     files,
+    forwarding,
     host,
     imds,
     lock,
     packages,
+    published,
     registry,
     stamps,
     units,
@@ -48,6 +50,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(engine, "CONFIG", tmp_path / "etc/daemon.json")
     monkeypatch.setattr(engine, "WRITTEN", tmp_path / "state/daemon.json")
+    monkeypatch.setattr(engine, "outlived", lambda: False)
+    monkeypatch.setattr(published, "CONFIG", tmp_path / "etc/daemon.json")
+    monkeypatch.setattr(published, "PID", tmp_path / "docker.pid")
+    monkeypatch.setattr(published, "own_address", lambda: "")
+    switches = tmp_path / "sysctl"
+    (switches / "conf" / "eth0").mkdir(parents=True)
+    for switch in ("ip_forward", "conf/eth0/forwarding"):
+        (switches / switch).write_text("1\n")
+    (tmp_path / "default-route").write_text("Iface Destination\neth0 00000000\neth0 0000010A\n")
+    monkeypatch.setattr(forwarding, "SYSCTL", switches)
+    monkeypatch.setattr(forwarding, "ROUTES", tmp_path / "default-route")
+    monkeypatch.setattr(forwarding, "FILE", tmp_path / "etc/sysctl.d/zz-evenkeel-forwarding.conf")
+    monkeypatch.setattr(forwarding, "LAST", tmp_path / "etc/sysctl.conf")
     monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(os, "chown", lambda *_: None)

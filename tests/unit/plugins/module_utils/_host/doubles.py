@@ -13,6 +13,41 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Result
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 
+# The rules of an engine 20.10 with a container on a network of its own, as iptables -S prints them.
+NAT = """\
+-P PREROUTING ACCEPT
+-P INPUT ACCEPT
+-P OUTPUT ACCEPT
+-P POSTROUTING ACCEPT
+-N DOCKER
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.18.0.0/16 ! -o br-5919681ed91b -j MASQUERADE
+-A POSTROUTING -s 172.18.0.2/32 -d 172.18.0.2/32 -p tcp -m tcp --dport 3000 -j MASQUERADE
+-A DOCKER -i br-5919681ed91b -j RETURN
+-A DOCKER ! -i br-5919681ed91b -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:3000
+"""
+FILTER = """\
+-P INPUT ACCEPT
+-P FORWARD DROP
+-P OUTPUT ACCEPT
+-N DOCKER
+-N DOCKER-ISOLATION-STAGE-1
+-N DOCKER-ISOLATION-STAGE-2
+-N DOCKER-USER
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -o br-5919681ed91b -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -o br-5919681ed91b -j DOCKER
+-A FORWARD -i br-5919681ed91b ! -o br-5919681ed91b -j ACCEPT
+-A DOCKER -d 172.18.0.2/32 ! -i br-5919681ed91b -o br-5919681ed91b -p tcp -m tcp --dport 3000 -j ACCEPT
+-A DOCKER-ISOLATION-STAGE-1 -i br-5919681ed91b ! -o br-5919681ed91b -j DOCKER-ISOLATION-STAGE-2
+-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+-A DOCKER-ISOLATION-STAGE-2 -o br-5919681ed91b -j DROP
+-A DOCKER-ISOLATION-STAGE-2 -j RETURN
+-A DOCKER-USER -j RETURN
+"""
+
 
 class EngineDouble:
     """A Docker engine in memory, as far as this collection talks to one."""
@@ -191,7 +226,9 @@ class Runner:
         for start, results in self.answers:
             if line.startswith(start):
                 return for_each_unit(argv, results.pop(0) if len(results) > 1 else results[0])
-        return Result(tuple(argv), 0, "", "")
+        # An engine has its rules in the firewall.
+        rules = {"iptables -w 5 -t nat -S": NAT, "iptables -w 5 -t filter -S": FILTER}
+        return Result(tuple(argv), 0, rules.get(line, ""), "")
 
     def ran(self, start: str) -> list[str]:
         return [line for line in self.lines if line.startswith(start)]

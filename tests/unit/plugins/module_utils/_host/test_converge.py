@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, converge, gate, networks
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
+    containers,
+    converge,
+    forwarding,
+    gate,
+    networks,
+)
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
@@ -165,3 +171,21 @@ def test_a_glance_takes_an_error_for_a_difference(settled: list[dict[str, Any]],
     runner.answers.clear()
     runner.answer("systemctl show", code=1)
     assert converge.glance(settled, runner=runner) is None
+
+
+def test_what_a_call_would_stop_at_is_foreseen(root: Path, runner: Runner, docker_engine: EngineDouble) -> None:
+    (root / "etc").mkdir()
+    (root / "etc/daemon.json").write_text('{"live-restore": true}')
+    docker_engine.infos = [{"LiveRestoreEnabled": True, "DockerRootDir": "/var/lib/docker"}]
+    docker_engine.add("gateway")
+    moved = {"name": "docker", "engine": {"config": {"data-root": "/srv/docker"}}}
+    published = {"name": "gateway", "containers": [{**GATEWAY, "ports": ["80:3000"]}]}
+    (forwarding.SYSCTL / "ip_forward").write_text("0\n")
+    data_root, not_forwarded = converge.refusals([moved, {"name": "imds"}, published], runner)
+    assert "data-root" in data_root
+    assert "net.ipv4.ip_forward=0" in not_forwarded
+    switched_on = {"name": "docker", "engine": {"config": {}, "forwarding": True}}
+    assert converge.refusals([switched_on, published], runner) == []
+    runner.answers.clear()
+    runner.answer("systemctl show", unit_block(LoadState="not-found", ActiveState="inactive", UnitFileState=""))
+    assert converge.refusals([moved, published], runner) == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import engine
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import engine, forwarding
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.engine import ensure_engine
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
@@ -321,14 +321,16 @@ def test_a_refused_configuration_is_not_remembered(target: Host, runner: Runner)
     assert config() == {"debug": True, "mtu": 1}
 
 
-def test_the_preflight_hears_of_it(runner: Runner, docker_engine: EngineDouble) -> None:
-    written({"live-restore": True})
-    docker_engine.infos = [INFO]
-    docker_engine.add("gateway")
-    declaration = {"name": "docker", "engine": {"config": {"data-root": "/srv/docker"}}}
-    [problem] = engine.refusals([declaration, {"name": "imds"}], runner)
-    assert "data-root" in problem
-    assert engine.refusals([{"name": "docker", "engine": {"config": {"debug": True}}}], runner) == []
-    runner.answers.clear()
-    runner.answer("systemctl show", unit_block(LoadState="not-found", ActiveState="inactive", UnitFileState=""))
-    assert engine.refusals([declaration], runner) == []
+def test_forwarding_is_switched_on_where_it_is_declared(target: Host, docker_engine: EngineDouble) -> None:
+    written({})
+    (forwarding.SYSCTL / "ip_forward").write_text("0\n")
+    ensure(target, config={})
+    ensure(target, config={"ip-forward": False}, forwarding=True)
+    assert not forwarding.FILE.exists()
+    docker_engine.calls.clear()
+    ensure(target, config={}, forwarding=True)
+    assert forwarding.FILE.exists()
+    assert (forwarding.SYSCTL / "ip_forward").read_text() == "1\n"
+    done = len(target.changes)
+    ensure(target, config={}, forwarding=True)
+    assert len(target.changes) == done

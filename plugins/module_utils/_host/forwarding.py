@@ -1,0 +1,71 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""IPv4 forwarding: without it nobody from outside reaches a published port, while the host itself does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .files import Attributes, read, write
+from .host import Host, HostError
+
+SYSCTL = Path("/proc/sys/net/ipv4")
+ROUTES = Path("/proc/net/route")
+# The last of all by name, as hardening has files of its own that say 0.
+FILE = Path("/etc/sysctl.d/zz-evenkeel-forwarding.conf")
+# `sysctl --system` reads it after all others.
+LAST = Path("/etc/sysctl.conf")
+CONTENT = """\
+# Docker forwards what comes to the published ports of containers.
+net.ipv4.ip_forward = 1
+"""
+SAYS_OFF = re.compile(r"^\s*-?net[./]ipv4[./](ip_forward|conf[./]all[./]forwarding)\s*=\s*0\s*$", re.M)
+
+
+def forwarding_problem() -> str:
+    """Why the kernel doesn't forward what comes in by the default route's interface; empty where it does."""
+    try:
+        everywhere = _is_on(SYSCTL / "ip_forward")
+        off = [name for name in _interfaces() if not _is_on(SYSCTL / "conf" / name / "forwarding")]
+    except OSError as error:
+        return f"Whether IPv4 forwarding is on can't be read: {error}."
+    if not everywhere:
+        return (
+            "IPv4 forwarding is off (net.ipv4.ip_forward=0). Switch it on and keep it with the role docker "
+            "(site.yml --tags docker), or with: sysctl -w net.ipv4.ip_forward=1"
+        )
+    if off:
+        names = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in off)
+        return f"IPv4 forwarding is off for {', '.join(off)}. Switch it on with: sysctl -w {names}"
+    return ""
+
+
+def ensure_forwarding(host: Host) -> None:
+    """Have the kernel forward, now and whenever it is set again."""
+    write(host, FILE, read(FILE), CONTENT.encode(), Attributes(0o644, 0, 0))
+    if LAST.is_file() and SAYS_OFF.search(LAST.read_text(encoding="utf-8", errors="replace")):
+        host.warn(
+            f"{LAST} switches IPv4 forwarding off with the next sysctl --system, and nobody from outside reaches a "
+            "container then: remove net.ipv4.ip_forward from it"
+        )
+    switch = SYSCTL / "ip_forward"
+    if _is_on(switch):
+        return
+    with host.change("sysctl net.ipv4.ip_forward", "update", "0\n", "1\n") as apply:
+        if apply:
+            try:
+                switch.write_text("1\n", encoding="ascii")
+            except OSError as error:
+                raise HostError(f"IPv4 forwarding can't be switched on: {error}.") from error
+
+
+def _is_on(switch: Path) -> bool:
+    return switch.read_text(encoding="ascii").strip() != "0"
+
+
+def _interfaces() -> list[str]:
+    """Those of the default routes."""
+    lines = [line.split() for line in ROUTES.read_text(encoding="ascii").splitlines()[1:]]
+    return sorted({line[0] for line in lines if line[1] == "00000000" and (SYSCTL / "conf" / line[0]).exists()})
