@@ -29,6 +29,11 @@ options:
     description: The result of M(evenkeel.fleet.rollout_info).
     type: dict
     required: true
+  balancer:
+    description:
+      - The result of M(evenkeel.fleet.target_drain) with C(state=looked) by host, where there is a load balancer.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -47,7 +52,9 @@ _value:
         - C(schema), the number of this shape, which grows when it changes; C(problems), sentences;
           C(database_answers); C(leader), a host's name, and C(term).
         - C(hosts), each with C(name), C(instance_id), C(reachable), C(container) (its state), C(image), C(digest),
-          C(previous_digest), C(started_at), C(version), C(healthy), C(in_service), C(out) (who took it out of service),
+          C(previous_digest), C(started_at), C(version), C(healthy) (as it says itself), C(published)
+          (whether it is reached from outside, as M(evenkeel.fleet.container_info) has it), C(balancer) (where the load
+          balancer has it, and in which state), C(in_service), C(out) (who took it out of service),
           C(leads) and C(heartbeat_age) in seconds. What nobody could tell is null.
         - C(lock) and C(rollouts) as of M(evenkeel.fleet.rollout_info), each rollout with C(failures) (C(host), C(step),
           C(detail)) instead of its steps.
@@ -66,9 +73,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.status imp
 
 
 def fleet_status(
-    looks: Mapping[str, Any], *, hosts: Mapping[str, str], leader: Mapping[str, Any], journal: Mapping[str, Any]
+    looks: Mapping[str, Any],
+    *,
+    hosts: Mapping[str, str],
+    leader: Mapping[str, Any],
+    journal: Mapping[str, Any],
+    balancer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    status = status_of(hosts, looks, leader, journal)
+    status = status_of(hosts, looks, leader, journal, balancer)
     return {"status": status, "lines": [*text_table(rows(status)), *words(status)]}
 
 

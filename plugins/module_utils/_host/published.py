@@ -103,7 +103,8 @@ def look(host: Host, docker: Docker, containers: Iterable[Mapping[str, Any]], *,
 def ensure_published(host: Host, docker: Docker, specs: Sequence[Spec], *, mend: bool = True) -> None:
     """Before declared containers are started or replaced: have the engine's rules in the firewall again.
 
-    Raises HostError where nothing could be published, or not be reached from outside. An engine writes them when it starts. With live-restore that leaves containers alone.
+    Raises HostError where nothing could be published, or not be reached from outside. An engine writes its rules when
+    it starts; with live-restore that leaves containers alone.
     """
     if not docker.expected() or (host.check_mode and UNIT in host.restarted):
         return

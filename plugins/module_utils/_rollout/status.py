@@ -13,14 +13,24 @@ _SHORT_DIGEST = len("sha256:") + 12
 # So much of a time as people want to read.
 _SECONDS = len("2026-01-01T00:00:00")
 
+# What a target group and HAProxy call one that gets requests.
+_GETS_REQUESTS = ("healthy", "up", "no check")
+
 Report = Mapping[str, Any]
 
 
-def status_of(hosts: Mapping[str, str], looks: Mapping[str, Report], leader: Report, journal: Report) -> dict[str, Any]:
+def status_of(
+    hosts: Mapping[str, str],
+    looks: Mapping[str, Report],
+    leader: Report,
+    journal: Report,
+    balancer: Mapping[str, Report] | None = None,
+) -> dict[str, Any]:
     """The status of a fleet, as it is written as JSON.
 
     hosts: instance id by name, of the whole fleet. looks: the results of container_info, of those that were asked.
-    leader, journal: the results of leader_info and rollout_info. One that failed has but `msg`.
+    leader, journal: the results of leader_info and rollout_info. balancer: those of target_drain (state looked), of the
+    hosts that have a load balancer in front. One that failed has but `msg`.
 
     `problems` has a sentence for each thing that somebody should look at; a host that is kept out of service on
     purpose, or is in work of a rollout that goes on, is none. What nobody could tell is None.
@@ -29,14 +39,16 @@ def status_of(hosts: Mapping[str, str], looks: Mapping[str, Report], leader: Rep
     known = {str(one["instance_id"]): one for one in leader.get("instances") or ()}
     out = {str(one["instance_id"]): one for one in journal.get("interrupted") or ()}
     lock = journal.get("lock")
+    balanced = {name: report for name, report in (balancer or {}).items() if not report.get("skipped")}
     shown = [
-        _host(name, identity, looks.get(name), known.get(identity), out.get(identity), lock)
+        _host(name, identity, looks.get(name), balanced.get(name), known.get(identity), out.get(identity), lock)
         for name, identity in hosts.items()
     ]
     leaders = [host["name"] for host in shown if host["leads"]]
     strangers = sorted(set(known) - set(hosts.values()))
     problems = [
         *_troubles_of_the_database(leader, journal),
+        *_troubles_of_the_balancer(balanced),
         *(problem for host in shown for problem in host.pop("problems")),
         *(f"{identity} is in the database, and no host of the inventory." for identity in strangers),
     ]
@@ -58,6 +70,7 @@ def _host(
     name: str,
     identity: str,
     look: Report | None,
+    balanced: Report | None,
     instance: Report | None,
     out: Report | None,
     lock: Report | None,
@@ -79,6 +92,8 @@ def _host(
         "started_at": container.get("started_at"),
         "version": about.get("version") or (instance or {}).get("version"),
         "healthy": health.get("healthy"),
+        "published": seen.get("published"),
+        "balancer": (balanced or {}).get("places"),
         "in_service": None if instance is None else bool(instance.get("in_service")),
         "out": dict(out) if out else None,
         "leads": bool(instance.get("leads")) if instance else says_it_leads,
@@ -104,6 +119,15 @@ def _troubles_of(host: Report, look: Report, instance: Report | None, out: Repor
         found.append(f"{name} has no gateway container.")
     if host["healthy"] is False:
         found.append(f"{name} is not healthy. {look['health']['problem']}")
+    published = host["published"] or {}
+    if published.get("reachable") is False:
+        found.append(f"{name} is not reached from outside. {published['problem']}")
+    if out is None and not (instance or {}).get("draining_since"):
+        found += [
+            f"{name} is {place['state']} in {place['balancer']}"
+            + (f" ({place['reason']})." if place["reason"] else ".")
+            for place in _places_without_requests(host)
+        ]
     if about.get("instanceId") not in (None, identity):
         found.append(f"{name} says it is {about['instanceId']}, and the inventory says {identity}.")
     if out is not None:
@@ -113,6 +137,16 @@ def _troubles_of(host: Report, look: Report, instance: Report | None, out: Repor
     elif instance is not None and not instance.get("fresh"):
         found.append(f"{name} has no fresh heartbeat in the database.")
     return found
+
+
+def _places_without_requests(host: Report) -> list[Report]:
+    """Where the load balancer has the host and sends nothing to it."""
+    return [place for place in host["balancer"] or () if not place["state"].lower().startswith(_GETS_REQUESTS)]
+
+
+def _troubles_of_the_balancer(balanced: Mapping[str, Report]) -> list[str]:
+    silent = sorted({str(report.get("msg") or "") for report in balanced.values() if not report.get("places")})
+    return [f"The load balancer does not tell whether it reaches the hosts. {message}".rstrip() for message in silent]
 
 
 def _troubles_of_the_database(leader: Report, journal: Report) -> list[str]:
@@ -164,8 +198,19 @@ def _health(host: Report) -> str:
     if not host["reachable"]:
         return "UNREACHABLE"
     if host["healthy"]:
-        return "healthy"
+        return _seen_from_outside(host)
     return "UNHEALTHY" if host["container"] == "running" else f"UNHEALTHY ({host['container'] or 'no container'})"
+
+
+def _seen_from_outside(host: Report) -> str:
+    """How one that is healthy by itself is for others."""
+    reachable = (host["published"] or {}).get("reachable")
+    refused = [] if host["out"] else _places_without_requests(host)
+    if reachable is False:
+        return "NOT REACHED"
+    if refused:
+        return f"NOT REACHED ({refused[0]['state']})"
+    return "healthy" if reachable or host["balancer"] else "healthy, outside not known"
 
 
 def _service(host: Report) -> str:
@@ -180,6 +225,11 @@ def words(status: Report) -> list[str]:
     kept_out = [(host["name"], host["out"]) for host in status["hosts"] if host["out"] and host["out"].get("reason")]
     lines = [
         f"{name} is kept out of service by {out['by']} since {_moment(out)}: {out['reason']}" for name, out in kept_out
+    ]
+    lines += [
+        f"{host['name']}: whether it is reached from outside is not known. {host['published']['problem']}"
+        for host in status["hosts"]
+        if host["published"] and host["published"]["reachable"] is None and not host["balancer"]
     ]
     lock = status["lock"]
     if not status["database_answers"]:

@@ -15,6 +15,7 @@ from tests.integration.swap.conftest import Swaps
 from tests.integration.swap.little_host import HOST4, NAME, PORT, URL, LittleHost
 
 LIVE_RESTORE = "--live-restore"
+ASTRAY = f"OUTPUT -d {HOST4} -p tcp --dport {PORT} -j REDIRECT --to-ports 9"
 
 
 class Public(Swaps):
@@ -41,7 +42,7 @@ def public(host: LittleHost) -> Iterator[Public]:
     assert not public(host.image("1"))["failed"]
     assert host.is_reached()
     yield public
-    host.do("sysctl -q -w net.ipv4.ip_forward=1; ip route del default 2>/dev/null || true")
+    host.do(f"sysctl -q -w net.ipv4.ip_forward=1; ip route del default || true; iptables -t nat -D {ASTRAY} || true")
     host.remove_containers()
 
 
@@ -98,7 +99,6 @@ def test_nothing_is_forwarded(host: LittleHost, public: Public) -> None:
     assert not host.is_reached()
     before = host.containers()
     options: dict[str, Any]
-    options: dict[str, Any]
     for options in ({}, {"state": "pulled"}):
         refused = public(host.image("2"), **options)
         assert "net.ipv4.ip_forward=0" in refused["msg"]
@@ -115,7 +115,7 @@ def test_the_gate_asks_by_the_address_of_the_host(host: LittleHost, public: Publ
     host.do(f"ip route add default via {HOST4.rpartition('.')[0]}.2")
     assert public(host.image("2"))["outcome"] == "swapped"
     # What comes by an address other than the loopback one is led astray.
-    host.do(f"iptables -t nat -I OUTPUT -d {HOST4} -p tcp --dport {PORT} -j REDIRECT --to-ports 9")
+    host.do(f"iptables -t nat -I {ASTRAY}")
     passed = public.gate(url=f"{URL}/health", successes=1, container=NAME, timeout=1)
     assert passed["failed"]
     assert f"http://{HOST4}:{PORT}/health" in passed["msg"]

@@ -28,6 +28,7 @@ def look(name: str, **changes: Any) -> dict[str, Any]:
         "previous": {"digest": "sha256:old"},
         "engine_error": None,
         "health": {"healthy": True, "problem": ""},
+        "published": {"reachable": True, "problem": ""},
         "about": {"instanceId": HOSTS[name], "amILeader": name == "a", "version": "2"},
     }
     return {**found, **changes}
@@ -154,3 +155,47 @@ def test_hosts_that_were_not_asked() -> None:
     said = told(looks={"a": look("a")})
     assert said["status"]["problems"] == []
     assert "not asked" in said["lines"][2]
+
+
+PLACE = {"balancer": "gateways", "target": "i-2:80", "before": "", "state": "healthy", "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("published", "place", "problem", "cell"),
+    [
+        (True, None, "", "  healthy  "),
+        (True, "healthy", "", "  healthy  "),
+        (None, "UP 2/3", "", "  healthy  "),
+        (False, None, "b is not reached from outside. net.ipv4.ip_forward=0", "NOT REACHED"),
+        (True, "unhealthy", "b is unhealthy in gateways (Target.Timeout).", "NOT REACHED (unhealthy)"),
+        (True, "DOWN", "b is DOWN in gateways (Target.Timeout).", "NOT REACHED (DOWN)"),
+        (None, None, "", "healthy, outside not known"),
+    ],
+)
+def test_healthy_by_itself_is_not_healthy_for_others(
+    published: bool | None, place: str | None, problem: str, cell: str
+) -> None:
+    word = {True: "", False: "net.ipv4.ip_forward=0", None: "iptables can't be read."}[published]
+    looks = {"a": look("a"), "b": look("b", published={"reachable": published, "problem": word})}
+    reason = "" if place in (None, "healthy", "UP 2/3") else "Target.Timeout"
+    places = {"a": {"places": [PLACE]}, "b": {"places": [{**PLACE, "state": place, "reason": reason}]}}
+    said = told(looks=looks, balancer=places if place else {"a": {"skipped": True}, "b": {"skipped": True}})
+    assert said["status"]["problems"] == ([problem] if problem else [])
+    assert cell in said["lines"][2]
+    unknown = "b: whether it is reached from outside is not known. iptables can't be read."
+    assert (unknown in said["lines"]) is (published is None and place is None)
+
+
+def test_a_load_balancer_that_says_nothing_is_told_once() -> None:
+    gone = {"msg": "HAProxy at /run/x does not answer."}
+    assert told(balancer={"a": gone, "b": gone})["status"]["problems"] == [
+        "The load balancer does not tell whether it reaches the hosts. HAProxy at /run/x does not answer."
+    ]
+
+
+def test_whoever_is_kept_out_gets_no_requests() -> None:
+    kept = {"rollouts": [], "lock": None, "interrupted": [{**OUT, "reason": "new disk"}]}
+    drained = {"places": [{**PLACE, "state": "DRAIN"}]}
+    said = told(journal=kept, balancer={"a": {"places": [PLACE]}, "b": drained})
+    assert said["status"]["problems"] == []
+    assert "NOT REACHED" not in said["lines"][2]
