@@ -106,6 +106,8 @@ def test_a_host_is_out_of_service_for_maintenance(serving: Fleet, images: tuple[
         True,
     )
     assert (written["leader"], written["lock"], hosts[other]["digest"]) == (leader, None, digest(images[0]))
+    assert hosts[other]["published"] == {"reachable": True, "problem": ""}
+    assert [place["state"] for place in hosts[other]["balancer"]] == ["UP"]
 
     with serving.untouched(*serving.hosts):
         refused = roll(serving, gateway_image=images[1])

@@ -124,9 +124,8 @@ class Engine:
             before, after = _text(self.config.before), _text(self.config.after)
             with self.host.change(str(CONFIG), "update" if before else "create", before, after) as apply:
                 if apply:
-                    # First, as what is remembered and isn't in the file harms nobody.
-                    self._remember(self.config.writes)
                     replace(CONFIG, self.config.after, ATTRIBUTES, check=lambda path: validate(self.host, path))
+                    self._remember(self.config.writes)
                 self._bring_up(verb, running, put_back=True)
         else:
             self._bring_up(verb, running, put_back=False)
@@ -245,12 +244,12 @@ class Engine:
             self.docker.post(f"/containers/{name}/start")
 
     def _put_back(self) -> None:
-        self._remember(self.config.written)
         if self.config.before is not None:
             replace(CONFIG, self.config.before, ATTRIBUTES)
         else:
             with explained(CONFIG):
                 CONFIG.unlink()
+        self._remember(self.config.written)
 
 
 def outlived() -> bool:

@@ -74,6 +74,14 @@ def test_rules_that_are_gone(
     assert way.reachable is False
 
 
+def test_a_network_that_publishes_nothing_needs_no_rules(target: Host, runner: Runner, gateway: dict[str, Any]) -> None:
+    rules(runner, [NAT.replace("--dport 8080", "--dport 80")])
+    gateway["NetworkSettings"]["Ports"] = {"3000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    assert look(target, gateway).reachable is False
+    gateway["NetworkSettings"]["Ports"] = {"3000/tcp": None}
+    assert look(target, gateway).reachable is True
+
+
 def test_newer_engines_have_other_chains(target: Host, runner: Runner, gateway: dict[str, Any]) -> None:
     rules(runner, filter_table=[FILTER.replace(*FORWARDS)])
     assert look(target, gateway).reachable is True
