@@ -98,9 +98,8 @@ def test_nothing_is_forwarded(host: LittleHost, public: Public) -> None:
     host.do("sysctl -q -w net.ipv4.ip_forward=0")
     assert not host.is_reached()
     before = host.containers()
-    options: dict[str, Any]
-    for options in ({}, {"state": "pulled"}):
-        refused = public(host.image("2"), **options)
+    for state in ("swapped", "pulled"):
+        refused = public(host.image("2"), state=state)
         assert "net.ipv4.ip_forward=0" in refused["msg"]
         assert host.containers() == before
     looked = public.look()
@@ -124,9 +123,8 @@ def test_the_gate_asks_by_the_address_of_the_host(host: LittleHost, public: Publ
     assert looked["published"]["reachable"] is False
     assert f"http://{HOST4}:{PORT}/health" in looked["published"]["problem"]
     before = host.containers()
-    options: dict[str, Any]
-    for options in ({}, {"container": {"stand_in": True}}):
-        refused = public(host.image("3"), **options)
+    for stand_in in (False, True):
+        refused = public(host.image("3"), container={"stand_in": stand_in})
         assert "nothing was stopped" in refused["msg"]
         assert f"http://{HOST4}:{PORT}/health" in refused["msg"]
         assert host.containers() == before
