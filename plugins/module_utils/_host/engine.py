@@ -94,9 +94,9 @@ def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
         raise HostError(f"{UNIT} is masked: somebody wants it never to start. systemctl unmask {UNIT} takes that back.")
     engine = Engine(host, units, docker, config, restart_running=bool(spec.get("restart_running")))
     engine.ensure(state, differs=config.differs)
-    if spec.get("forwarding") and config.new.get("ip-forward") is not False:
-        # After its start: an engine that has to switch forwarding on itself drops what isn't for containers.
-        ensure_forwarding(host)
+    # After its start: one that has to switch forwarding on itself drops what isn't for containers.
+    forwards = bool(spec.get("forwarding")) and config.new.get("ip-forward") is not False
+    ensure_forwarding(host, units, wanted=forwards)
 
 
 class Engine:

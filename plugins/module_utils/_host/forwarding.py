@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .files import Attributes, read, write
+from .docker import UNIT
+from .files import Attributes, read, remove, write
 from .host import Host, HostError
+from .units import UNIT_DIR, Units, reload_manager
 
 SYSCTL = Path("/proc/sys/net/ipv4")
 ROUTES = Path("/proc/net/route")
@@ -21,6 +23,13 @@ CONTENT = """\
 # Docker forwards what comes to the published ports of containers.
 net.ipv4.ip_forward = 1
 """
+# The engine sets this policy where it switches forwarding on itself, so that nobody is routed through the host.
+DROP_IN = UNIT_DIR / "docker.service.d" / "evenkeel-forwarding.conf"
+DROP_IN_TEXT = """\
+[Service]
+ExecStartPost=-/usr/sbin/iptables -w 5 -P FORWARD DROP
+"""
+MODE = Attributes(0o644, 0, 0)
 SAYS_OFF = re.compile(r"^\s*-?net[./]ipv4[./](ip_forward|conf[./]all[./]forwarding)\s*=\s*0\s*$", re.M)
 
 
@@ -42,23 +51,41 @@ def forwarding_problem() -> str:
     return ""
 
 
-def ensure_forwarding(host: Host) -> None:
-    """Have the kernel forward, now and whenever it is set again."""
-    write(host, FILE, read(FILE), CONTENT.encode(), Attributes(0o644, 0, 0))
+def ensure_forwarding(host: Host, units: Units, *, wanted: bool) -> None:
+    """Have the kernel forward, now and whenever it is set again; or leave that to others.
+
+    The engine's policy for what isn't for containers stays as it is without. The engine would not set it where it finds
+    forwarding on when it starts.
+    """
+    if not wanted:
+        remove(host, FILE)
+        _reload(host, units, written=remove(host, DROP_IN))
+        return
+    is_on = _is_on(SYSCTL / "ip_forward")
+    drops = (
+        DROP_IN.exists() or not is_on or "-P FORWARD DROP" in host.run(["iptables", "-w", "5", "-S", "FORWARD"]).stdout
+    )
+    write(host, FILE, read(FILE), CONTENT.encode(), MODE)
+    if drops:
+        _reload(host, units, written=write(host, DROP_IN, read(DROP_IN), DROP_IN_TEXT.encode(), MODE))
     if LAST.is_file() and SAYS_OFF.search(LAST.read_text(encoding="utf-8", errors="replace")):
         host.warn(
             f"{LAST} switches IPv4 forwarding off with the next sysctl --system, and nobody from outside reaches a "
             "container then: remove net.ipv4.ip_forward from it"
         )
-    switch = SYSCTL / "ip_forward"
-    if _is_on(switch):
+    if is_on:
         return
     with host.change("sysctl net.ipv4.ip_forward", "update", "0\n", "1\n") as apply:
         if apply:
             try:
-                switch.write_text("1\n", encoding="ascii")
+                (SYSCTL / "ip_forward").write_text("1\n", encoding="ascii")
             except OSError as error:
                 raise HostError(f"IPv4 forwarding can't be switched on: {error}.") from error
+
+
+def _reload(host: Host, units: Units, *, written: bool) -> None:
+    if written:
+        reload_manager(host, units, UNIT, written=True)
 
 
 def _is_on(switch: Path) -> bool:

@@ -62,6 +62,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(forwarding, "SYSCTL", switches)
     monkeypatch.setattr(forwarding, "ROUTES", tmp_path / "default-route")
     monkeypatch.setattr(forwarding, "FILE", tmp_path / "etc/sysctl.d/zz-evenkeel-forwarding.conf")
+    monkeypatch.setattr(forwarding, "DROP_IN", tmp_path / "units/docker.service.d/evenkeel-forwarding.conf")
     monkeypatch.setattr(forwarding, "LAST", tmp_path / "etc/sysctl.conf")
     monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(os, "fchown", lambda *_: None)

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import forwarding, published
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
     FILTER,
     NAT,
@@ -262,25 +263,42 @@ def test_the_url_that_others_have(gateway: dict[str, Any], monkeypatch: pytest.M
     assert published.outside_url(gateway, "http://127.0.0.1:8080/") == ""
 
 
+def forward(host: Host, *, wanted: bool = True) -> None:
+    forwarding.ensure_forwarding(host, Units(host), wanted=wanted)
+
+
 def test_forwarding_is_switched_on_and_kept(target: Host, runner: Runner) -> None:
     (forwarding.SYSCTL / "ip_forward").write_text("0\n")
     checked = Host(check_mode=True, runner=runner)
-    forwarding.ensure_forwarding(checked)
+    forward(checked)
     assert [change["resource"] for change in checked.changes] == [
         str(forwarding.FILE),
+        str(forwarding.DROP_IN),
         "sysctl net.ipv4.ip_forward",
     ]
     assert not forwarding.FILE.exists()
-    forwarding.ensure_forwarding(target)
+    forward(target)
     assert (forwarding.SYSCTL / "ip_forward").read_text() == "1\n"
     assert "net.ipv4.ip_forward = 1" in forwarding.FILE.read_text()
-    forwarding.ensure_forwarding(target)
-    assert len(target.changes) == 2
+    assert runner.ran("systemctl") == ["systemctl daemon-reload"]
+    forward(target)
+    assert len(target.changes) == 3
     assert target.warnings == []
+    forward(target, wanted=False)
+    assert not forwarding.FILE.exists()
+    assert not forwarding.DROP_IN.exists()
+
+
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+def test_the_policy_for_what_is_not_for_containers_stays(target: Host, runner: Runner, policy: str) -> None:
+    runner.answer("iptables -w 5 -S FORWARD", f"-P FORWARD {policy}\n")
+    forward(target)
+    assert forwarding.FILE.exists()
+    assert forwarding.DROP_IN.exists() is (policy == "DROP")
 
 
 def test_what_hardening_says_last_is_said(target: Host) -> None:
     forwarding.LAST.parent.mkdir()
     forwarding.LAST.write_text("# CIS\nnet.ipv4.ip_forward = 0\n")
-    forwarding.ensure_forwarding(target)
+    forward(target)
     assert "remove net.ipv4.ip_forward from it" in target.warnings[0]
