@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from evenkeel_gateway import logs, secrets
 from evenkeel_gateway.settings import Settings
+from evenkeel_gateway.settings.layers import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,3 +159,26 @@ def test_passwords_in_urls_and_sensitive_names(written: tuple[logs.Redactor, io.
     assert line["database_url"] == "postgresql://user:[redacted]@db/x"
     assert line["aws_secret_arn"].startswith("arn:")
     assert line["port"] == 3000
+
+
+SECRET_CASES = json.loads((Path(__file__).parents[2] / "tests" / "data" / "secrets.json").read_text())
+
+
+@pytest.mark.parametrize("case", SECRET_CASES, ids=lambda case: f"{case['name']}={case['value'][:24]}")
+def test_secrets_are_judged_as_the_roles_judge_them(
+    written: tuple[logs.Redactor, io.StringIO], case: dict[str, Any]
+) -> None:
+    _, stream = written
+    logging.getLogger("test").info("it is", extra={"fields": {case["name"]: case["value"]}})
+    shown = json.loads(stream.getvalue())[case["name"]]
+    assert (logs.REDACTED in shown) is case["secret"]
+    assert case["secret"] or shown == case["value"]
+
+
+@pytest.mark.parametrize("case", SECRET_CASES, ids=lambda case: f"{case['name']}={case['value'][:24]}")
+def test_a_secret_of_the_environment_is_learnt(environment: Callable[..., None], case: dict[str, Any]) -> None:
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|[-.]", "_", case["name"]).upper()
+    environment(**{name: case["value"]})
+    learnt = logs.secrets_of(Settings.model_construct(layers=read()))
+    known_secret = name.lower() == "database_url"
+    assert any(text in case["value"] for text in learnt) is (case["secret"] or known_secret)

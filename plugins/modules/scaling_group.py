@@ -45,9 +45,16 @@ options:
     description: Name of the launch template. Needed to create it.
     type: str
   launch_template_version:
-    description: Its version; a number, V($Latest) or V($Default).
+    description:
+      - The version of it that new instances are of.
+      - V(kept) begins a new group with the number of the newest version and leaves an existing group the number that it
+        has; M(evenkeel.fleet.asg_refresh) changes it once all instances are replaced. A group that follows V($Latest) or
+        V($Default) gets the number that this means now.
+      - A number is set at once, for the instances that start from then on.
+      - V($Latest) and V($Default) follow the launch template. Then a new version is launched by every scale-out before
+        anybody has proved it, and AWS can't roll an instance refresh back.
     type: str
-    default: $Latest
+    default: kept
   subnets:
     description: The subnets of the instances. Needed to create it.
     type: list
@@ -62,7 +69,9 @@ options:
     description: How many it is to have now. Without it a new group begins with O(min_size), and another is left alone.
     type: int
   health_check_type:
-    description: V(ELB) replaces instances that a load balancer takes for unhealthy, too.
+    description:
+      - V(ELB) replaces instances that a load balancer takes for unhealthy, too. It is refused for a group without a
+        target group.
     type: str
     choices: [EC2, ELB]
   health_check_grace_period:
@@ -75,7 +84,12 @@ options:
     description: Replace spot instances that are at risk before they are interrupted.
     type: bool
   target_group_arns:
-    description: Target groups that its instances are to be in; others stay attached.
+    description: Target groups that its instances are to be in, by their ARNs; others stay attached.
+    type: list
+    elements: str
+    default: []
+  target_groups:
+    description: The same by their names.
     type: list
     elements: str
     default: []
@@ -110,7 +124,8 @@ options:
 notes:
   - The IAM actions needed are C(autoscaling:DescribeAutoScalingGroups), C(DescribeLifecycleHooks),
     C(CreateAutoScalingGroup), C(UpdateAutoScalingGroup), C(PutLifecycleHook), C(CreateOrUpdateTags) and
-    C(AttachLoadBalancerTargetGroups), C(ec2:RunInstances), C(ec2:CreateTags) and C(iam:PassRole) for what the launch
+    C(AttachLoadBalancerTargetGroups), with O(target_groups) C(elasticloadbalancing:DescribeTargetGroups), with
+    O(launch_template) C(ec2:DescribeLaunchTemplateVersions), C(ec2:RunInstances), C(ec2:CreateTags) and C(iam:PassRole) for what the launch
     template names, and to delete it C(autoscaling:DeleteAutoScalingGroup).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
@@ -127,8 +142,7 @@ EXAMPLES = r"""
     health_check_type: ELB
     health_check_grace_period: 60
     default_instance_warmup: 60
-    target_group_arns:
-      - arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/gateways/0123456789abcdef
+    target_groups: [gateways]
     hooks:
       - {name: gateways-launching, transition: launching, heartbeat_timeout: 1200}
       - {name: gateways-terminating, transition: terminating, heartbeat_timeout: 300, default_result: CONTINUE}
@@ -152,6 +166,11 @@ name:
   returned: success
   type: str
   sample: gateways
+launch_template_version:
+  description: The version of which its new instances are; empty where O(launch_template) is not given.
+  returned: success
+  type: str
+  sample: "7"
 """
 
 from collections.abc import Callable
@@ -162,12 +181,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.scaling_group import (
+    KEPT,
     SETTINGS,
     Hook,
     Outcome,
     Wanted,
     ensure,
     remove,
+    target_groups,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
 
@@ -182,7 +203,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "force": {"type": "bool", "default": False},
     "name": {"type": "str", "required": True},
     "launch_template": {"type": "str"},
-    "launch_template_version": {"type": "str", "default": "$Latest"},
+    "launch_template_version": {"type": "str", "default": KEPT},
     "subnets": {"type": "list", "elements": "str"},
     "min_size": {"type": "int"},
     "max_size": {"type": "int"},
@@ -192,6 +213,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "default_instance_warmup": {"type": "int"},
     "capacity_rebalance": {"type": "bool"},
     "target_group_arns": {"type": "list", "elements": "str", "default": []},
+    "target_groups": {"type": "list", "elements": "str", "default": []},
     "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
     "tags": {"type": "dict", "default": {}},
     **client.ARGUMENTS,
@@ -212,6 +234,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module.exit_json(
         changed=outcome.changed,
         name=module.params["name"],
+        launch_template_version=outcome.after.get("launch_template", {}).get("version", ""),
         diff={"before": outcome.before, "after": outcome.after},
     )
 
@@ -221,14 +244,17 @@ def act(module: AnsibleModule) -> Outcome:
     scaling = Api(client.client(module, "autoscaling"))
     if wanted["state"] == "absent":
         return remove(scaling, wanted["name"], wanted["force"], module.check_mode)
+    names = wanted["target_groups"]
+    named = target_groups(Api(client.client(module, "elbv2")), names) if names else []
     declared = Wanted(
-        **{key: wanted[key] for key in ("name", "launch_template", "subnets", "target_group_arns")},
+        **{key: wanted[key] for key in ("name", "launch_template", "subnets")},
+        target_group_arns=list(dict.fromkeys([*wanted["target_group_arns"], *named])),
         version=wanted["launch_template_version"],
         settings={key: wanted[key] for key in SETTINGS if wanted[key] is not None},
         hooks={hook["name"]: Hook(**{key: hook[key] for key in hook if key != "name"}) for hook in wanted["hooks"]},
         tags={str(key): str(value) for key, value in wanted["tags"].items()},
     )
-    return ensure(scaling, declared, module.check_mode)
+    return ensure(scaling, lambda: Api(client.client(module, "ec2")), declared, module.check_mode)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import unquote
 
+from evenkeel_gateway.secrecy import is_secret
+
 if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
 
@@ -21,10 +23,8 @@ REDACTED = "[redacted]"
 MIN_SECRET_LENGTH = 4
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
 _PASSWORD_IN_URL = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-# Of variables that are not ours; what is in there may turn up in anything.
-_SECRET_NAME = re.compile(r"(?i)(secret|password|passwd|token|api_?key|private_?key|access_?key|credentials?)$")
-_ORDINARY = re.compile(r"(?i)true|false|none|[0-9.]+")
-_SENSITIVE_NAME = re.compile(r"(?i)secret|password|passwd|token|api_?key|private_?key|credential|authorization|jwt")
+# Blotted out wherever they stand, these would make the log unreadable.
+_ORDINARY = re.compile(r"[0-9.]{1,5}")
 
 
 class Redactor:
@@ -46,13 +46,10 @@ class Redactor:
         if isinstance(value, (list, tuple)):
             return [self.field(name, item) for item in value]
         if value and isinstance(value, str):
-            return REDACTED if _SENSITIVE_NAME.search(name) and not is_reference(value) else self.text(value)
+            shown = self.text(value)
+            # What is left of a URL without its password is no secret.
+            return REDACTED if is_secret(name, shown.replace(REDACTED, "")) else shown
         return value
-
-
-def is_reference(value: str) -> bool:
-    """An ARN names a secret, it is none; an operator needs to see which one was used."""
-    return value.startswith("arn:")
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -63,9 +60,9 @@ def secrets_of(settings: Settings) -> list[str]:
         passwords = _PASSWORD_IN_URL.findall(value)
         found += [*passwords, *(unquote(password) for password in passwords)]
         known = fields.get(name.lower())
-        if not passwords and (not known.repr if known else _SECRET_NAME.search(name)):
+        if not passwords and (known and not known.repr or is_secret(name, value)):
             found.append(value)
-    return [value for value in found if value and not is_reference(value) and not _ORDINARY.fullmatch(value)]
+    return [value for value in found if is_secret("secret", value) and not _ORDINARY.fullmatch(value)]
 
 
 class JsonFormatter(logging.Formatter):

@@ -22,6 +22,12 @@ ARGUMENT: dict[str, Any] = {
     "required_one_of": [("id", "name")],
     "mutually_exclusive": [("id", "name")],
 }
+
+
+class NoTemplateError(TroubleError):
+    """There is no such launch template, or not in this version."""
+
+
 LEAVING = ("Terminating", "Terminated", "Detaching", "Detached")
 
 
@@ -126,7 +132,7 @@ def resolved(api: Api, template: Template) -> Template:
             raise
         found = []
     if not found:
-        raise TroubleError(
+        raise NoTemplateError(
             f"There is no launch template {template.words} in {api.region}: check its id or name, its version, the "
             "region and the account."
         )

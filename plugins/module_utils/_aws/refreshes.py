@@ -268,9 +268,15 @@ class Refreshes:
                         f"The instance refresh that runs was started with other preferences ({', '.join(different)}); "
                         "they stay as they are."
                     )
+            if decision == "start":
+                self._refuse_no_way_back(group, wish)
             if decision != "start" or check_mode:
                 report.changed = decision != "nothing"
                 return
+            if wish.preferences.get("AutoRollback") and wish.template and wish.template.same(group.template):
+                report.warnings.append(
+                    f"{group.name} launches {wish.template.words} already, so that auto_rollback would bring nothing else."
+                )
             try:
                 arguments = {**wish.configuration(group), "Preferences": dict(wish.preferences)}
                 started = self._call("StartInstanceRefresh", **arguments)
@@ -282,6 +288,17 @@ class Refreshes:
             report.changed = True
             report.stands(self.one(started["InstanceRefreshId"]))
             return
+
+    @staticmethod
+    def _refuse_no_way_back(group: Group, wish: Wish) -> None:
+        own = group.template
+        if not wish.preferences.get("AutoRollback") or own is None or own.fixed:
+            return
+        raise TroubleError(
+            f"Nothing was changed: auto_rollback has no way back, because {group.name} follows {own.version} of the launch "
+            f"template {own.name or own.id} and AWS rolls back only to a number. Set the group's version to a number first "
+            "(scaling_group with launch_template_version=kept does), or leave auto_rollback out."
+        )
 
     def cancel(self, report: Report, *, check_mode: bool = False) -> None:
         active = self.active()

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._progress import TroubleError
-from .api import Api
+from .api import Api, RefusedError
+from .groups import NoTemplateError, Template, resolved
+
+KEPT = "kept"
 
 TRANSITIONS = {"launching": "autoscaling:EC2_INSTANCE_LAUNCHING", "terminating": "autoscaling:EC2_INSTANCE_TERMINATING"}
 SETTINGS = {
@@ -43,7 +46,10 @@ class Hook:
 
 @dataclass(frozen=True)
 class Wanted:
-    """settings has keys of SETTINGS; what is not there, or None, is left as it is."""
+    """settings has keys of SETTINGS; what is not there, or None, is left as it is.
+
+    version is what the API takes, or KEPT: the number that the group has, else that of the newest.
+    """
 
     name: str
     launch_template: str | None
@@ -64,15 +70,18 @@ class Outcome:
     after: dict[str, Any] = field(default_factory=dict)
 
 
-def ensure(scaling: Api, wanted: Wanted, check_mode: bool) -> Outcome:
+def ensure(scaling: Api, ec2: Callable[[], Api], wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the group or change what differs. A call that broke off is finished by the next one."""
     about = f"the Auto Scaling group {wanted.name}"
     group = _find(scaling, wanted.name, about)
-    outcome = Outcome(after=_declared(wanted))
     if not group:
         _refuse_half_of_one(wanted)
     else:
         _refuse_a_dying_one(group, wanted.name)
+    _refuse_one_without_traffic(wanted, group)
+    wanted = _with_a_number(wanted, group, ec2, check_mode)
+    outcome = Outcome(after=_declared(wanted))
+    if group:
         outcome.before = _look(scaling, wanted, group, about)
     outcome.changed = outcome.before != outcome.after
     if check_mode or not outcome.changed:
@@ -122,6 +131,53 @@ def _refuse_half_of_one(wanted: Wanted) -> None:
         raise TroubleError(
             f"There is no Auto Scaling group {wanted.name}; to make one takes {', '.join(missing)}, too."
         )
+
+
+def target_groups(elb: Api, names: Sequence[str]) -> list[str]:
+    """The ARNs of the target groups of these names, in their order."""
+    what = f"the target groups {', '.join(names)}"
+    try:
+        said = elb.call("DescribeTargetGroups", what, Names=list(names))["TargetGroups"]
+    except RefusedError as error:
+        if not error.code.startswith("TargetGroupNotFound"):
+            raise
+        said = []
+    arns = {group["TargetGroupName"]: group["TargetGroupArn"] for group in said}
+    missing = [name for name in names if name not in arns]
+    if missing:
+        raise TroubleError(
+            f"Nothing was changed: of {what}, not all exist in {elb.region}. Create them first, for instance by "
+            "playbooks/aws.yml, or check the names, the region and the account."
+        )
+    return [arns[name] for name in names]
+
+
+def _refuse_one_without_traffic(wanted: Wanted, group: Mapping[str, Any]) -> None:
+    by_balancer = wanted.settings.get("health_check_type") == "ELB"
+    if by_balancer and not wanted.target_group_arns and not group.get("TargetGroupARNs"):
+        raise TroubleError(
+            f"Nothing was changed: the Auto Scaling group {wanted.name} has the health check type ELB and no target "
+            "group, so that its instances get no traffic and nothing checks them. Set target_groups or "
+            "target_group_arns, or health_check_type=EC2 for a fleet without a load balancer."
+        )
+
+
+def _with_a_number(wanted: Wanted, group: Mapping[str, Any], ec2: Callable[[], Api], check_mode: bool) -> Wanted:
+    """With what KEPT means for this group. A rollback of an instance refresh needs a number there."""
+    if wanted.launch_template is None or wanted.version != KEPT:
+        return wanted
+    own = Template.of(group.get("LaunchTemplate"))
+    same = own is not None and own.name == wanted.launch_template
+    if own and same and own.fixed:
+        return replace(wanted, version=own.version)
+    followed = own.version if own and same else "$Latest"
+    try:
+        return replace(wanted, version=resolved(ec2(), Template("", wanted.launch_template, followed)).version)
+    except NoTemplateError:
+        if not check_mode:
+            raise
+        # Whoever makes the group makes the launch template before.
+        return replace(wanted, version="1")
 
 
 def _create(scaling: Api, wanted: Wanted, about: str) -> None:

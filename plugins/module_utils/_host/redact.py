@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import re
 
+from .secrecy import is_secret
+
 HIDDEN = "(hidden)"
 NAME = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*"
 # An ARN names a secret and is none; it has the word between its colons, too.
 HARMLESS = r"(?:\w+=)?arn:|\(hidden\)|(?:null|none|true|false)\b"
 PATTERNS = (
-    (r"(\w+://[^\s:/@]*:)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
+    (r"(\w+://[^\s:/@]*:)(?!\d{1,5}/)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
     (r"(?i)\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", HIDDEN),
     (r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}", HIDDEN),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", HIDDEN),
-    (rf"(?i)(?<![:\w.-])(\"?{NAME}\"?\s*[:=]\s*\"?)(?!{HARMLESS})[^\s\",;}}]+", rf"\1{HIDDEN}"),
 )
+NAMED = re.compile(rf"(?i)(?<![:\w.-])(\"?)({NAME})(\"?\s*[:=]\s*\"?)(?!{HARMLESS})([^\s\",;}}]+)")
 
 
 def redacted(text: str) -> str:
     for pattern, replacement in PATTERNS:
         text = re.sub(pattern, replacement, text)
-    return text
+    return NAMED.sub(_hide_named, text)
+
+
+def _hide_named(found: re.Match[str]) -> str:
+    before, name, between, value = found.groups()
+    return f"{before}{name}{between}{HIDDEN if is_secret(name, value) else value}"
 
 
 def secrets(environment: dict[str, str]) -> set[str]:
@@ -34,4 +41,12 @@ def secrets(environment: dict[str, str]) -> set[str]:
 
 def shown_environment(environment: dict[str, str]) -> dict[str, str]:
     """Environment variables for a diff: what looks like a secret by its name or form is hidden."""
-    return {name: redacted(f"{name}={value}").split("=", 1)[1] for name, value in environment.items()}
+    return {name: _shown(name, value) for name, value in environment.items()}
+
+
+def _shown(name: str, value: str) -> str:
+    if not is_secret(name, value):
+        return value
+    without = redacted(value)
+    # A password within a URL is hidden alone, so that the host stays readable.
+    return without if without != value and not is_secret(name, without.replace(HIDDEN, "")) else HIDDEN

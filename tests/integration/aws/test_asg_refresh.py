@@ -259,6 +259,26 @@ def test_there_is_no_way_back(aws: Scaled) -> None:
     )
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_no_automatic_way_back_to_a_version_that_moves(aws: Scaled, mixed: bool) -> None:
+    group = aws.group(2, version="$Latest", mixed=mixed)
+    for check in (True, False):
+        result = call(aws, group, "1", check=check, auto_rollback=True, skip_matching=False)
+        assert (result["failed"], result["changed"]) == (True, False)
+        assert f"because {group.name} follows $Latest of the launch template" in result["msg"]
+    assert group.refreshes == []
+    # As AWS does.
+    with pytest.raises(aws.autoscaling.exceptions.ClientError, match="AutoRollback"):
+        group.start("1", AutoRollback=True)
+
+
+def test_a_way_back_to_the_same_is_told(aws: Scaled) -> None:
+    group = aws.group(1)
+    result = call(aws, group, "1", auto_rollback=True, skip_matching=False)
+    assert (result["failed"], result["changed"]) == (False, True)
+    assert "so that auto_rollback would bring nothing else" in str(result["warnings"])
+
+
 def test_the_groups_own_configuration(aws: Scaled) -> None:
     group = aws.group(2, version="$Latest")
     assert set(group.versions.values()) == {"1"}

@@ -102,7 +102,7 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     group, template = operator.group(), operator.template()
     assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (1, 3, 1)
     assert (group["HealthCheckType"], group["DefaultInstanceWarmup"]) == ("ELB", 60)
-    assert group["LaunchTemplate"]["Version"] == "$Latest"
+    assert group["LaunchTemplate"]["Version"] == "1"
     listed = operator.endpoint.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=NAME)
     hooks = {hook["LifecycleHookName"]: hook for hook in listed["LifecycleHooks"]}
     assert hooks["gateways-launching"]["DefaultResult"] == "ABANDON"
@@ -112,6 +112,8 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     assert made_with == [], "the hooks were there before the first instance"
     assert template["MetadataOptions"]["HttpTokens"] == "required"
     assert template["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    # A tag whose name has a space would keep instances from starting.
+    assert template["MetadataOptions"]["InstanceMetadataTags"] == "disabled"
     assert template["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
 
     script = base64.b64decode(template["UserData"])
@@ -130,8 +132,24 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     assert checked[:2] == changed[:2] == (True, 2), changed[2]
     assert "- max_size: 3 + max_size: 5" in checked[2] and "+ heartbeat_timeout: 600" in checked[2]
     assert operator.run(**change)[:2] == (True, 0)
+    assert "are of version 1 of the launch template; the newest is 2" in changed[2]
     group = operator.group()
     assert (group["MaxSize"], group["DesiredCapacity"]) == (5, 2)
+    # A scale-out launches no version that nobody has proved.
+    assert group["LaunchTemplate"]["Version"] == "1"
+    change["launch_template_group_version"] = "newest"
+    checked, changed = operator.run("--check", **change), operator.run(**change)
+    assert checked[:2] == changed[:2] == (True, 1), changed[2]
+    assert "version: '1'" in checked[2] and "version: '2'" in checked[2]
+    assert operator.group()["LaunchTemplate"]["Version"] == "2"
+
+    # A group that follows the template, as this role made them, gets the number of what it launches now.
+    autoscaling.update_auto_scaling_group(
+        AutoScalingGroupName=NAME, LaunchTemplate={"LaunchTemplateName": NAME, "Version": "$Latest"}
+    )
+    del change["launch_template_group_version"]
+    assert operator.run(**change)[:2] == (True, 1)
+    assert operator.group()["LaunchTemplate"]["Version"] == "2"
 
     gone: dict[str, Any] = {"launch_template_state": "absent"}
     refused = operator.run(**gone)
@@ -163,10 +181,35 @@ def looks_right(script: bytes, folder: Path) -> None:
 
 
 def test_what_can_not_be_is_said_before_anything_is_made(operator: Operator) -> None:
-    secret = operator.run(launch_template_vars={"gateway_environment": {"DB_PASSWORD": "planted"}})
-    assert not secret[0] and "launch_template_vars has DB_PASSWORD. Name the ARN of a secret instead." in secret[2]
-    assert "of the 16384 that EC2 takes" in operator.run(launch_template_vars={"gateway_labels": {"a": "b" * 12000}})[2]
+    secret = operator.run(
+        launch_template_vars={"gateway_environment": {"DATABASE_URL": "postgresql://u:planted@db/x", "db-password": 12345678}}
+    )
+    assert not secret[0] and "looks like a secret in DATABASE_URL, db-password" in secret[2]
+    assert "planted" not in secret[2] and "12345678" not in secret[2]
+    assert "of the 16384 that EC2 takes" in operator.run(launch_template_vars={"gateway_labels": {"a": "ü" * 6000}})[2]
+    assert 'has "HTTPS-PROXY"' in operator.run(launch_template_environment={"HTTPS-PROXY": "http://proxy:3128"})[2]
+    nowhere = operator.run(launch_template_collection_url="", launch_template_collection_sha256="")[2]
+    assert "set launch_template_bucket" in nowhere and "launch_template_collection_file" in nowhere
     assert operator.group() == {}
+
+
+def test_no_group_without_traffic(operator: Operator) -> None:
+    nothing: dict[str, Any] = {"launch_template_target_group_arns": []}
+    for options in (["--check"], []):
+        refused = operator.run(*options, **nothing)
+        assert not refused[0] and "has the health check type ELB and no target group" in refused[2]
+        missing = operator.run(*options, **nothing, load_balancer_name="nowhere")
+        assert not missing[0] and "of the target groups nowhere, not all exist in eu-central-1" in missing[2]
+    assert operator.group() == {}
+    # By the name of the load balancer, in a run that did not make it.
+    name, arn = operator.endpoint.group()
+    assert operator.run(**nothing, load_balancer_name=name)[0]
+    assert operator.group()["TargetGroupARNs"] == [arn]
+    gone: dict[str, Any] = {"launch_template_state": "absent", "launch_template_force": True}
+    assert operator.run(**gone)[0]
+    assert operator.run(**nothing, launch_template_health_check="EC2")[0]
+    assert operator.group()["HealthCheckType"] == "EC2"
+    assert operator.run(**gone)[0]
 
 
 def test_a_bad_day_is_named_and_the_next_run_finishes(operator: Operator) -> None:
@@ -194,7 +237,7 @@ def test_the_module_names_what_is_missing(operator: Operator) -> None:
     access = {"endpoint_url": operator.endpoint.url, "region": REGION, "access_key": "AKIATEST", "secret_key": "secret"}
     wanted = {"name": "others", "launch_template": "nowhere", "subnets": ["subnet-1"], "min_size": 0, "max_size": 1}
     failed = run_module("scaling_group", {**access, **wanted})
-    assert failed["failed"] and "CreateAutoScalingGroup failed" in failed["msg"]
+    assert failed["failed"] and "There is no launch template nowhere, version $Latest in eu-central-1" in failed["msg"]
     elsewhere = run_module("scaling_group", {**access, **wanted, "region": "us-east-1", "state": "absent"})
     assert elsewhere == {**elsewhere, "failed": False, "changed": False}
     denied = run_module("scaling_group", {**access, **wanted, "access_key": "AKIADENIED"})
