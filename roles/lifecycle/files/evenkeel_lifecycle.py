@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 TOKEN_SECONDS = 300
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 DOCKER_SECONDS = 15.0
 AWS_SECONDS = 30.0
 # The instance is on its way: the load balancer may still send something.
@@ -277,6 +278,8 @@ class Lifecycle:
         self._say = say
         self._reason = ""
         self._done = False
+        self._end = 0.0
+        self._since = mark.with_name("leaving")
 
     def look(self) -> None:
         try:
@@ -289,6 +292,7 @@ class Lifecycle:
         if reason != self._reason:
             self._say.forget()
             self._reason, self._done = reason, False
+            self._end = self._deadline(reason)
         if reason:
             self._done = self._done or self._leave(notice, reason)
             return
@@ -296,16 +300,35 @@ class Lifecycle:
             self._say("at risk", reason="rebalance recommendation")
         self._come_back(notice)
 
+    def _deadline(self, reason: str) -> float:
+        """By the monotonic clock, from the first notice, also where this process is not the one that had it."""
+        if not reason:
+            self._since.unlink(missing_ok=True)
+            return 0.0
+        about = {"boot": BOOT.read_text().strip(), "reason": reason}
+        try:
+            known = json.loads(self._since.read_text())
+            if {name: known[name] for name in about} == about:
+                return float(known["end"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # there is none that could be read: this is the first notice
+        end = time.monotonic() + self._settings.deadline
+        try:
+            self._since.write_text(json.dumps({**about, "end": end}))
+        except OSError as error:
+            self._say("not remembered", error=str(error))
+        return end
+
     def _leave(self, notice: Notice, reason: str) -> bool:
         """Whether there is nothing left to do."""
         self._say("leaving", instance=notice.instance, reason=reason)
         group = Group(notice, self._settings.hook)
-        end = time.monotonic() + self._settings.deadline
+        end = self._end
         if not notice.group_takes_it:
             self._turn_away()
         elif not self._await_turn(group, end):
             return False
-        return self._drain(notice, group) and self._finish(notice, group, end)
+        return self._drain(notice, group, end) and self._finish(notice, group, end)
 
     def _await_turn(self, group: Group, end: float) -> bool:
         """The group takes the instance out of its load balancers before it waits for anybody.
@@ -344,11 +367,13 @@ class Lifecycle:
         self._say("turning requests away", seconds=self._settings.balancer)
         time.sleep(self._settings.balancer)
 
-    def _drain(self, notice: Notice, group: Group) -> bool:
+    def _drain(self, notice: Notice, group: Group, end: float) -> bool:
         def still_at_it() -> None:
             try:
                 name, state = group.state()
-                if state in MY_TURN:
+                if time.monotonic() > end:
+                    self._say("no more heartbeats", reason="the deadline is over: the hook's own timeout decides")
+                elif state in MY_TURN:
                     group.heartbeat(name)
                     self._say("heartbeat")
             except UnansweredError as error:

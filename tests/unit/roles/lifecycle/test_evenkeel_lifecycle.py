@@ -123,3 +123,75 @@ def test_the_metadata_are_asked_where_the_sdks_ask(monkeypatch: pytest.MonkeyPat
     assert lifecycle.endpoints() == ["http://169.254.169.254", "http://[fd00:ec2::254]"]
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:8080/")
     assert lifecycle.endpoints() == ["http://127.0.0.1:8080"]
+
+
+class HungDocker:
+    """A container whose stop never ends, and the group that is told meanwhile; time goes by in it alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.heartbeats: list[float] = []
+        self.stops = 0
+        monkeypatch.setattr(lifecycle.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(lifecycle.time, "sleep", self.passes)
+        monkeypatch.setattr(lifecycle, "Group", lambda *_: self)
+        monkeypatch.setattr(lifecycle, "Container", lambda _name: self)
+
+    name = "gw"
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    def running(self) -> bool:
+        return True
+
+    def stop(self, timeout: float, meanwhile: Any, every: float) -> None:
+        self.stops += 1
+        end = self.now + timeout
+        while self.now + every < end:
+            self.passes(every)
+            meanwhile()
+        raise lifecycle.UnansweredError("docker stop: not within")
+
+    def state(self) -> tuple[str, str]:
+        self.passes(1)
+        return "gateways", "Terminating:Wait"
+
+    def heartbeat(self, _group: str) -> None:
+        self.heartbeats.append(self.now)
+
+
+def service(folder: Path) -> Any:
+    settings = lifecycle.Settings(
+        hook="h",
+        container="gw",
+        drain_command=[],
+        rebalance="log",
+        poll=5,
+        balancer=5,
+        drain_timeout=45,
+        heartbeat=10,
+        deadline=120,
+    )
+    return lifecycle.Lifecycle(settings, Metadata(target="Terminated"), folder / "stopped", lifecycle.Journal())
+
+
+def test_no_heartbeat_after_the_deadline_where_docker_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hung = HungDocker(monkeypatch)
+    leaving = service(tmp_path)
+    for attempt in range(20):
+        if attempt == 2:  # killed and started again, it is still the same notice
+            leaving = service(tmp_path)
+        leaving.look()
+    assert hung.stops == 20
+    assert hung.now > 1500
+    assert hung.heartbeats and max(hung.heartbeats) <= 1120
+
+
+def test_another_notice_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hung = HungDocker(monkeypatch)
+    service(tmp_path).look()
+    hung.now = 5000.0
+    (tmp_path / "leaving").write_text((tmp_path / "leaving").read_text().replace("Terminated", "Warmed:Stopped"))
+    service(tmp_path).look()
+    assert hung.heartbeats[-1] > 5000
