@@ -10,8 +10,9 @@ short_description: What stands against user data of an instance
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes the user data and returns a list of what is wrong with them, for a message. Secrets by their form or name in the
-    variables and the environment, names that no environment variable can have, and more bytes than EC2 takes.
+  - Takes the user data and returns a list of what is wrong with them, for a message.
+  - Secrets by their form or name in the variables and the environment, names that no environment variable can have, and
+    more bytes than EC2 takes.
   - It never returns a value of a variable.
 options:
   _input:

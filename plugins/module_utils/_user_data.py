@@ -26,8 +26,8 @@ def problems(
         names = sorted({name for name, value in _leaves(values) if name not in no_secrets and is_secret(name, value)})
         if names:
             found.append(
-                f"{option} has what looks like a secret in {', '.join(names)}, and everybody who may describe the launch "
-                "template reads it. Put it into Secrets Manager and name its ARN, or list what is no secret in "
+                f"{option} has what looks like a secret in {', '.join(names)}, and everybody who may describe the "
+                "launch template reads it. Put it into Secrets Manager and name its ARN, or list what is no secret in "
                 "launch_template_no_secrets."
             )
     wrong = [name for name in environment if not SHELL_NAME.fullmatch(str(name))]
@@ -38,7 +38,9 @@ def problems(
         )
     size = len(user_data.encode())
     if size > MOST_BYTES:
-        found.append(f"The user data have {size} bytes of the {MOST_BYTES} that EC2 takes: shorten launch_template_vars.")
+        found.append(
+            f"The user data have {size} bytes of the {MOST_BYTES} that EC2 takes: shorten launch_template_vars."
+        )
     return found
 
 

@@ -99,8 +99,8 @@ options:
     default: []
   auto_rollback:
     description:
-      - Have AWS put back what was replaced where the refresh fails. It needs O(launch_template), and a group whose own launch
-        template has a number for a version; one that follows V($Latest) or V($Default) is refused.
+      - Have AWS put back what was replaced where the refresh fails. It needs O(launch_template), and a group whose own
+        launch template has a number for a version; one that follows V($Latest) or V($Default) is refused.
     type: bool
     default: false
   scale_in_protected:

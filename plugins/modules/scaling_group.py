@@ -47,9 +47,9 @@ options:
   launch_template_version:
     description:
       - The version of it that new instances are of.
-      - V(kept) begins a new group with the number of the newest version and leaves an existing group the number that it
-        has; M(evenkeel.fleet.asg_refresh) changes it once all instances are replaced. A group that follows V($Latest) or
-        V($Default) gets the number that this means now.
+      - V(kept) begins a new group with the number of the newest version and leaves an existing group the number that
+        it has; M(evenkeel.fleet.asg_refresh) changes it once all instances are replaced. A group that follows
+        V($Latest) or V($Default) gets the number that this means now.
       - A number is set at once, for the instances that start from then on.
       - V($Latest) and V($Default) follow the launch template. Then a new version is launched by every scale-out before
         anybody has proved it, and AWS can't roll an instance refresh back.
@@ -125,8 +125,8 @@ notes:
   - The IAM actions needed are C(autoscaling:DescribeAutoScalingGroups), C(DescribeLifecycleHooks),
     C(CreateAutoScalingGroup), C(UpdateAutoScalingGroup), C(PutLifecycleHook), C(CreateOrUpdateTags) and
     C(AttachLoadBalancerTargetGroups), with O(target_groups) C(elasticloadbalancing:DescribeTargetGroups), with
-    O(launch_template) C(ec2:DescribeLaunchTemplateVersions), C(ec2:RunInstances), C(ec2:CreateTags) and C(iam:PassRole) for what the launch
-    template names, and to delete it C(autoscaling:DeleteAutoScalingGroup).
+    O(launch_template) C(ec2:DescribeLaunchTemplateVersions), C(ec2:RunInstances), C(ec2:CreateTags) and
+    C(iam:PassRole) for what the launch template names, and to delete it C(autoscaling:DeleteAutoScalingGroup).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """

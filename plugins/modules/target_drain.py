@@ -44,7 +44,9 @@ options:
     description:
       - With O(balancer=target_group), an instance id or an address, as the group's target type wants it, with or
         without C(:port) (an IPv6 address with a port in brackets).
-      - Without a port, every port on which a group has it is meant; where it has none, the group's own.
+      - Without a port, every port on which a group has it is meant; where it has none, those that it had when
+        O(state=drained) took it out, else the group's own. A target that had others than the group's own is remembered
+        in a tag of the group, C(evenkeel:out:) and its id, until it is back.
       - With O(balancer=haproxy), the name of the server.
     type: str
     required: true
@@ -92,7 +94,8 @@ extends_documentation_fragment:
   - evenkeel.fleet.aws
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
-    C(DescribeTargetHealth), C(RegisterTargets) and C(DeregisterTargets).
+    C(DescribeTargetHealth), C(DescribeTags), C(RegisterTargets) and C(DeregisterTargets), and for targets with a port
+    or zone of their own C(AddTags) and C(RemoveTags).
   - A reload of HAProxy forgets that a server is drained, unless it keeps a state file. The call notices it while it
     waits and fails.
 """

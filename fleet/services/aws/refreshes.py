@@ -100,8 +100,8 @@ class Refreshes:
         if preferences.get("AutoRollback") and not own_template(group)[1].isdecimal():
             raise RefusedError(
                 "ValidationError",
-                "The AutoRollback parameter cannot be set to true when the Auto Scaling group's launch template version is "
-                "$Latest or $Default.",
+                "The AutoRollback parameter cannot be set to true when the group's launch template version is $Latest "
+                "or $Default.",
             )
         if any(refresh.status in ACTIVE for refresh in self._of(group)):
             raise refusal("InstanceRefreshInProgress", group.name)

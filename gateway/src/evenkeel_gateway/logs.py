@@ -60,7 +60,7 @@ def secrets_of(settings: Settings) -> list[str]:
         passwords = _PASSWORD_IN_URL.findall(value)
         found += [*passwords, *(unquote(password) for password in passwords)]
         known = fields.get(name.lower())
-        if not passwords and (known and not known.repr or is_secret(name, value)):
+        if not passwords and ((known and not known.repr) or is_secret(name, value)):
             found.append(value)
     return [value for value in found if is_secret("secret", value) and not _ORDINARY.fullmatch(value)]
 

@@ -275,7 +275,8 @@ class Refreshes:
                 return
             if wish.preferences.get("AutoRollback") and wish.template and wish.template.same(group.template):
                 report.warnings.append(
-                    f"{group.name} launches {wish.template.words} already, so that auto_rollback would bring nothing else."
+                    f"{group.name} launches {wish.template.words} already, so that auto_rollback would bring "
+                    "nothing else."
                 )
             try:
                 arguments = {**wish.configuration(group), "Preferences": dict(wish.preferences)}
@@ -295,9 +296,9 @@ class Refreshes:
         if not wish.preferences.get("AutoRollback") or own is None or own.fixed:
             return
         raise TroubleError(
-            f"Nothing was changed: auto_rollback has no way back, because {group.name} follows {own.version} of the launch "
-            f"template {own.name or own.id} and AWS rolls back only to a number. Set the group's version to a number first "
-            "(scaling_group with launch_template_version=kept does), or leave auto_rollback out."
+            f"Nothing was changed: auto_rollback has no way back, because {group.name} follows {own.version} of the "
+            f"launch template {own.name or own.id} and AWS rolls back only to a number. Set the group's version to a "
+            "number first (scaling_group with launch_template_version=kept does), or leave auto_rollback out."
         )
 
     def cancel(self, report: Report, *, check_mode: bool = False) -> None:

@@ -20,6 +20,10 @@ from .report import Place, Report
 DRAIN_MARGIN = 60
 HEALTH_MARGIN = 120
 LONGEST_PAUSE = 10.0
+# A tag of a target group, for each target that is out and had another port or zone than the group's. Whoever puts it
+# back finds them there, also after this process was killed.
+TAG = "evenkeel:out:"
+MOST_TAGGED = 20
 NOT_REGISTERED = "Target.NotRegistered"
 # The reasons which no waiting ends.
 HOPELESS = {
@@ -165,6 +169,25 @@ class Api:
         keys = [entry.key for entry in entries]
         self._call("DeregisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
 
+    def remembered(self, groups: Sequence[Group], identifier: str) -> dict[str, list[Health]]:
+        """By the groups' ARNs, the entries that the target had when it was taken out."""
+        found: dict[str, list[Health]] = {}
+        for start in range(0, len(groups), MOST_TAGGED):
+            some = groups[start : start + MOST_TAGGED]
+            names = ", ".join(group.name for group in some)
+            said = self._call("DescribeTags", names, ResourceArns=[group.arn for group in some])
+            for described in said["TagDescriptions"]:
+                tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+                found[described["ResourceArn"]] = _entries(identifier, tags.get(TAG + identifier, ""))
+        return found
+
+    def remember(self, group: Group, identifier: str, entries: Iterable[Health]) -> None:
+        tag = {"Key": TAG + identifier, "Value": " ".join(_noted(entry) for entry in entries)}
+        self._call("AddTags", group.name, ResourceArns=[group.arn], Tags=[tag])
+
+    def forget(self, group: Group, identifier: str) -> None:
+        self._call("RemoveTags", group.name, ResourceArns=[group.arn], TagKeys=[TAG + identifier])
+
     def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
         try:
             return self._aws.call(operation, f"the group {group}", **arguments)
@@ -186,14 +209,42 @@ class _NoSuchTargetError(TroubleError):
     """AWS does not know the target at all; a terminated instance is such a one."""
 
 
+def _noted(entry: Health) -> str:
+    """As a word of the tag: port, or port@zone."""
+    return f"{entry.port or ''}{f'@{entry.zone}' if entry.zone else ''}"
+
+
+def _entries(identifier: str, noted: str) -> list[Health]:
+    entries = []
+    for word in noted.split():
+        port, _, zone = word.partition("@")
+        entries.append(
+            Health(identifier, int(port) if port.isdecimal() else None, zone or None, "unused", NOT_REGISTERED)
+        )
+    return entries
+
+
 @dataclass
 class Seat:
-    """The target's entries in one group, and how many others there are healthy."""
+    """The target's entries in one group, those that it had before it was taken out, and how many others are healthy."""
 
     group: Group
     entries: list[Health]
     places: list[Place]
     healthy_others: int
+    remembered: list[Health]
+
+    @property
+    def missing(self) -> list[Health]:
+        """The remembered ones that the group does not list."""
+        listed = {entry.port for entry in self.entries}
+        return [entry for entry in self.remembered if entry.port not in listed]
+
+    @property
+    def as_the_group_has_it(self) -> bool:
+        """Whether registering it without a word about port and zone would bring the same."""
+        zone = self.entries[0].key.get("AvailabilityZone")
+        return len(self.entries) == 1 and self.entries[0].port in (None, self.group.port) and zone != "all"
 
 
 def drain(
@@ -227,6 +278,10 @@ def drain(
         )
     if check_mode:
         return
+    for seat in leaving:
+        if seat.remembered or not seat.as_the_group_has_it:
+            others = [entry for entry in seat.missing if target.port not in (None, entry.port)]
+            api.remember(seat.group, target.id, [*seat.entries, *others])
     left: list[Seat] = []
     for seat in leaving:
         try:
@@ -261,8 +316,13 @@ def admit(
     zone: str | None = None,
     check_mode: bool = False,
 ) -> None:
-    """Register the target where it is not, also where it is still draining, and wait until each group says healthy."""
+    """Register the target where it is not, also where it is still draining, and wait until each group says healthy.
+
+    It gets the ports and zones that it had before it was taken out.
+    """
     seats = _seats(api, names, target, report)
+    for seat in seats:
+        _expect_the_remembered(seat, target, report)
     coming = [seat for seat in seats if not seat.entries or any(not entry.registered for entry in seat.entries)]
     for seat in coming:
         if not seat.entries:
@@ -289,6 +349,32 @@ def admit(
 
     if not report.wait(healthy, LONGEST_PAUSE):
         raise TroubleError(_overdue(report, "healthy"))
+    for seat in seats:
+        if seat.remembered:
+            _forget(api, seat, target, report)
+
+
+def _expect_the_remembered(seat: Seat, target: Target, report: Report) -> None:
+    missing = [entry for entry in seat.missing if target.port in (None, entry.port)]
+    if not missing:
+        return
+    places = [Place(seat.group.name, entry.name, "unused", "unused", NOT_REGISTERED) for entry in missing]
+    if not seat.entries:  # the one that stood for it until here
+        report.places.remove(seat.places.pop())
+    seat.entries += missing
+    seat.places += places
+    report.places += places
+
+
+def _forget(api: Api, seat: Seat, target: Target, report: Report) -> None:
+    others = [entry for entry in seat.missing if target.port not in (None, entry.port)]
+    try:
+        if others:
+            api.remember(seat.group, target.id, others)
+        else:
+            api.forget(seat.group, target.id)
+    except TroubleError as error:
+        report.warnings.append(f"The tag {TAG}{target.id} of {seat.group.name} stays, which does no harm: {error}")
 
 
 def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Seat]:
@@ -297,6 +383,7 @@ def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> li
     for name in names:
         group = api.group(name)
         groups.setdefault(group.arn, group)
+    remembered = api.remembered(list(groups.values()), target.id)
     for group in groups.values():
         if group.kind in ("instance", "ip") and group.kind != target.kind:
             raise TroubleError(f"The group {group.name} takes targets by {group.kind}, and {target.id} is none.")
@@ -308,7 +395,7 @@ def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> li
             places = [Place(group.name, name, "unused", "unused", NOT_REGISTERED)]
         report.places += places
         healthy = {entry.id for entry in listed if entry.id != target.id and entry.state == "healthy"}
-        seats.append(Seat(group, entries, places, len(healthy)))
+        seats.append(Seat(group, entries, places, len(healthy), remembered.get(group.arn, [])))
     return seats
 
 

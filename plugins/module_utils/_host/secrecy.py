@@ -65,8 +65,9 @@ def _is_chance(value: str) -> bool:
 
 
 def _is_mixed(piece: str) -> bool:
-    """Words and numbers change between lower case, upper case and digits at their ends only; chance does all the time."""
+    """Chance changes between lower case, upper case and digits all the time; words and numbers at their ends only."""
     kinds = ["0" if c.isdigit() else "a" if c.islower() else "A" for c in piece]
     changes = sum(one != other for one, other in zip(kinds, kinds[1:]))
-    enough = 16 if {"a", "A"} <= set(kinds) else 24
-    return "0" in kinds and len(piece) >= enough and changes >= 0.3 * len(piece) and len(set(piece)) >= 8
+    long_enough = len(piece) >= (16 if {"a", "A"} <= set(kinds) else 24)
+    varied = len(set(piece)) > len(piece) / 4
+    return "0" in kinds and long_enough and varied and changes >= 0.3 * len(piece)

@@ -26,7 +26,9 @@ FLEET = "documented"
 def commands(*sections: int) -> list[str]:
     """The commands of these sections of the page."""
     page = (CHECKOUT / "docs" / "aws.md").read_text()
-    part = "".join(text for text in re.split(r"\n(?=## )", page) if text.startswith(tuple(f"## {n}." for n in sections)))
+    part = "".join(
+        text for text in re.split(r"\n(?=## )", page) if text.startswith(tuple(f"## {n}." for n in sections))
+    )
     blocks = re.findall(r"```console\n(.*?)```", part, re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
 

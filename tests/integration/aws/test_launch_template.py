@@ -182,7 +182,9 @@ def looks_right(script: bytes, folder: Path) -> None:
 
 def test_what_can_not_be_is_said_before_anything_is_made(operator: Operator) -> None:
     secret = operator.run(
-        launch_template_vars={"gateway_environment": {"DATABASE_URL": "postgresql://u:planted@db/x", "db-password": 12345678}}
+        launch_template_vars={
+            "gateway_environment": {"DATABASE_URL": "postgresql://u:planted@db/x", "db-password": 12345678}
+        }
     )
     assert not secret[0] and "looks like a secret in DATABASE_URL, db-password" in secret[2]
     assert "planted" not in secret[2] and "12345678" not in secret[2]

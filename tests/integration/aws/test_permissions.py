@@ -58,6 +58,7 @@ OF_NO_RESOURCE = {
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetGroupAttributes",
+    "elasticloadbalancing:DescribeTags",
     "elasticloadbalancing:DescribeTargetHealth",
     "ssm:UpdateInstanceInformation",
     "ssmmessages:CreateControlChannel",
@@ -167,7 +168,7 @@ def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list
 
 
 def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents: Documents, tmp_path: Path) -> None:
-    name, _arn = endpoint.group(HOST, "i-0000000000000000b")
+    name, _arn = endpoint.group(f"{HOST}:8080", "i-0000000000000000b")  # a port of its own is remembered
     sides = Forwarding(endpoint)
     endpoint.faults.forget()
     for state in ("drained", "in_service"):

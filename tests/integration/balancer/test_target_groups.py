@@ -48,6 +48,11 @@ def call(endpoint: Endpoint, state: str, target: str, *groups: str, check: bool 
     return result
 
 
+def tags(endpoint: Endpoint, arn: str) -> dict[str, str]:
+    [described] = endpoint.client().describe_tags(ResourceArns=[arn])["TagDescriptions"]
+    return {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+
+
 def test_a_target_leaves_and_the_others_are_left_alone(endpoint: Endpoint) -> None:
     name, arn = endpoint.group(A, B, C)
     result = call(endpoint, "drained", A, name)
@@ -108,6 +113,63 @@ def test_a_draining_target_is_registered_again_and_stays(endpoint: Endpoint) -> 
     assert (result["failed"], result["changed"]) == (False, True)
     assert result["places"][0]["before"] == "draining"
     endpoint.states.draining = 0
+    assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{B}:80": "healthy"}
+
+
+def test_a_port_of_its_own_comes_back(endpoint: Endpoint) -> None:
+    name, arn = endpoint.group(f"{A}:8080", f"{A}:9090", B)
+    plain, plain_arn = endpoint.group(A, B)
+    assert call(endpoint, "drained", A, name, plain)["changed"]
+    assert endpoint.standings(arn) == {f"{B}:80": "healthy"}
+    # The first controller was killed: another one knows only what AWS knows.
+    would = call(endpoint, "in_service", A, name, plain, check=True)
+    assert would["diff"]["after"][name] == {f"{A}:8080": "healthy", f"{A}:9090": "healthy"}
+    assert call(endpoint, "in_service", A, name, plain)["changed"]
+    assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{A}:9090": "healthy", f"{B}:80": "healthy"}
+    assert endpoint.standings(plain_arn) == {f"{A}:80": "healthy", f"{B}:80": "healthy"}
+    assert tags(endpoint, arn) == tags(endpoint, plain_arn) == {}
+    assert not call(endpoint, "in_service", A, name, plain)["changed"]
+
+
+def test_each_port_that_was_named_comes_back(endpoint: Endpoint) -> None:
+    name, arn = endpoint.group(f"{A}:8080", f"{A}:9090", B)
+    assert call(endpoint, "drained", f"{A}:8080", name)["changed"]
+    assert call(endpoint, "drained", f"{A}:9090", name)["changed"]
+    assert set(tags(endpoint, arn)["evenkeel:out:" + A].split()) == {"8080", "9090"}
+    assert call(endpoint, "in_service", f"{A}:9090", name)["changed"]
+    assert endpoint.standings(arn) == {f"{A}:9090": "healthy", f"{B}:80": "healthy"}
+    assert call(endpoint, "in_service", A, name)["changed"]
+    assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{A}:9090": "healthy", f"{B}:80": "healthy"}
+    assert tags(endpoint, arn) == {}
+
+
+@pytest.mark.parametrize("killed_after", ["AddTags", "DeregisterTargets"])
+def test_a_killed_drain_loses_no_port(endpoint: Endpoint, killed_after: str) -> None:
+    endpoint.states.draining = 600 if killed_after == "DeregisterTargets" else 0.6
+    name, arn = endpoint.group(f"{A}:8080", B)
+    if killed_after == "AddTags":
+        endpoint.faults.denied["elasticloadbalancing:DeregisterTargets"] = ""
+        assert call(endpoint, "drained", A, name)["failed"]
+        endpoint.faults.forget()
+    else:
+        running = start_module("target_drain", arguments(endpoint, "drained", A, name))
+        await_true(lambda: endpoint.states.changes, "it is deregistered")
+        running.process.kill()
+        running.process.wait()
+        endpoint.states.draining = 0.0
+    assert tags(endpoint, arn) == {"evenkeel:out:" + A: "8080"}
+    result = call(endpoint, "in_service", A, name)
+    assert (result["failed"], result["changed"]) == (False, killed_after == "DeregisterTargets")
+    assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{B}:80": "healthy"}
+    assert tags(endpoint, arn) == {}
+
+
+@pytest.mark.parametrize("action", ["DescribeTags", "AddTags"])
+def test_what_can_not_be_remembered_is_not_taken_out(endpoint: Endpoint, action: str) -> None:
+    name, arn = endpoint.group(f"{A}:8080", B)
+    endpoint.faults.denied[f"elasticloadbalancing:{action}"] = ""
+    result = call(endpoint, "drained", A, name)
+    assert result["failed"] and f"needs elasticloadbalancing:{action} on the group {name}" in result["msg"]
     assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{B}:80": "healthy"}
 
 

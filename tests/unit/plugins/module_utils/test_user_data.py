@@ -39,7 +39,9 @@ def test_a_secret_is_named_wherever_it_is_and_never_shown(variables: dict[str, o
 
 
 def test_the_environment_is_looked_at_too() -> None:
-    found = problems("", {}, {"PIP_INDEX_URL": f"https://ci:{PLANTED}@pypi/simple", "HTTPS-PROXY": "", "A; touch x": "1"})
+    found = problems(
+        "", {}, {"PIP_INDEX_URL": f"https://ci:{PLANTED}@pypi/simple", "HTTPS-PROXY": "", "A; touch x": "1"}
+    )
     assert len(found) == 2 and PLANTED not in str(found)
     assert found[0].startswith("launch_template_environment has what looks like a secret in PIP_INDEX_URL")
     assert found[1].startswith('launch_template_environment has "HTTPS-PROXY", "A; touch x".')
