@@ -112,6 +112,7 @@ def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.T
         "iam_alarm_names": ["gateways-target-5xx"],
         "iam_replaces_hosts": True,
         "iam_scales_in": True,
+        "iam_target_groups": [],
         "iam_target_group_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/gateways/1"],
         # import_role checks the others' variables, too
         **{f"load_balancer_{name}": "unused" for name in ("name", "vpc_id")},
