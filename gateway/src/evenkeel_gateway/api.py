@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 AGGREGATE_SECONDS = 3.0
 _MAX_ANSWER = 64 * 1024
+_PRIVATE_AUTHORITY = "PROXY_CA_FILE, or the route's ca_file, names the certificates of a private authority"
 
 
 class Api:
@@ -161,7 +162,7 @@ class Api:
 
     async def aggregate(self, _: Request) -> Response:
         routes = self._settings.routes
-        answers = await asyncio.gather(*(_ask_all(route) for route in routes))
+        answers = await asyncio.gather(*(_ask_all(route, self._settings.authorities_of(route)) for route in routes))
         good = all(answer["status"] == "healthy" for answer in answers)
         services = {route.title: answer for route, answer in zip(routes, answers, strict=True)}
         status = {"status": "healthy" if good else "degraded", "timestamp": _timestamp(datetime.now(UTC))}
@@ -209,10 +210,10 @@ def _timestamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def _ask_all(route: Route) -> dict[str, Any]:
+async def _ask_all(route: Route, authorities: str | None) -> dict[str, Any]:
     """Ask each server of a route for its own health; the route is well where all are."""
     servers = route.upstreams
-    answers = await asyncio.gather(*(asyncio.to_thread(_ask, server, route.health) for server in servers))
+    answers = await asyncio.gather(*(asyncio.to_thread(_ask, server, route, authorities) for server in servers))
     if len(answers) == 1:
         return answers[0]
     good = all(answer["status"] == "healthy" for answer in answers)
@@ -220,18 +221,21 @@ async def _ask_all(route: Route) -> dict[str, Any]:
     return {"status": "healthy" if good else "unhealthy", "upstreams": by_url}
 
 
-def _ask(server: Upstream, path: str) -> dict[str, Any]:
+def _ask(server: Upstream, route: Route, authorities: str | None) -> dict[str, Any]:
     connection: http.client.HTTPConnection
     if server.tls:
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cafile=authorities)
         connection = http.client.HTTPSConnection(server.host, server.port, timeout=AGGREGATE_SECONDS, context=context)
     else:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=AGGREGATE_SECONDS)
     with closing(connection):
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
+            host = {"Host": route.sent_host} if route.sent_host else {}
+            connection.request("GET", route.health, headers={"Accept": "application/json"} | host)
             answer = connection.getresponse()
             body = answer.read(_MAX_ANSWER)
+        except ssl.SSLCertVerificationError as error:
+            return {"status": "unreachable", "error": f"{error}. {_PRIVATE_AUTHORITY}"}
         except (OSError, http.client.HTTPException) as error:
             return {"status": "unreachable", "error": str(error) or type(error).__name__}
     result: dict[str, Any] = {"status": "healthy" if answer.status == http.HTTPStatus.OK else "unhealthy"}

@@ -9,7 +9,7 @@ import resource
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from evenkeel_gateway.haproxy.names import Slots
-    from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
 
 CONTROL_PATHS = (
@@ -127,7 +127,7 @@ def configuration(inputs: Inputs) -> str:
         servers=servers,
         settings=settings,
         threads=settings.proxy_threads or _threads(processors()),
-        tls=_tls,
+        tls=partial(_tls, settings),
     )
 
 
@@ -153,10 +153,11 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _tls(upstream: Upstream) -> str:
+def _tls(settings: Settings, route: Route, upstream: Upstream) -> str:
     if not upstream.tls:
         return ""
-    return f" ssl verify required ca-file {_CA_FILE} sni str({upstream.host}) verifyhost {upstream.host}"
+    host, authorities = upstream.host, settings.authorities_of(route) or _CA_FILE
+    return f" ssl verify required ca-file {authorities} sni str({host}) check-sni {host} verifyhost {host}"
 
 
 def _threads(available: int) -> int:

@@ -30,6 +30,11 @@ END_SECONDS = 2.0
 DEAF_SECONDS = 2.0
 CONFIGURATION = "haproxy.cfg"
 SOCKET = "haproxy.sock"
+_HANDSHAKE = "reason: Layer6"
+_HANDSHAKE_HINT = (
+    " TLS with this upstream fails: GET /api/health/aggregate tells why. PROXY_CA_FILE, or the route's ca_file, "
+    "names the certificates of a private authority."
+)
 _PID = "pid"
 _PIPE = "traffic"
 _PIPE_BYTES = 1 << 20
@@ -133,6 +138,8 @@ class Worker:
         assert stderr is not None  # noqa: S101
         while line := await stderr.readline():
             text = line.decode(errors="replace").strip()
+            if _HANDSHAKE in text:
+                text += _HANDSHAKE_HINT
             warns = text.startswith(("[WARNING]", "[ALERT]")) and not self.retiring
             log.log(logging.WARNING if warns else logging.DEBUG, "haproxy: %s", text)
             if text.startswith("[ALERT]"):

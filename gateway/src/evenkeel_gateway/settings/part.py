@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 Network = IPv4Network | IPv6Network
 _T = TypeVar("_T")
+
+_FILE = re.compile(r"/[A-Za-z0-9._/-]+")
 
 
 class Part(BaseSettings):
@@ -90,3 +94,21 @@ def _network(text: object) -> None:
         except ValueError:
             raise ValueError(f"{text!r} is no network like 10.0.0.0/8 or 2001:db8::/32") from None
         raise ValueError(f"{text!r} has bits set behind its prefix; did you mean {whole}?") from None
+
+
+def file_path(value: str) -> str:
+    """Return it where HAProxy's configuration can name it: no quote, no space."""
+    if not _FILE.fullmatch(value):
+        raise ValueError(f"{value!r} is not the absolute path of a file (letters, digits and . _ / -)")
+    return value
+
+
+def authorities_problem(path: str) -> str | None:
+    """Say what is wrong with a file of certificates of authorities."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"{path}: no certificate in PEM format is in this file"
+    except OSError as error:
+        return f"{path}: can't be read: {error.strerror}"
+    return None

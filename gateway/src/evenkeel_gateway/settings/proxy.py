@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.layers import Layers
-from evenkeel_gateway.settings.part import Network, Part, networks, words
+from evenkeel_gateway.settings.part import Network, Part, authorities_problem, file_path, networks, words
 from evenkeel_gateway.settings.routes import Route, clashes, service_url_problems, service_url_routes
 
 RetryOn = Literal["conn-failure", "empty-response", "0rtt-rejected", "502", "503", "504"]
@@ -68,6 +68,8 @@ class ProxySettings(Part):
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = tuple(
         TypeAdapter(tuple[Network, ...]).validate_python(PRIVATE_NETWORKS)
     )
+    proxy_ca_file: str | None = None
+    """Who may sign the certificates of https upstreams; without it the authorities of the system."""
     max_connections: int = Field(default=4096, ge=10)
     proxy_threads: int | None = Field(default=None, ge=1, le=64)
     access_log: bool = True
@@ -81,8 +83,21 @@ class ProxySettings(Part):
         assert isinstance(layers, Layers)  # noqa: S101  # the source of the settings adds it
         return values | {"routes": (*(routes or ()), *service_url_routes(layers.values))}
 
+    @field_validator("proxy_ca_file")
+    @classmethod
+    def _check_ca_file(cls, value: str | None) -> str | None:
+        return None if value is None else file_path(value)
+
+    def authorities_of(self, route: Route) -> str | None:
+        return route.ca_file or self.proxy_ca_file
+
+    def _authorities_problems(self) -> list[str]:
+        named = {f"ROUTES: {route.title}: ca_file": route.ca_file for route in self.routes}
+        files = {"PROXY_CA_FILE": self.proxy_ca_file} | named
+        return [f"{name}: {problem}" for name, file in files.items() if file and (problem := authorities_problem(file))]
+
     def problems(self) -> list[str]:
-        problems = [*clashes(self.routes), *service_url_problems(self.layers.values)]
+        problems = [*clashes(self.routes), *self._authorities_problems(), *service_url_problems(self.layers.values)]
         if _listed(self.layers.values.get("ROUTES")) is None:
             problems.append('ROUTES: not a JSON list like [{"prefix": "/api/users", "upstream": "http://users:8080"}]')
         if not self.proxy_stream_upstream:

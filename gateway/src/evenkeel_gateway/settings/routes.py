@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from evenkeel_gateway.settings.auth import Auth  # noqa: TC001  # pydantic reads the annotations
-from evenkeel_gateway.settings.part import check_each, words
+from evenkeel_gateway.settings.part import check_each, file_path, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"/|(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _REQUEST_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_HOST_HEADER = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+_OF_UPSTREAM = "upstream"
 _METHOD = re.compile(r"[A-Z]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,128}")
@@ -37,6 +39,10 @@ class Upstream(NamedTuple):
     @property
     def host(self) -> str:
         return urlsplit(self.url).hostname or ""
+
+    @property
+    def authority(self) -> str:
+        return urlsplit(self.url).netloc
 
     @property
     def port(self) -> int:
@@ -76,6 +82,10 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     login: bool = False
     """Every request is a try to log in, whose failures are limited."""
     rate_limit: bool = True
+    host_header: str | None = None
+    """The Host that the upstream gets: that of its own URL (`upstream`), this text, or without it the client's."""
+    ca_file: str | None = None
+    """Who may sign the certificate of an https upstream; without it PROXY_CA_FILE decides."""
 
     @field_validator("prefix")
     @classmethod
@@ -130,6 +140,26 @@ class Route(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"{value!r} is not a path prefix like /v2/users")
         return value
 
+    @field_validator("host_header")
+    @classmethod
+    def _check_host_header(cls, value: str | None) -> str | None:
+        if value is not None and not _HOST_HEADER.fullmatch(value):
+            raise ValueError(f"{value!r} is neither `upstream` nor a host like api.example.com or api.example.com:8080")
+        return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, value: str | None) -> str | None:
+        return None if value is None else file_path(value)
+
+    @model_validator(mode="after")
+    def _check_one_host(self) -> Route:
+        if self.host_header == _OF_UPSTREAM and len({upstream.authority for upstream in self.upstreams}) > 1:
+            raise ValueError(
+                "host_header: the upstreams have different hosts; set it to the one that all of them expect"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_rewriting(self) -> Route:
         if self.strip_prefix and self.rewrite is not None:
@@ -154,6 +184,11 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     def upstreams(self) -> tuple[Upstream, ...]:
         names = ("upstream", *(f"upstream-{number}" for number in range(2, len(self.upstream) + 1)))
         return tuple(Upstream(name, url) for name, url in zip(names, self.upstream, strict=True))
+
+    @property
+    def sent_host(self) -> str | None:
+        """The Host that the upstream gets, where it is not the client's."""
+        return self.upstreams[0].authority if self.host_header == _OF_UPSTREAM else self.host_header
 
     @property
     def replacement(self) -> str | None:
