@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.upstream import Upstream, answer
 from support.wait import free_port, until
 from test_gateway import routes
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from support.gateway import GatewayProcess
     from support.servers import Backend
+    from support.upstream import Request
 
     Start = Callable[..., GatewayProcess]
 
@@ -118,3 +121,31 @@ def test_slow_answers_open_it(gateway: Start, backend: Backend) -> None:
     assert process.status("/b") == 200
     until(lambda: state(process) == "CLOSED", 10, "it closes by itself")
     assert process.status("/a") == 200
+
+
+def test_headers_that_have_no_room_are_not_the_servers_failure(gateway: Start) -> None:
+    cookies = [f"c{number}={'x' * 1000}" for number in range(20)]
+
+    def respond(request: Request, _: socket.socket) -> bytes:
+        return answer(200, "fine", Set_Cookie=cookies) if request.path == "/a/large" else answer(200, "fine")
+
+    with Upstream(respond) as upstream:
+        process = gateway(ROUTES=routes(**{"/a": upstream.url}), CIRCUIT_ERRORS="4", CIRCUIT_OPEN_SECONDS="30").ready()
+        for _ in range(3):
+            assert {process.status("/a/large") for _ in range(4)} == {502}
+            until(lambda: process.status("/a") == 200, 2, "others are served")
+        assert state(process) == "CLOSED"
+        assert "PROXY_STREAM_CHUNK_SIZE" in process.own_log
+        # What can't be read for another reason still opens it.
+        upstream.respond = b"HTTP/1.1 200 OK\r\nno header\r\n\r\n"
+        assert {process.status("/a") for _ in range(4)} == {502}
+        for _ in range(5):
+            assert process.status("/a") == 503
+            time.sleep(0.2)
+
+
+def test_a_larger_buffer_has_room_for_more(gateway: Start) -> None:
+    cookies = [f"c{number}={'x' * 1000}" for number in range(20)]
+    with Upstream(answer(200, "fine", Set_Cookie=cookies)) as upstream:
+        process = gateway(ROUTES=routes(**{"/a": upstream.url}), PROXY_STREAM_CHUNK_SIZE="32768").ready()
+        assert process.status("/a") == 200

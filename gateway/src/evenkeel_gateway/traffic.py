@@ -37,6 +37,10 @@ _LINE = re.compile(
 )
 # The first letter of how it ended, where that was not the client's doing.
 _FAILURES = {"S": "aborted", "s": "timeout", "D": "down", "R": "exhausted", "I": "internal"}
+_OVERSIZED = (
+    "the headers of an answer have no room in a buffer of %d bytes (PROXY_STREAM_CHUNK_SIZE), the client got 502; this "
+    "is not counted as the server's failure"
+)
 _NO_SERVER = "<NOSRV>"
 _NONE = "-"
 
@@ -112,6 +116,7 @@ class Traffic:
                 if requests:
                     self._count(requests)
                     await self._break(requests, loop.time())
+                    await self._spare(requests)
         finally:
             self._reader.close()
 
@@ -143,6 +148,25 @@ class Traffic:
             if known >= settings.circuit_slow_requests and late * 100 >= known * settings.circuit_slow_percent:
                 del self._windows[key]
                 await self._open(settings, *key, late, known)
+
+    async def _spare(self, requests: Mapping[Request, int]) -> None:
+        """Close a circuit that answers opened whose headers have no room in a buffer: that limit is the gateway's own.
+
+        HAProxy counts them like every answer that it can't read.
+        """
+        unread = {(request.route, request.server) for request in requests if _failure(request) == "invalid"}
+        if not unread:
+            return
+        try:
+            spared = unread & await self._haproxy.api.oversized()
+            servers = await self._haproxy.api.servers() if spared else {}
+            for route, server in spared:
+                fields = {"route": route, "server": server}
+                log.warning(_OVERSIZED, self._haproxy.inputs.settings.proxy_stream_chunk_size, extra={"fields": fields})
+                if (route, server) in servers and servers[route, server].down:
+                    await self._haproxy.api.close_circuit(route, server)
+        except RuntimeApiError as error:
+            log.warning("the circuit is not closed", extra={"fields": {"error": str(error)}})
 
     async def _open(self, settings: Settings, route: str, server: str, late: int, known: int) -> None:
         if route not in {known_route.name for known_route in settings.routes}:

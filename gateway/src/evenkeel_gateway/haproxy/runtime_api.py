@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 TIMEOUT = 2.0
 _CHECKS = re.compile(r"DOWN (\d+)/(\d+)")
+_UNREADABLE = re.compile(
+    r"backend (\S+) \(#\d+\): invalid response\n.*, server (\S+) \(#\d+\).*\n"
+    r".*\n\s*len (\d+), .*error at position (\d+)"
+)
 _ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 _OUT_OF_SERVICE = "MAINT"
 _PROMPT = b"\n> "
@@ -59,6 +63,7 @@ class Server(NamedTuple):
 
     proven: bool
     """It is up, and has answered a check."""
+    down: bool
     good_checks: int
     """In a row, while it is down."""
     reached: int
@@ -142,6 +147,11 @@ class RuntimeApi:
         rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
         return {(row["pxname"], row["svname"]): _server(row) for row in rows}
 
+    async def oversized(self) -> set[tuple[str, str]]:
+        """Return the backends and servers whose last answer that HAProxy could not read had headers without an end."""
+        answers = _UNREADABLE.findall(await self.ask("show errors"))
+        return {(backend, server) for backend, server, length, position in answers if position == length}
+
     async def _tell(self, command: str) -> None:
         answer = await self.ask(command)
         if answer:
@@ -179,7 +189,7 @@ def _server(row: dict[str, str]) -> Server:
     reached = sum(int(row[column] or 0) for column in (*_ANSWERS, "eresp"))
     # One that was not checked yet stands where the first bad check puts it out of service.
     proven = row["status"].startswith("UP") and int(row["check_health"]) > int(row["check_rise"])
-    return Server(proven, int(checks[1]) if checks else 0, reached)
+    return Server(proven, row["status"].startswith("DOWN"), int(checks[1]) if checks else 0, reached)
 
 
 def _backend(row: dict[str, str]) -> Backend:
