@@ -8,15 +8,13 @@ import difflib
 import re
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
-ROLES = Path(__file__).parents[2] / "roles"
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._variables import KINDS, problem, specification, typed
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -59,11 +57,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             return []
 
     def _role_problems(self, role: str, variables: Mapping[str, Any]) -> list[str]:
-        path = ROLES / role / "meta" / "argument_specs.yml"
-        if not path.is_file():
+        options = specification(role)
+        if options is None:
             return [f"There is no role {role} in this collection."]
-        # Ansible's own loader, which notes every value's origin, takes ten times as long, and that for each host.
-        options = yaml_load(path.read_bytes())["argument_specs"]["main"]["options"]
         missing = [name for name, option in options.items() if option.get("required") and name not in variables]
         problems = [
             f"{name} is not set: {_summary(options[name])} Set it in the inventory's group_vars or with -e {name}=…"
@@ -78,6 +74,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             except AnsibleError as error:
                 if not missing:  # otherwise it is most likely worked out from one of them
                     problems.append(f"{name} can't be worked out: {error.message}")
+        for name, value in values.items():
+            # Ansible's validator splits a JSON text at its commas.
+            if isinstance(value, str) and options[name].get("type") in KINDS:
+                wrong = problem(name, value, options[name])
+                problems += [wrong] if wrong else []
+                values[name] = None if wrong else typed(value, options[name])
         optional = {name: {**option, "required": False} for name, option in options.items()}
         checked = ArgumentSpecValidator(optional).validate(values)
         problems += [f"Role {role}: {message}" for message in checked.error_messages]

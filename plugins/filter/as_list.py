@@ -38,28 +38,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.yaml import yaml_load
-from yaml import YAMLError
+
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils import _variables
 
 
 def as_list(value: Any) -> list[Any]:
-    if isinstance(value, str):
-        return _of_text(value.strip())
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _of_text(text: str) -> list[Any]:
-    if not text.startswith("["):
-        return [entry.strip() for entry in text.split(",") if entry.strip()]
     try:
-        found = yaml_load(text)
-    except YAMLError as error:
-        raise AnsibleFilterError(f"{text} begins as a JSON list does, but is none: {error}") from error
-    if not isinstance(found, list):
-        raise AnsibleFilterError(f"{text} begins as a JSON list does, but is none.")
-    return found
+        return _variables.as_list(value)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -45,7 +45,7 @@ def test_misspelt_and_wrong_variables_are_found(fleet: Fleet) -> None:
         run = fleet.site("--limit", "host-1", gateway_memroy="1g", gateway_host_port="eighty")
     assert run.code == 2, run.output
     misspelt = "- host-1: gateway_memroy is no variable of the role gateway, did you mean gateway_memory?"
-    assert run.says(misspelt, "- host-1: Role gateway: argument 'gateway_host_port' is of type str", STOPPED)
+    assert run.says(misspelt, "- host-1: gateway_host_port is eighty, which is not a whole number.", STOPPED)
     assert "exception" not in run.output.lower()
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No playbook ends well where it had no host to work on."""
+"""No playbook ends well where it had no host to work on, or begins with a variable that has no meaning."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ import yaml
 
 CHECKOUT = Path(__file__).parents[3]
 PLAYBOOKS = sorted((CHECKOUT / "playbooks").glob("*.yml"))
+# What has to be set before a playbook looks at the rest.
+SET = {
+    "ansible_connection": "local",
+    "ansible_become": False,
+    "ansible_python_interpreter": sys.executable,
+    "load_balancer_name": "gateways",
+    "load_balancer_vpc_id": "vpc-1",
+    "load_balancer_subnets": ["subnet-1"],
+    "load_balancer_security_groups": ["sg-1"],
+    "gateway_image": "registry.example/gateway:1",
+    "gateway_aws_region": "eu-central-1",
+    "gateway_secret_arn": "arn:app",
+    "gateway_db_secret_arn": "arn:db",
+    "fleet_replacement_group": "gateways",
+    "maintenance_group": "gateways",
+    "rollout_unlock_reason": "its runner is gone",
+}
 FLEET = {"gateways": {"hosts": {"gateway-a": None, "gateway-b": None}}, "others": {"hosts": {"bastion": None}}}
 
 
@@ -73,3 +90,27 @@ def test_it_says_what_the_inventory_has(content: Any, options: list[str], words:
 def test_looking_at_a_playbook_takes_no_host() -> None:
     finished = played(CHECKOUT / "playbooks" / "site.yml", Path("/dev/null"), "--syntax-check")
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_a_value_without_meaning_is_refused_by_name_before_anything_else(playbook: Path, tmp_path: Path) -> None:
+    hosts = {"gateway-a": {"instance_id": "i-1"}, "gateway-b": {"instance_id": "i-2", "gateway_pull_timeout": "long"}}
+    inventory = written(tmp_path, {"all": {"vars": SET}, "gateways": {"hosts": hosts}})
+    finished = played(playbook, inventory, "-e", "gateway_stop_timeout=soon", "-e", "gateway_read_only=y")
+    said = " ".join(finished.stdout.split())
+    assert finished.returncode == 2, said
+    assert "gateway_stop_timeout is soon, which is not a whole number." in said
+    assert "gateway_read_only is y, which is neither true nor false." in said
+    if "hosts_of', 'gateways'" in playbook.read_text():
+        assert "gateway-b: gateway_pull_timeout is long, which is not a whole number." in said.replace("''", "'")
+    assert "changed: [" not in finished.stdout
+
+
+def test_every_role_checks_the_variables_of_all_first() -> None:
+    bootstrap = yaml.safe_load((CHECKOUT / "roles/bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
+    # Of these preflight does, with the host's other troubles.
+    for role in {path.name for path in (CHECKOUT / "roles").iterdir()} - {"preflight", "bootstrap", *bootstrap}:
+        # All entry points of a rollout are in one frame.
+        first = "frame.yml" if role == "rollout" else "main.yml"
+        task = yaml.safe_load((CHECKOUT / "roles" / role / "tasks" / first).read_text())[0]
+        assert "evenkeel.fleet.check_variables" in task and task["run_once"] and "when" not in task, role

@@ -1,0 +1,41 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: check_variables
+short_description: Check the variables of all roles before anything changes
+version_added: 0.3.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Compares the values that the hosts of the play have for the variables of this collection's roles with the roles'
+    argument specifications, and fails with all that do not fit, by name.
+  - Ansible checks a role's variables when the role begins. By then, a role before it may have changed something.
+  - It runs on the controller and asks no host. Once for a play is enough.
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Reads only.
+    support: none
+options: {}
+"""
+
+EXAMPLES = r"""
+- name: Check the variables of all roles
+  evenkeel.fleet.check_variables:
+  run_once: true
+"""
+
+RETURN = r"""
+msg:
+  description: What does not fit, a sentence or two for each variable.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["Nothing was changed.", "iam_apply is maybe, which is neither true nor false."]
+"""
