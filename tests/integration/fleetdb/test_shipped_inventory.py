@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +32,18 @@ class Copied:
     inventory: Path
     group: Group
     aws: Scaled
+    fleet: Fleet
 
     def play(self, playbook: Path) -> str:
         """What it says in check mode. Its hosts are this machine."""
-        limit = ["--limit", next(iter(self.group.versions))] if "--limit" in playbook.read_text() else []
-        finished = subprocess.run(
-            [
-                *(PROGRAM, "-i", self.inventory, playbook, "--check", "--flush-cache", *limit),
-                *("-e", "ansible_connection=local", "-e", "ansible_become=false"),
-                *("-e", f"ansible_python_interpreter={sys.executable}", "-e", "rollout_unlock_reason=test"),
-            ],
+        limit = ["--limit", list(self.group.versions)[-1]] if "--limit" in playbook.read_text() else []
+        command = [PROGRAM, "-i", self.inventory, playbook, "--check", "--flush-cache", *limit]
+        here = ("ansible_connection=local", "ansible_become=false", f"ansible_python_interpreter={sys.executable}")
+        for variable in (*here, "rollout_unlock_reason=test"):
+            command += ["-e", variable]
+        output = self.inventory.parent / "output"
+        process = subprocess.Popen(
+            [str(word) for word in command],
             cwd=self.inventory,
             env=environment(
                 HOME=str(self.inventory),
@@ -52,11 +55,14 @@ class Copied:
                 AWS_SECRET_ACCESS_KEY="secret",
             ),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=180,
+            stdout=output.open("w"),
+            stderr=subprocess.STDOUT,
         )
-        return " ".join((finished.stdout + finished.stderr).split())
+        # The gateways live for as long as that takes.
+        while process.poll() is None:
+            self.fleet.query("UPDATE ec2_heartbeat SET last_heartbeat = clock_timestamp()")
+            time.sleep(0.5)
+        return " ".join(output.read_text().split())
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def copied(aws: Scaled, fleet: Fleet, tmp_path: Path) -> Copied:
     for old, new in places.items():
         [path] = [path for path in files if old in path.read_text() and not path.is_symlink()]
         path.write_text(path.read_text().replace(old, new))
-    return Copied(inventory, group, aws)
+    return Copied(inventory, group, aws, fleet)
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
@@ -97,10 +103,8 @@ def test_each_playbook_finds_its_variables(playbook: Path, copied: Copied) -> No
     assert [words for words in UNKNOWN if words in said] == [], said
 
 
-def test_maintenance_and_replacement_find_group_and_database(copied: Copied) -> None:
+def test_replacement_and_maintenance_reach_the_group_and_the_database(copied: Copied) -> None:
     said = copied.play(CHECKOUT / "playbooks/replace_fleet.yml")
     assert "of 3 instances are to be replaced" in said, said
-    copied.aws.endpoint.faults.forget()
     said = copied.play(CHECKOUT / "playbooks/maintenance.yml")
-    assert "Enter standby" in said, said
-    assert "autoscaling:DescribeAutoScalingGroups" in copied.aws.endpoint.faults.calls
+    assert "Ask for the permit" in said, said
