@@ -83,6 +83,13 @@ def test_what_a_file_may_hold(files: Callable[..., None]) -> None:
     assert [route.prefix for route in settings.routes] == ["/a", "/api/users"]
 
 
+def test_what_a_file_does_not_do(files: Callable[..., None]) -> None:
+    """As in docker's --env-file: nothing is put in the place of ${B}."""
+    files({".env": "B=1\nSERVICE_NAME=${B}-$B\nDB_NAME='${B}'\n"})
+    settings = load()
+    assert (settings.service_name, settings.db_name) == ("${B}-$B", "${B}")
+
+
 def test_nested_names(files: Callable[..., None]) -> None:
     files({".env": "DB__HOST=one\nDB__USERNAME=u\nFEATURE__NEW__UI=on\n"}, DB__HOST="two", DB__NAME="fleet")
     settings = load()

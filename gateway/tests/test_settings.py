@@ -290,6 +290,14 @@ def test_a_delay_that_nobody_chose_is_warned_of(environment: Environment, capsys
     assert check(capsys) == (0, [])
 
 
+def test_quotes_that_docker_keeps_are_told(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same line of a file is another secret by `docker --env-file`, and no gateway would say so."""
+    environment(JWT_SECRET='"planted in quotes, of more than 32 bytes"', SERVICE_NAME="'x'", DB_NAME='"', PORT="3000")
+    code, lines = check(capsys)
+    told = "is in quotes, which are a part of it here: docker's --env-file keeps those that a .env file loses"
+    assert (code, lines) == (0, [f"warning: JWT_SECRET: {told}", f"warning: SERVICE_NAME: {told}"])
+
+
 def test_what_belongs_to_others_is_no_mistake(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
     """As shells, images, docker, Kubernetes and ECS set them, and an application's own."""
     environment(

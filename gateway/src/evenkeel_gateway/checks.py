@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ALIKE = 0.88
 _SHORTEST = 5
+_QUOTED = re.compile(r"(?s)([\"']).+\1")
 _SERVICE_URL = "SERVICE_URL"
 # No other program has variables that begin like this.
 _OURS = re.compile(r"(RATE_LIMIT|CIRCUIT|CORS|JWKS|LEASE|PURGE|TRUSTED)_")
@@ -56,15 +57,21 @@ def mistakes(settings: Settings) -> list[str]:
 
 def advice(settings: Settings) -> list[str]:
     """What depends on things that the gateway can't know."""
+    quoted = [
+        f"{name}: is in quotes, which are a part of it here: docker's --env-file keeps those that a .env file loses"
+        for name, value in sorted(settings.layers.values.items())
+        if _QUOTED.fullmatch(value) and (name.lower() in Settings.model_fields or name in KEY_NAMES)
+    ]
     if settings.laptop or "shutdown_delay_seconds" in settings.model_fields_set:
-        return []
+        return quoted
     seconds = settings.shutdown_delay_seconds
     return [
+        *quoted,
         (
             f"SHUTDOWN_DELAY_SECONDS: not set, and {seconds:g} s is less than most balancers take to notice one "
             "that stops: set it to their check interval times their unhealthy threshold, or to what a change of "
             "endpoints takes"
-        )
+        ),
     ]
 
 
