@@ -501,12 +501,14 @@ options:
             type: str
             required: true
       endpoints:
-        description: What the host has to reach over TCP, each as C(host:port).
+        description:
+          - What the host has to reach over TCP, each as C(host:port).
+          - Ports 443 and 80 are asked for by the proxy that the declarations, the engine or the host have set for them.
         type: list
         elements: str
         default: []
       min_disk_mb:
-        description: Free space wanted for docker's data, in MB.
+        description: Free space wanted on the file system of docker's data (C(data-root)), in MB.
         type: int
         default: 1000
       min_memory_mb:
@@ -828,12 +830,12 @@ def look(module: AnsibleModule) -> None:
     wanted = module.params["fitness"]
     ports = [fitness.Port(port["port"], port["container"]) for port in wanted.pop("ports")]
     wanted["controller_time"] = wanted["controller_time"] or time.time()
+    declarations = module.params["declarations"] or []
     try:
-        problems = fitness.problems(ports=ports, **wanted)
+        problems = fitness.problems(declarations=declarations, ports=ports, **wanted)
     except OSError as error:
         module.fail_json(msg=f"The host can't be looked at: {error}")
-    declarations = module.params["declarations"]
-    problems += packages.refusals(declarations or [])
+    problems += packages.refusals(declarations)
     containers = glance(declarations) if declarations and not problems else None
     if declarations and not problems and containers is None:
         problems = refusals(declarations)

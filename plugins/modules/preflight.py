@@ -50,12 +50,14 @@ options:
         type: str
         required: true
   endpoints:
-    description: What the host has to reach over TCP, each as C(host:port).
+    description:
+      - What the host has to reach over TCP, each as C(host:port).
+      - Ports 443 and 80 are asked for by the proxy that the declarations, the engine or the host have set for them.
     type: list
     elements: str
     default: []
   min_disk_mb:
-    description: Free space wanted for docker's data, in MB.
+    description: Free space wanted on the file system of docker's data (C(data-root)), in MB.
     type: int
     default: 1000
   min_memory_mb:

@@ -14,16 +14,22 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from .docker import Docker
 from .files import parse_json
-from .host import OS_RELEASE, HostError, os_families
+from .host import OS_RELEASE, Host, HostError, Spec, mount_point, os_families
 from .ports import listeners
+from .proxies import problem_by_proxy, proxies_for, settings
+from .storage import DAEMON_CONFIG, wanted_folder
 
 ARCHITECTURES = ("x86_64", "aarch64")
+ENGINE_PID = Path("/run/docker.pid")
+# Who sets which variables of proxies.
+Settings = Iterable[tuple[str, Mapping[str, str]]]
 
 
 class Port(NamedTuple):
@@ -55,17 +61,26 @@ def system_problems(machine: str, uid: int, init: str) -> list[str]:
 
 
 def disk_problems(path: Path, wanted_mb: int) -> list[str]:
-    """Check the free space in MB (10^6 bytes) where `path` lies or will lie."""
-    while not path.exists():
-        path = path.parent
-    free_mb = shutil.disk_usage(path).free // 10**6
+    """Check the free space in MB (10^6 bytes) where docker's data lies or will lie."""
+    place = mount_point(path)
+    free_mb = shutil.disk_usage(place).free // 10**6
     if free_mb >= wanted_mb:
         return []
     return [
-        f"Only {free_mb} MB free at {path}, {wanted_mb} MB are wanted. "
-        "Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
+        f"Only {free_mb} MB free on the file system {place}, which holds docker's data ({path}); {wanted_mb} MB are "
+        "wanted. Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
         "or set preflight_min_disk_mb."
     ]
+
+
+def running_engine() -> dict[str, Any]:
+    """What an engine that runs says of itself; one that a connection would only start is not asked."""
+    if not ENGINE_PID.exists():
+        return {}
+    try:
+        return Docker(Host(check_mode=True), None).info()
+    except HostError:
+        return {}
 
 
 def memory_problems(meminfo: str, wanted_mb: int) -> list[str]:
@@ -99,27 +114,38 @@ def clock_problems(host_time: float, controller_time: float, tolerance: float) -
     ]
 
 
-def endpoint_problems(endpoints: Iterable[str], timeout: float) -> list[str]:
-    """Connect to each `host:port`, all at once, each within `timeout` seconds."""
+def endpoint_problems(endpoints: Iterable[str], timeout: float, proxies: Settings = ()) -> list[str]:
+    """Connect to each `host:port`, all at once, each within `timeout` seconds; by a proxy where one is set for it."""
     targets = list(endpoints)
     if not targets:
         return []
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
-        return [problem for problem in pool.map(lambda target: _endpoint_problem(target, timeout), targets) if problem]
+        found = pool.map(lambda target: _endpoint_problem(target, timeout, proxies), targets)
+        return [problem for problem in found if problem]
 
 
-def _endpoint_problem(endpoint: str, timeout: float) -> str:
+def _endpoint_problem(endpoint: str, timeout: float, proxies: Settings) -> str:
     name, colon, port = endpoint.rpartition(":")
+    name = name.strip("[]")
     if not colon or not name or not port.isdigit():
         return f"The endpoint {endpoint} is not of the form host:port. Correct preflight_endpoints."
+    ways = proxies_for(name, int(port), proxies)
+    if not ways:
+        return _direct_problem(endpoint, name, int(port), timeout)
+    # Programs that have no proxy set, or another one, take other ways: one that works will do.
+    found = [problem_by_proxy(name, int(port), proxy, timeout) for proxy in ways]
+    return found[0] if all(found) else ""
+
+
+def _direct_problem(endpoint: str, name: str, port: int, timeout: float) -> str:
     try:
-        socket.create_connection((name.strip("[]"), int(port)), timeout=timeout).close()
+        socket.create_connection((name, port), timeout=timeout).close()
     except socket.gaierror:
         return f"The name {name} (endpoint {endpoint}) can't be resolved on the host. Check its spelling and the DNS."
     except socket.timeout:
         return (
             f"{endpoint} does not answer within {timeout:g} s. "
-            "Check security groups, routes and whether the service is up."
+            "Check security groups, routes and whether the service is up; or set HTTPS_PROXY where a proxy leads there."
         )
     except OSError as error:
         return f"{endpoint} can't be reached: {error.strerror or error}. Check whether the service is up."
@@ -165,6 +191,7 @@ def _publishing_container(number: int) -> str | None:
 
 def problems(
     *,
+    declarations: Sequence[Spec],
     ports: Iterable[Port],
     endpoints: Iterable[str],
     min_disk_mb: int,
@@ -178,9 +205,9 @@ def problems(
     found = distribution_problems(OS_RELEASE.read_text(encoding="utf-8"))
     found += system_problems(platform.machine(), os.geteuid(), init)
     found += clock_problems(now, controller_time, tolerance=60)
-    found += disk_problems(Path("/var/lib/docker"), min_disk_mb)
+    found += disk_problems(wanted_folder(declarations, running_engine()), min_disk_mb)
     found += memory_problems(Path("/proc/meminfo").read_text(encoding="utf-8"), min_memory_mb)
-    found += json_problems(Path("/etc/docker/daemon.json"))
+    found += json_problems(DAEMON_CONFIG)
     for port in ports:
         found += port_problems(port)
-    return found + endpoint_problems(endpoints, timeout)
+    return found + endpoint_problems(endpoints, timeout, settings(declarations))

@@ -191,14 +191,21 @@ def os_families(os_release: str) -> tuple[str, ...]:
     raise HostError(f"{name} is not supported: Debian, Ubuntu, Amazon Linux 2023 and RedHat-like systems are.")
 
 
-def free_space(path: str | Path) -> str:
-    """What df would say about the file system that holds a path."""
+def mount_point(path: str | Path) -> Path:
+    """The file system that holds a path or will hold it, by the folder where it is mounted."""
     place = Path(path)
     while not place.exists():
         place = place.parent
-    usage = os.statvfs(place)
+    place = place.resolve()
     while not place.is_mount() and place != place.parent:
         place = place.parent
+    return place
+
+
+def free_space(path: str | Path) -> str:
+    """What df would say about the file system that holds a path."""
+    place = mount_point(path)
+    usage = os.statvfs(place)
     total = usage.f_blocks * usage.f_frsize // 2**20
     free = usage.f_bavail * usage.f_frsize // 2**20
     text = f"{place} has {free} of {total} MiB free"

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from .docker import Docker
-from .host import Host, HostError, Spec, free_space
+from .host import Host, HostError, Spec, free_space, mount_point
 from .registry import pull_environment
+from .storage import image_folder
 
 # What a processor runs besides programs made for it.
 ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",)}
 EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 # A compressed layer lies beside its unpacked files until it is done, and those are about twice as large.
 UNPACKED = 3
-DATA = "/var/lib/docker"
 
 
 def architecture(docker: Docker) -> str:
@@ -77,25 +77,26 @@ def requirements(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec])
         raise HostError(f"The image {reference} is made for {', '.join(architectures)}, and this host is {here}.")
     own = next((v for v in fitting if (v["Descriptor"].get("platform") or {}).get("architecture") == here), fitting[0])
     layers = _layers(own)
-    if _missing(layers, free_bytes()) > 0:
+    place = image_folder(docker.info())
+    if _missing(layers, free_bytes(place)) > 0:
         layers = _without_those_here(host, docker, spec, logins, layers)
     download = sum(layers.values())
     needs = {
         "architectures": architectures,
         "download_mb": megabytes(download),
         "disk_mb": megabytes(download * UNPACKED),
-        "free_mb": megabytes(free_bytes()),
+        "free_mb": megabytes(free_bytes(place)),
     }
-    if _missing(layers, free_bytes()) > 0:
+    if _missing(layers, free_bytes(place)) > 0:
         raise HostError(
-            f"The image {reference} needs about {needs['disk_mb']} MB to be pulled and unpacked; {free_space(DATA)}. "
+            f"The image {reference} needs about {needs['disk_mb']} MB to be pulled and unpacked; {free_space(place)}. "
             "Remove unused images (docker image prune), or enlarge the volume."
         )
     return needs
 
 
-def free_bytes() -> int:
-    usage = os.statvfs(DATA)
+def free_bytes(place: Path) -> int:
+    usage = os.statvfs(mount_point(place))
     return usage.f_bavail * usage.f_frsize
 
 

@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .docker import Docker
 from .files import Attributes, merged, parse_json, read, replace
 from .host import STATE_DIR, Host, HostError, Spec
+from .storage import image_folder
 from .troubles import AWS_PROBLEMS, advice, explain_aws, explain_pull
 
 HELPER = "ecr-login"
@@ -120,7 +122,7 @@ def _log_in(host: Host, spec: Spec) -> None:
         environment=environment,
     )
     if not result.ok:
-        raise HostError(explain_pull(f"The login at {registry} failed", result))
+        raise HostError(explain_pull(f"The login at {registry} failed", result, docker_config()))
 
 
 def login_of(container: Spec, logins: Sequence[Spec]) -> Spec:
@@ -151,7 +153,14 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     said = errors_since(log, read_before)
     if advice(AWS_PROBLEMS, said):
         raise HostError(explain_aws(what, said))
-    raise HostError(explain_pull(what, result))
+    raise HostError(explain_pull(what, result, image_folder(_info(host))))
+
+
+def _info(host: Host) -> dict[str, Any]:
+    try:
+        return Docker(host, None).info()
+    except HostError:
+        return {}
 
 
 def errors_since(log: Path, position: int) -> str:

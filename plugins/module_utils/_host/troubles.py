@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from .host import Result, free_space, is_disk_full
 
@@ -80,10 +81,14 @@ def explain_aws(what: str, said: str) -> str:
     return f"{what}. {advice(AWS_PROBLEMS, said)}\n{last_lines(said)}"
 
 
-def explain_pull(what: str, result: Result) -> str:
+def explain_pull(what: str, result: Result, place: Path) -> str:
+    """`place`: what is written to, where the error itself doesn't name it."""
     said = result.stderr or result.stdout
     if is_disk_full(said):
-        way_out = f"The disk is full: {free_space('/var/lib/docker')}. Remove unused images (docker image prune)."
+        named = re.search(r"(/[^\s:]+): no space left on device", said, re.I)
+        way_out = (
+            f"The disk is full: {free_space(named[1] if named else place)}. Remove unused images (docker image prune)."
+        )
     else:
         way_out = advice(PULL_PROBLEMS, said)
     return f"{what}. {way_out}\n{last_lines(said)}"

@@ -23,11 +23,10 @@ MB = 10**6
 def here(docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     assert docker_engine
     monkeypatch.setattr(images, "EMULATORS", tmp_path)
-    monkeypatch.setattr(images, "DATA", str(tmp_path))
 
 
 def free(monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
-    monkeypatch.setattr(images, "free_bytes", lambda: megabytes * MB)
+    monkeypatch.setattr(images, "free_bytes", lambda _place: megabytes * MB)
 
 
 def manifest(architecture: str, **layers: int) -> dict[str, Any]:
@@ -105,3 +104,12 @@ def test_a_registry_without_tls(target: Host, runner: Runner, docker_engine: Eng
     docker_engine.infos = [{"RegistryConfig": {"IndexConfigs": {"registry": {"Secure": False}}}}]
     asked(target)
     assert runner.ran("docker manifest inspect --verbose --insecure registry/gateway@sha256:2")
+
+
+def test_the_file_system_of_the_engine_s_data_is_named(
+    target: Host, runner: Runner, docker_engine: EngineDouble
+) -> None:
+    docker_engine.infos = [{"DockerRootDir": "/dev/shm/docker"}]
+    runner.answer("docker manifest inspect", json.dumps([manifest("amd64", a=4 * 2**60)]))
+    with pytest.raises(HostError, match=r"to be pulled and unpacked; /dev/shm has"):
+        asked(target)

@@ -142,7 +142,7 @@ def test_a_refused_token_is_explained_without_output(target: Host, runner: Runne
     ],
 )
 def test_what_a_pull_says_is_explained(said: str, words: str) -> None:
-    assert words in explain_pull("It can't be pulled", Result((), 1, "", said))
+    assert words in explain_pull("It can't be pulled", Result((), 1, "", said), Path("/var/lib/docker"))
 
 
 def test_the_environment_of_login_and_container_reach_the_helper(target: Host, runner: Runner) -> None:
