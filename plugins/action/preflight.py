@@ -42,6 +42,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                 task_vars=variables,
             )
         )
+        refusal = _refusal_of_sudo(result)
+        if refusal:
+            problems.append(refusal)
+            result.update(settled=False, containers={})
         result["problems"] = problems + result.get("problems", [])
         if problems:
             # A value of the wrong kind stops the call itself. They say better which one it is.
@@ -86,6 +90,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if not problems and f"{role}_problems" in variables:
             problems += self._templar.template(variables[f"{role}_problems"])
         return problems
+
+
+def _refusal_of_sudo(result: Mapping[str, Any]) -> str:
+    """What a call that sudo refused before it began is to be told as, or no text."""
+    said = " ".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout"))
+    if "must have a tty" not in said:
+        return ""
+    return (
+        "sudo on the host wants a terminal (requiretty in /etc/sudoers), which a pipelined connection does not have. "
+        "Exempt the user (Defaults:NAME !requiretty, by visudo -f /etc/sudoers.d/NAME), or set "
+        "ANSIBLE_PIPELINING=false."
+    )
 
 
 def _summary(option: Mapping[str, Any]) -> str:

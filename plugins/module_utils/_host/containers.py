@@ -37,7 +37,7 @@ from .ports import listeners
 from .published import ENGINE_PATIENCE, outside_url, restart_engine, restart_loses
 from .registry import pull
 from .stand_in import StandIn, published
-from .vitals import hopeless, last_lines, restart_count, said
+from .vitals import hopeless, last_lines, paused, restart_count, said
 
 SETTLE = 1.0
 UNGATED_PATIENCE = 120.0
@@ -210,6 +210,10 @@ class Container:
 
         A new one that hasn't proven itself does it now, where it is the declared one and `finish` is set.
         """
+        current = self.find(self.name)
+        if current and current["State"].get("Paused"):
+            # Somebody looks at it, or keeps it from doing something: nothing that is ours to end.
+            raise HostError(f"{paused(current)} lets it go on. Nothing was changed; run this again then.")
         self.stand_in.adopt()
         self._discard_next()
         current = self.find(self.name)

@@ -17,7 +17,7 @@ from .docker import UNIT as DOCKER_UNIT
 from .docker import Docker
 from .engine import ensure_engine
 from .files import ensure_directory, ensure_file, explained
-from .host import DifferenceError, Glance, Host, HostError, Runner, Spec, run_command
+from .host import DifferenceError, Glance, Host, HostError, Runner, Spec, run_command, usual_umask
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
 from .lock import one_at_a_time
@@ -83,7 +83,7 @@ class Converger:
         return [item for declaration in self.declarations for item in declaration.get(key) or []]
 
     def run(self) -> dict[str, Any]:
-        with one_at_a_time(self.host), self.host.phase("total"):
+        with usual_umask(), one_at_a_time(self.host), self.host.phase("total"):
             with self._named(self.declarations[0]["name"] if self.declarations else "", "packages"):
                 ensure_packages(self.host, self.declarations)
             self.units.prefetch(self._unit_names())

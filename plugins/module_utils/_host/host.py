@@ -85,6 +85,19 @@ def run_command(argv: Sequence[str], timeout: float, stdin: str | None, environm
     return Result(tuple(argv), process.returncode, stdout, stderr)
 
 
+@contextmanager
+def usual_umask() -> Iterator[None]:
+    """What gets no mode of its own (parents of declared paths, what packages make) can be read by all, as ever.
+
+    With the umask of a hardened user, services couldn't read their own configuration.
+    """
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 class Host:
     """One host, one call: what is declared is compared with what is, applied and recorded."""
 

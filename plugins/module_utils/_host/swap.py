@@ -12,7 +12,7 @@ from typing import Any
 from .containers import FAILED, RESTORED, ROLLED_BACK, UNCHANGED, Container, digest, image_of
 from .docker import Docker
 from .gate import version_of
-from .host import Host, HostError, Spec
+from .host import Host, HostError, Spec, usual_umask
 from .images import refuse_other_architecture, requirements
 from .lock import one_at_a_time
 from .published import ENGINE_PATIENCE, ensure_published
@@ -63,7 +63,8 @@ class Swap:
         problem = ""
         before: dict[str, Any] | None = None
         try:
-            with nullcontext() if self.state == "pulled" else one_at_a_time(self.host), self.host.phase("total"):
+            alone = nullcontext() if self.state == "pulled" else one_at_a_time(self.host)
+            with usual_umask(), alone, self.host.phase("total"):
                 before = self._serving()
                 self._met = True
                 self._act(wanted_image)

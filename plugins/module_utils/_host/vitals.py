@@ -25,12 +25,18 @@ def hopeless(docker: Docker, container: str, restarts: int = 0) -> str | None:
         return f"It was killed for using more memory than its limit ({found['HostConfig']['Memory'] // 2**20} MiB)."
     if state.get("Restarting") or restart_count(found) > restarts:
         return f"It keeps ending, with exit code {state['ExitCode']}."
+    if state.get("Paused"):
+        return paused(found)
     if not state["Running"]:
         return f"It ended with exit code {state['ExitCode']}. {state.get('Error') or ''}".rstrip()
     if (state.get("Health") or {}).get("Status") == "unhealthy":
         output = str(((state["Health"].get("Log") or [{}])[-1]).get("Output", "")).strip()
         return f"Its health check says unhealthy: {redacted(output[-400:])}"
     return None
+
+
+def paused(container: Mapping[str, Any]) -> str:
+    return f"It is paused, so that it answers nothing: docker unpause {str(container['Name']).lstrip('/')}"
 
 
 def restart_count(container: Mapping[str, Any] | None) -> int:

@@ -583,3 +583,19 @@ def test_no_secret_in_a_diff(target: Host) -> None:
     ensure(target, env={"DB_PASSWORD": "hunter3"})
     assert "hunter" not in json.dumps([target.diff, target.changes])
     assert target.diff[1]["before"] != target.diff[1]["after"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_paused_one_is_named_with_what_ends_it(target: Host, docker_engine: EngineDouble, check: bool) -> None:
+    ensure(target)
+    current = docker_engine.container("gateway")
+    assert current is not None
+    current["State"].update(Paused=True, Status="paused")
+    target.check_mode = check
+    docker_engine.calls.clear()
+    for wanted in ({}, {"env": {"A": "1"}}):
+        with pytest.raises(
+            HostError, match=r"It is paused, .*: docker unpause gateway lets it go on\. Nothing was changed"
+        ):
+            ensure(target, **wanted)
+    assert {call.split()[0] for call in docker_engine.calls} == {"GET"}

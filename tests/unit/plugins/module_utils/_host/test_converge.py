@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,25 @@ def test_what_a_call_would_stop_at_is_foreseen(root: Path, runner: Runner, docke
     runner.answers.clear()
     runner.answer("systemctl show", unit_block(LoadState="not-found", ActiveState="inactive", UnitFileState=""))
     assert converge.refusals([moved, published], runner) == []
+
+
+def test_the_user_s_umask_is_not_the_services(target: Host, root: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        converge.converge(
+            target,
+            [
+                {
+                    "name": "role",
+                    "directories": [{"path": str(root / "a/b/c"), "mode": "0755"}],
+                    "files": [{"path": str(root / "d/e/file"), "content": "x"}],
+                }
+            ],
+        )
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(root): path.stat().st_mode & 0o777 for name in "ad" for path in root.glob(f"{name}/**")}
+    assert set(modes.values()) == {0o755}
+    assert len(modes) == 5
+    assert (root / "d/e/file").stat().st_mode & 0o777 == 0o644

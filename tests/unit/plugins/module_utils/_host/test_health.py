@@ -44,6 +44,14 @@ def test_a_container_that_has_ended(docker_engine: EngineDouble) -> None:
     assert report["seconds"] < 10
 
 
+def test_a_container_that_is_paused(docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_engine.add("gateway")["State"].update(Paused=True, Status="paused")
+    monkeypatch.setattr(gate, "get", lambda *_: Response(503, b""))
+    report, problem = passing(container="gateway", timeout=30.0)
+    assert "It is paused, so that it answers nothing: docker unpause gateway" in problem
+    assert report["seconds"] < 10
+
+
 def test_no_such_container(docker_engine: EngineDouble) -> None:
     assert docker_engine.containers == []
     assert passing(container="gateway")[1] == "There is no container gateway on this host."
