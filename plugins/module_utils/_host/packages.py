@@ -74,6 +74,7 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
         raise HostError(obstacle)
     host.packages_pending = True
     host.would_act()
+    host.declaration = next(wanted[name] if name in wanted else files[name][0] for name in [*missing, *missing_files])
     with download(host, [files[name] for name in missing_files]) as paths:
         if host.check_mode:
             manager.rehearse(missing)
