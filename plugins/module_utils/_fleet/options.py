@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from .database import Database, settings
-from .errors import FleetError
+from .errors import DatabaseError, FleetError
 from .rollout import Hold
 
 if TYPE_CHECKING:
@@ -80,7 +81,24 @@ def hold_of(options: Mapping[str, Any]) -> Hold:
     return Hold(options["rollout_id"], options["ttl"], options["steps"])
 
 
+# Each says which database is meant, as an option or as libpq's variable in the environment.
+_PLACES = ("host", "name", "user", "service", "conninfo")
+_PLACES_OF_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGUSER", "PGSERVICE")
+
+
+def refuse_no_database(options: Mapping[str, Any]) -> None:
+    """libpq would try a socket of this machine, whose absence says nothing about the cause."""
+    if any(options.get(name) for name in _PLACES) or any(os.environ.get(name) for name in _PLACES_OF_LIBPQ):
+        return
+    raise DatabaseError(
+        "No database is given: rollout_database is not set (the option database of the module is empty). Nothing was "
+        "changed. Set rollout_database to the gateways' PostgreSQL, such as {host: db.internal, name: gateway, user: "
+        "gateway, password_file: ~/.gateway-db}, in the inventory, where the play can see it."
+    )
+
+
 def database_of(module: AnsibleModule) -> Database:
+    refuse_no_database(module.params["database"])
     wanted = settings(module.params["database"], module._name.rpartition(".")[2])
     if wanted.password:
         module.no_log_values.add(wanted.password)

@@ -81,7 +81,8 @@ def _read(connection: Connection, found: Tables, stale_after: float, lock: str) 
     if not found.instances:
         raise FleetError(
             "The database has no tables ec2_launch and ec2_heartbeat (or this user's search_path does not lead to "
-            "them). Is it the gateways' database, and do they run?"
+            "them). Is it the gateways' database, and do they run? A gateway image that does not keep these tables, "
+            "because it has no election, can be changed with site.yml only."
         )
     lease = None
     if found.lease:

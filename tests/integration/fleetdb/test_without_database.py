@@ -1,0 +1,55 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every playbook that needs the database says so by the variable's name, before anything is asked of a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support import CHECKOUT, environment
+
+# These ask no database.
+WITHOUT = {"aws.yml", "site.yml"}
+PLAYBOOKS = sorted(path.name for path in (CHECKOUT / "playbooks").glob("*.yml") if path.name not in WITHOUT)
+VARIABLES = {
+    "gateway_image": "registry.test/gateway:1",
+    "instance_id": "i-1",
+    "rollout_unlock_reason": "test",
+    "fleet_replacement_group": "gateways",
+    "gateway_aws_region": "eu-central-1",
+    "gateway_db_secret_arn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:database",
+    "gateway_secret_arn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gateway",
+    "maintenance_group": "gateways",
+    "ansible_connection": "local",
+    # Nothing answers there: what goes on to a host or to AWS fails in other words.
+    "ansible_python_interpreter": "/nowhere/python",
+}
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_the_missing_variable_is_named(tmp_path: Path, playbook: str) -> None:
+    hosts = {"gateways": {"hosts": {"gateway-a": VARIABLES}}}
+    inventory = tmp_path / "hosts.json"
+    inventory.write_text(json.dumps({"all": {"children": hosts}}))
+    known = {name: value for name, value in environment().items() if not name.startswith("PG")}
+    program = Path(sys.executable).parent / "ansible-playbook"
+    limit = ["--limit", "gateway-a"] if playbook in ("drain.yml", "admit.yml", "maintenance.yml") else []
+    run = subprocess.run(
+        [program, "-i", inventory, CHECKOUT / "playbooks" / playbook, *limit, "-e", "fleet_replacement_group=gateways"],
+        cwd=tmp_path,
+        env={**known, "PATH": os.environ["PATH"], "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = " ".join(run.stdout.split())
+    assert run.returncode != 0, said
+    assert "rollout_database is not set" in said, said + run.stderr
+    assert "psycopg" not in said and "socket" not in said.replace("rollout_haproxy_sockets", ""), said
