@@ -92,6 +92,7 @@ rollouts:
         before:
           description:
             - The digest that it ran before, by its step C(plan), else by the last C(swap) of an earlier rollout.
+            - Where the rollout finished one that broke off or failed, what the host ran before that one.
           type: str
           returned: always
         after: {description: "The digest that it was brought to, by its step C(swap).", type: str, returned: always}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import journal
-from .read import ROLLOUT, clock, out_of_service, tables
+from .read import REMEMBERED, ROLLOUT, clock, out_of_service, tables
 
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .database import Database
 
 _LAST = f"{ROLLOUT} WHERE %(id)s::bigint IS NULL OR id = %(id)s ORDER BY id DESC LIMIT %(last)s"
+# So many rollouts are looked at for what was before the one that another one finishes.
+_PAST = f"{ROLLOUT} WHERE id < %s ORDER BY id DESC LIMIT {REMEMBERED}"
 # For a host whose rollout did not note it: what was put there before.
 _EARLIER = """
 SELECT DISTINCT ON (host) host, digest FROM fleet_rollout_step
@@ -35,11 +37,17 @@ def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bo
         with connection.cursor(row_factory=class_row(Rollout)) as rows:
             chosen = rows.execute(_LAST, {"id": rollout_id, "last": last}).fetchall()
             open_ = rows.execute((ROLLOUT + " WHERE finished_at IS NULL").encode()).fetchone()
+            past = rows.execute(_PAST.encode(), (chosen[-1].id,)).fetchall() if chosen else []
         now = clock(connection)
-        written = journal.steps_of(connection, [one.id for one in chosen])
+        line = [*chosen, *past]
+        written = journal.steps_of(connection, [one.id for one in line])
+        pasts = [journal.Past(one.digest, one.result, journal.hosts(written[one.id])) for one in line]
         shown = []
-        for one in chosen:
-            hosts = journal.hosts(written[one.id])
+        for number, one in enumerate(chosen):
+            hosts = {
+                name: {**host, "before": journal.origin(name, pasts[number], pasts[number + 1 :])}
+                for name, host in pasts[number].hosts.items()
+            }
             silent = [name for name, host in hosts.items() if host["before"] is None]
             if silent:
                 earlier = connection.execute(_EARLIER, (one.id, silent, journal.SWAP)).fetchall()

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,35 @@ def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         elif step["step"] in SERVICE and succeeded:
             host["state"] = "out" if step["step"] == PERMIT else "in"
     return found
+
+
+@dataclass(frozen=True)
+class Past:
+    """A rollout as the journal has it; `hosts` as the function of that name returns them."""
+
+    digest: str | None
+    result: str | None
+    hosts: Mapping[str, Mapping[str, Any]]
+
+
+def origin(host: str, rollout: Past, earlier: Iterable[Past]) -> str | None:
+    """What a host ran before an image was brought to it, also where a rollout that broke off had brought it already.
+
+    `earlier` are the rollouts before this one, from the newest. A rollout that finishes another one finds hosts on the
+    new image, or on none: before it is what was before the one that it finishes. Where none of those brought the image,
+    the host had it from elsewhere, and keeps it.
+    """
+    noted: str | None = (rollout.hosts.get(host) or {}).get("before")
+    if noted not in (None, rollout.digest) or rollout.digest is None:
+        return noted
+    for one in earlier:
+        part = one.hosts.get(host)
+        if part is None or (part["before"] is None and part["after"] is None):
+            continue  # it had no part in it, or was only drained
+        put_elsewhere = part["after"] not in (None, rollout.digest)
+        if one.result == "succeeded" or put_elsewhere:
+            break
+        before: str | None = part["before"]
+        if before not in (None, rollout.digest):
+            return before if noted is None or one.digest == rollout.digest else noted
+    return noted

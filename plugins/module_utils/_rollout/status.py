@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SCHEMA = 1
@@ -50,6 +50,7 @@ def status_of(
         *_troubles_of_the_database(leader, journal),
         *_troubles_of_the_balancer(balanced),
         *(problem for host in shown for problem in host.pop("problems")),
+        *_different_images(shown, lock),
         *(f"{identity} is in the database, and no host of the inventory." for identity in strangers),
     ]
     if "instances" not in leader and len(leaders) != 1:
@@ -147,6 +148,20 @@ def _places_without_requests(host: Report) -> list[Report]:
 def _troubles_of_the_balancer(balanced: Mapping[str, Report]) -> list[str]:
     silent = sorted({str(report.get("msg") or "") for report in balanced.values() if not report.get("places")})
     return [f"The load balancer does not tell whether it reaches the hosts. {message}".rstrip() for message in silent]
+
+
+def _different_images(hosts: Sequence[Report], lock: Report | None) -> list[str]:
+    """A host that is kept out of service, such as the idle side, may run another image, and so may all in a rollout."""
+    if lock is not None and not lock.get("expired"):
+        return []
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        if host["digest"] and not (host["out"] or {}).get("reason"):
+            found.setdefault(host["digest"], []).append(host["name"])
+    if len(found) < 2:
+        return []
+    told = "; ".join(f"{digest[:_SHORT_DIGEST]} on {', '.join(names)}" for digest, names in found.items())
+    return [f"The hosts run different images: {told}. Run rolling_update.yml with the wanted image, or rollback.yml."]
 
 
 def _troubles_of_the_database(leader: Report, journal: Report) -> list[str]:

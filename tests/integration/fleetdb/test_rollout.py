@@ -371,3 +371,44 @@ def test_steps_need_a_rollout(fleet: Fleet) -> None:
     with pytest.raises(FleetError, match="give rollout_id"):
         fleet.drain(2, 0, hold=Hold(steps=[step]))
     assert refusal_of(fleet.renew, 99) == "lost"
+
+
+def test_a_resumed_rollout_inherits_what_was_before_the_one_that_it_finishes(fleet: Fleet) -> None:
+    fleet.populate(3)
+
+    def plan(rollout_id: int, *digests: str) -> None:
+        hosts = [
+            {"host": f"gateway-{number}", "step": "plan", "result": "succeeded", "digest": digest}
+            for number, digest in enumerate(digests, 1)
+        ]
+        fleet.renew(rollout_id, steps=hosts)
+
+    def swapped(rollout_id: int, number: int) -> None:
+        step = {"host": f"gateway-{number}", "step": "swap", "result": "succeeded", "digest": "v2"}
+        fleet.drain(number, rollout_id=rollout_id)
+        fleet.put_back(number, rollout_id=rollout_id, hold=Hold(rollout_id, steps=[step]))
+
+    killed = fleet.acquire(digest="v2")["rollout_id"]
+    plan(killed, "v1", "v1", "v0")
+    swapped(killed, 2)
+    fleet.query("UPDATE fleet_rollout SET expires_at = clock_timestamp() WHERE finished_at IS NULL")
+    resumed = fleet.acquire(digest="v2")["rollout_id"]
+    plan(resumed, "v1", "v2", "v0")
+    swapped(resumed, 3)
+    fleet.release(resumed)
+    told = run_module("rollout_info", {**fleet.options, "last": 1})
+    [rollout] = told["rollouts"]
+    assert rollout["rollout_id"] == resumed
+    assert {name: host["before"] for name, host in rollout["hosts"].items()} == {
+        "gateway-1": "v1",
+        "gateway-2": "v1",
+        "gateway-3": "v0",
+    }
+    named = run_module("rollout_info", {**fleet.options, "rollout_id": resumed})
+    assert named["rollouts"][0]["hosts"]["gateway-2"]["before"] == "v1"
+
+    again = fleet.acquire(digest="v2")["rollout_id"]
+    plan(again, "v2", "v2", "v2")
+    fleet.release(again)
+    [rollout] = run_module("rollout_info", {**fleet.options, "last": 1})["rollouts"]
+    assert {host["before"] for host in rollout["hosts"].values()} == {"v2"}, "one that had succeeded is over"

@@ -199,3 +199,32 @@ def test_whoever_is_kept_out_gets_no_requests() -> None:
     said = told(journal=kept, balancer={"a": {"places": [PLACE]}, "b": drained})
     assert said["status"]["problems"] == []
     assert "NOT REACHED" not in said["lines"][2]
+
+
+def of_another_image(**changes: Any) -> dict[str, Any]:
+    other = {"status": "running", "image": "r/g@sha256:old", "digest": "sha256:" + "2" * 64}
+    return told(looks={"a": look("a"), "b": look("b", container=other)}, **changes)
+
+
+def test_hosts_of_different_images_are_a_problem() -> None:
+    assert of_another_image()["status"]["problems"] == [
+        "The hosts run different images: sha256:111111111111 on a; sha256:222222222222 on b. "
+        "Run rolling_update.yml with the wanted image, or rollback.yml."
+    ]
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        {"rollouts": [], "interrupted": [], "lock": LOCK},
+        {"rollouts": [], "interrupted": [{**OUT, "reason": "the idle side"}], "lock": None},
+    ],
+    ids=["a rollout goes on", "kept out of service"],
+)
+def test_different_images_that_are_meant_are_none(journal: dict[str, Any]) -> None:
+    assert of_another_image(journal=journal)["status"]["problems"] == []
+
+
+def test_different_images_after_a_rollout_that_broke_off_are_a_problem() -> None:
+    journal = {"rollouts": [], "interrupted": [], "lock": {**LOCK, "expired": True}}
+    assert any("different images" in problem for problem in of_another_image(journal=journal)["status"]["problems"])
