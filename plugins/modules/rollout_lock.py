@@ -13,7 +13,7 @@ author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - One rollout at a time holds the fleet. Its lock is a row in the gateways' database with holder, reason and expiry.
   - The lock of a controller that died ends by itself after O(ttl) and is taken over by whoever asks next. Every module
-    that is given the rollout's id renews it, so that nothing has to run in the background.
+    that is given the rollout's id renews it. With O(keep), it is renewed in the background, too.
   - The lock is proven by RV(rollout_id), which is never used twice. A controller that was stopped for a while and lost
     the lock meanwhile is refused with its next step.
 options:
@@ -46,6 +46,18 @@ options:
     description: How the rollout ended. Needed for V(released).
     type: str
     choices: [succeeded, failed]
+  keep:
+    description:
+      - With V(acquired), renew the lock in the background for as long as C(ansible-playbook) runs, so that O(ttl) may be
+        short, and release it as failed where C(ansible-playbook) ends without having released it, such as by Ctrl-C, SIGTERM or
+        SIGKILL. Where the background process is killed as well, the lock ends after O(ttl).
+      - A controller that is stopped (SIGSTOP) does not renew it.
+      - It works where the module runs on the controller, over the connection C(local). RV(kept) says whether it does.
+    type: bool
+    default: false
+  controller_pid:
+    description: The process for whose life the lock is kept. The module's action plugin gives it.
+    type: int
 extends_documentation_fragment:
   - evenkeel.fleet.database
   - evenkeel.fleet.rollout
@@ -149,6 +161,10 @@ cleared:
   returned: when acquired or broken
   type: list
   elements: str
+kept:
+  description: Whether the lock is renewed in the background. Where it is not, O(ttl) has to last from step to step.
+  returned: when acquired
+  type: bool
 waited:
   description: Seconds until the lock was free.
   returned: when acquired
@@ -164,7 +180,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import rollout
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import keeper, rollout
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.database import Database
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
     DATABASE,
@@ -180,7 +196,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options impo
 def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     hold = hold_of(options)
     if options["state"] == "acquired":
-        return rollout.acquire(
+        result = rollout.acquire(
             database,
             holder=holder_of(options),
             reason=options["reason"],
@@ -190,6 +206,7 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
             stale_after=options["stale_after"],
             check_mode=check_mode,
         )
+        return {**result, "kept": not check_mode and kept(database, result["rollout_id"], options)}
     if options["state"] == "renewed":
         return rollout.renew(database, hold=hold, check_mode=check_mode)
     if options["state"] == "released":
@@ -202,6 +219,14 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
         stale_after=options["stale_after"],
         check_mode=check_mode,
     )
+
+
+def kept(database: Database, rollout_id: int, options: dict[str, Any]) -> bool:
+    """Whether a process in the background renews the lock from now on."""
+    if not options["keep"] or options["controller_pid"] is None:
+        return False
+    database.close()
+    return keeper.start(database.settings, rollout_id, options["ttl"], options["controller_pid"])
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -220,6 +245,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
             "digest": {"type": "str"},
             "wait": {"type": "float", "default": 0},
             "result": {"type": "str", "choices": ["succeeded", "failed"]},
+            "keep": {"type": "bool", "default": False},
+            "controller_pid": {"type": "int"},
         },
         required_if=[
             ("state", "acquired", ["reason"]),

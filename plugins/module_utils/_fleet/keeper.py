@@ -1,0 +1,142 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Renews a rollout's lock in the background for as long as its ansible-playbook lives, and releases it afterwards.
+
+A child in a session of its own, which neither Ctrl-C nor a killed terminal ends. It has the password by its memory alone:
+no command line, environment or file holds it. Where it is killed as well, the lock ends by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import journal
+from .database import Database, Settings
+from .errors import FleetError, RefusedError
+from .rollout import Hold, release, renew
+
+LOOK_SECONDS = 0.5
+# Renewed so often in the time of a lock that two failed attempts don't lose it.
+RENEWALS = 4
+GONE, STOPPED, RUNS = "gone", "stopped", "runs"
+_ENDED = "ansible-playbook ended before the rollout did: it was interrupted or killed."
+
+
+@dataclass(frozen=True)
+class Process:
+    """`started` tells it from a later process with the same id; None where the system does not tell."""
+
+    pid: int
+    started: str | None
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        _state, started = _stat(pid)
+        return cls(pid, started)
+
+    def children(self) -> list[Process]:
+        """None where the system does not tell."""
+        try:
+            told = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        except OSError:
+            return []
+        return [Process.of(int(pid)) for pid in told.split()]
+
+    def state(self) -> str:
+        state, started = _stat(self.pid)
+        if started != self.started or state in ("Z", "X"):
+            return GONE
+        return STOPPED if state in ("T", "t") else RUNS
+
+
+def _stat(pid: int) -> tuple[str | None, str | None]:
+    """Linux: state and start time. Elsewhere whether there is such a process."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "X", None
+        return None, None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None, None
+    return fields[0], fields[19]
+
+
+def start(wanted: Settings, rollout_id: int, ttl: float, pid: int) -> bool:
+    """Whether there is one now. The caller has no open connection: parent and child must not share it."""
+    controller = Process.of(pid)
+    if controller.state() == GONE:
+        return False
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return True
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _detach()
+            keep(wanted, rollout_id, ttl, controller)
+    finally:
+        os._exit(0)
+
+
+def _detach() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    with suppress(OSError):
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2:
+                with suppress(OSError):
+                    os.close(int(name))
+
+
+def keep(wanted: Settings, rollout_id: int, ttl: float, controller: Process) -> None:
+    """Until the rollout is over or the lock is lost."""
+    renew_at = 0.0
+    workers: list[Process] = []
+    while (state := controller.state()) != GONE:
+        workers = controller.children() or workers
+        # One that is stopped is as good as dead: its lock ends.
+        if state == RUNS and time.monotonic() >= renew_at:
+            renew_at = time.monotonic() + ttl / RENEWALS
+            try:
+                with Database(wanted) as database:
+                    renew(database, hold=Hold(rollout_id, ttl), check_mode=False)
+            except RefusedError:
+                return
+            except FleetError:
+                pass  # asked again; the rollout's own steps say what is wrong with the database
+        time.sleep(LOOK_SECONDS)
+    # A worker that outlives its controller may be about to begin a swap, from when on the host's own lock holds.
+    patience = time.monotonic() + ttl / 2
+    while time.monotonic() < patience and any(worker.state() == RUNS for worker in workers):
+        time.sleep(LOOK_SECONDS)
+    _give_back(wanted, rollout_id, ttl)
+
+
+def _give_back(wanted: Settings, rollout_id: int, ttl: float) -> None:
+    """For as long as the lock may last; then it has ended by itself."""
+    end = {"host": journal.WHOLE_FLEET, "step": "end", "result": "failed", "detail": _ENDED}
+    deadline = time.monotonic() + ttl
+    while time.monotonic() < deadline:
+        try:
+            with Database(wanted) as database:
+                release(database, result="failed", hold=Hold(rollout_id, ttl, [end]), check_mode=False)
+        except RefusedError:
+            return
+        except FleetError:
+            time.sleep(LOOK_SECONDS)
+        else:
+            return

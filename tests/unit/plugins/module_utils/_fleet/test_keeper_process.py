@@ -1,0 +1,31 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.keeper import GONE, RUNS, STOPPED, Process
+
+
+def test_a_process_is_known_by_its_state() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        seen = Process.of(child.pid)
+        assert seen.state() == RUNS
+        assert seen in Process.of(os.getpid()).children()
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        assert seen.state() == STOPPED
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert seen.state() == GONE, "a zombie is nobody"
+    assert seen.state() == GONE
+
+
+def test_another_process_with_the_same_id_is_another_one() -> None:
+    now = Process.of(os.getpid())
+    assert now.state() == RUNS
+    assert Process(now.pid, "1").state() == GONE
