@@ -17,7 +17,7 @@ description:
     C(-v) and in check mode everything is shown as by P(ansible.builtin.default#callback).
   - Writes a page and a JSON file of each rollout, C(rollout-<time>.html) and C(.json), which say where the time went,
     how leadership moved and what failed. They are up to date at any moment, so that those of a run that was killed say
-    how far it came.
+    how far it came. A rollout that was refused, or had nothing to do, changes nothing and leaves none.
 options:
   report:
     description: The folder for the report, relative to the current one. Empty for none.

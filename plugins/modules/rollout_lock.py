@@ -48,9 +48,9 @@ options:
     choices: [succeeded, failed]
   keep:
     description:
-      - With V(acquired), renew the lock in the background for as long as C(ansible-playbook) runs, so that O(ttl) may be
-        short, and release it as failed where C(ansible-playbook) ends without having released it, such as by Ctrl-C, SIGTERM or
-        SIGKILL. Where the background process is killed as well, the lock ends after O(ttl).
+      - With V(acquired), renew the lock in the background for as long as C(ansible-playbook) runs, so that O(ttl) may
+        be short. Where C(ansible-playbook) ends without having released it, such as by Ctrl-C, SIGTERM or SIGKILL,
+        release it as failed. Where the background process is killed as well, the lock ends after O(ttl).
       - A controller that is stopped (SIGSTOP) does not renew it.
       - It works where the module runs on the controller, over the connection C(local). RV(kept) says whether it does.
     type: bool

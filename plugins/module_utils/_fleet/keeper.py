@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Renews a rollout's lock in the background for as long as its ansible-playbook lives, and releases it afterwards.
 
-A child in a session of its own, which neither Ctrl-C nor a killed terminal ends. It has the password by its memory alone:
-no command line, environment or file holds it. Where it is killed as well, the lock ends by itself.
+A child in a session of its own, which neither Ctrl-C nor a killed terminal ends. It has the password in its memory
+alone: no command line, environment or file holds it. Where it is killed as well, the lock ends by itself.
 """
 
 from __future__ import annotations
@@ -89,17 +89,17 @@ def start(wanted: Settings, rollout_id: int, ttl: float, pid: int) -> bool:
 
 
 def _detach() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(name, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
     with suppress(OSError):
-        for name in os.listdir("/dev/fd"):
-            if int(name) > 2:
+        for number in [int(place.name) for place in Path("/dev/fd").iterdir()]:
+            if number > 2:
                 with suppress(OSError):
-                    os.close(int(name))
+                    os.close(number)
 
 
 def keep(wanted: Settings, rollout_id: int, ttl: float, controller: Process) -> None:

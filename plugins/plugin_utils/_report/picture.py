@@ -57,6 +57,8 @@ def news_line(news: News) -> str:
 def ending(story: Story) -> str:
     """How it ended, in a line."""
     why = first_line(" ".join(story.words[:1]) or next((f"{f.host} {f.cause}" for f in story.failures), ""))
+    if not story.began_work and story.result == "failed":
+        return f"rollout refused after {clock(story.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
     counts = Counter(host.state for host in story.hosts.values())
     hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
     because = f": {why}" if why and story.result != "succeeded" else ""

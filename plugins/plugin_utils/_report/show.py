@@ -64,7 +64,8 @@ class Show:
 
     @property
     def report(self) -> Path | None:
-        return self._folder / f"{self._name}.html" if self._folder else None
+        """None where there is none, such as of a rollout that was refused."""
+        return self._folder / f"{self._name}.html" if self._folder and self.story.began_work else None
 
     def starts(self, host: str, action: str, state: str) -> None:
         with self._lock:
@@ -139,7 +140,7 @@ class Show:
                     self._write_report()
 
     def _write_report(self) -> None:
-        if self._folder is None or self._page is None:
+        if self._folder is None or self._page is None or not self.story.began_work:
             return
         began = self._now()
         try:

@@ -167,6 +167,8 @@ class Story:
         self.hosts: dict[str, HostStory] = {}
         self.fleet_steps: list[Step] = []
         self.phases = [Phase("look", 0.0)]
+        # Whether a step was begun: until then, nothing was changed.
+        self.began_work = False
         self.leader = ""
         self.term: int | None = None
         # Those that the load balancer had meanwhile, where it counts them.
@@ -404,6 +406,7 @@ class Story:
 
     def _step(self, at: float, step: Mapping[str, Any]) -> None:
         kind, hosts = str(step.get("kind") or ""), _strings(step.get("hosts"))
+        self.began_work = self.began_work or kind not in ("", "end", "refused")
         self._phase(at, kind, hosts)
         if kind not in ("update", "put_back"):
             return

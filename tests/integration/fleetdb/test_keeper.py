@@ -114,4 +114,6 @@ def test_a_playbook_that_is_stopped_does_not_hold_the_lock(fleet: Fleet, play: S
             assert fleet.acquire()["took_over"]["holder"]
         finally:
             process.send_signal(signal.SIGCONT)
-    assert fleet.query("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == [(1,)], "it is the other one's"
+    assert fleet.query("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == [(1,)], (
+        "it is the other one's"
+    )

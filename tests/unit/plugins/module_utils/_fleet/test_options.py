@@ -24,7 +24,9 @@ def test_a_database_that_is_not_given_is_named_as_the_variable(options: dict[str
         refuse_no_database(options)
 
 
-@pytest.mark.parametrize("options", [{"host": "db"}, {"name": "gateway"}, {"service": "fleet"}, {"conninfo": "host=db"}])
+@pytest.mark.parametrize(
+    "options", [{"host": "db"}, {"name": "gateway"}, {"service": "fleet"}, {"conninfo": "host=db"}]
+)
 def test_each_way_to_give_one_will_do(options: dict[str, Any]) -> None:
     refuse_no_database(options)
 

@@ -125,7 +125,9 @@ a_bad_day = st.fixed_dictionaries({"kill": st.none() | a_kill, "fails": st.none(
 
 
 @settings(max_examples=400, deadline=None)
-@given(before=runs, bad_days=st.lists(a_bad_day, max_size=3), finished=st.booleans(), kills=st.lists(a_kill, max_size=2))
+@given(
+    before=runs, bad_days=st.lists(a_bad_day, max_size=3), finished=st.booleans(), kills=st.lists(a_kill, max_size=2)
+)
 def test_a_rollback_brings_back_what_was_there(
     before: dict[str, str], bad_days: list[dict[str, Any]], finished: bool, kills: list[int]
 ) -> None:
