@@ -32,7 +32,7 @@ def client(module: AnsibleModule, service: str) -> Any:
     try:
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, NoRegionError
     except ImportError:
         from ansible.module_utils.basic import missing_required_lib
 
@@ -53,6 +53,10 @@ def client(module: AnsibleModule, service: str) -> Any:
             # Many share one API: who is throttled comes back later, by the SDK's own rules.
             config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
         )
+    except NoRegionError as error:
+        raise TroubleError(
+            "No AWS region is known: set fleet_region in the inventory, region of the module, or AWS_REGION."
+        ) from error
     except (BotoCoreError, ValueError) as error:
         raise TroubleError(
             f"There is no way to the AWS API: {error} Check region, profile and endpoint_url."

@@ -51,8 +51,10 @@ def play(
     *options: str,
     playbook: str = "playbooks/aws.yml",
     key: str = "AKIATEST",
-    region: str = REGION,
+    region: str = "",
+    **more: str,
 ) -> Played:
+    """`region` and `more` are variables of the environment; the region is the inventory's to tell."""
     finished = subprocess.run(
         [command("ansible-playbook"), playbook, "-i", "nobody,", "--diff", "-e", json.dumps(variables), *options],
         cwd=CHECKOUT,
@@ -63,6 +65,7 @@ def play(
             AWS_REGION=region,
             AWS_ACCESS_KEY_ID=key,
             AWS_SECRET_ACCESS_KEY=SECRET,
+            **more,
         ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -107,10 +110,10 @@ def surroundings(endpoint: Endpoint, name: str, folder: Path) -> dict[str, Any]:
         "iam_name": name,
         "alarms_name": name,
         **{f"load_balancer_{key}": value for key, value in network(endpoint).items()},
-        "gateway_aws_region": REGION,
+        "fleet_account": ACCOUNT,
+        "fleet_region": REGION,
         "gateway_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/app-AbCdEf",
         "gateway_db_secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway/database-AbCdEf",
-        "iam_account_id": ACCOUNT,
         "iam_apply": True,
         "iam_directory": str(folder / "iam"),
         "iam_operators": f"{name}-operators",

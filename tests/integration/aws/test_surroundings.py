@@ -16,6 +16,13 @@ from tests.integration.aws.stage import call, network, play, surroundings
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
 TARGET = "i-0000000000000000a"
+OF_NO_USE: dict[str, Any] = {
+    "load_balancer_name": "front",
+    "load_balancer_vpc_id": "vpc-1",
+    "load_balancer_subnets": [],
+    "load_balancer_security_groups": [],
+    "iam_apply": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +153,28 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
     assert "front" not in [each["RoleName"] for each in iam.list_roles()["Roles"]]
     assert iam.list_group_policies(GroupName="front-operators")["PolicyNames"] == []
+
+
+def test_another_place_is_refused_before_anything_changes(endpoint: Endpoint, tmp_path: Path) -> None:
+    chosen = {**OF_NO_USE, "iam_directory": str(tmp_path), "fleet_account": ACCOUNT, "fleet_region": REGION}
+    (tmp_path / "config").write_text("[profile fleet]\n[profile private]\n")
+    elsewhere = {"fleet_profile": "fleet", "fleet_endpoint_url": "http://127.0.0.1:9"}
+    environment = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "private"}
+    refused = play(endpoint, {**chosen, **elsewhere}, region="us-west-2", **environment)
+    assert refused.code != 0
+    for words in (
+        "AWS_REGION of the environment is us-west-2, and the region declared is eu-central-1.",
+        "AWS_PROFILE of the environment is private, and the profile declared is fleet.",
+        f"AWS_ENDPOINT_URL of the environment is {endpoint.url}, and the endpoint_url declared is http://127.0.0.1:9.",
+        "AWS_ACCESS_KEY_ID is set in the environment beside the profile fleet.",
+    ):
+        assert words in refused.failures
+    assert endpoint.faults.calls == []
+
+    foreign = play(endpoint, {**chosen, "fleet_account": "210987654321"}, "--tags", "iam")
+    assert f"these credentials are of the account {ACCOUNT} (arn:aws:" in foreign.failures
+    assert endpoint.faults.calls == ["sts:GetCallerIdentity"]
+    assert list(tmp_path.glob("*.json")) == []
 
 
 def alarms_alone(folder: Path) -> str:
