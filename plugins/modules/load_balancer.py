@@ -25,7 +25,9 @@ attributes:
     support: full
 options:
   state:
-    description: Whether there is to be one.
+    description:
+      - Whether there is to be one.
+      - V(absent) is refused while it has listeners on other ports than 80 and 443, rules, or deletion protection.
     type: str
     choices: [present, absent]
     default: present
@@ -78,8 +80,8 @@ options:
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeLoadBalancers), C(DescribeLoadBalancerAttributes),
     C(DescribeListeners), C(DescribeTags), C(CreateLoadBalancer), C(ModifyLoadBalancerAttributes), C(SetSubnets),
-    C(SetSecurityGroups), C(AddTags), C(CreateListener), C(ModifyListener), C(DeleteListener) and
-    C(DeleteLoadBalancer).
+    C(SetSecurityGroups), C(AddTags), C(CreateListener), C(ModifyListener), C(DeleteListener), and to delete it
+    C(DescribeRules) and C(DeleteLoadBalancer).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """

@@ -27,7 +27,7 @@ options:
   state:
     description:
       - V(present) creates or changes the group.
-      - V(absent) deletes it, unless targets are registered there or a load balancer uses it.
+      - V(absent) deletes it, unless targets are registered there, or a load balancer or an Auto Scaling group uses it.
     type: str
     choices: [present, absent]
     default: present
@@ -35,6 +35,11 @@ options:
     description: The group's name.
     type: str
     required: true
+  deleted_load_balancer:
+    description:
+      - With O(state=absent), the name of a load balancer that is deleted before the group, and so does not use it. In
+        check mode it is still there.
+    type: str
   protocol:
     description: How the load balancer speaks to targets.
     type: str
@@ -94,7 +99,7 @@ options:
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
     C(DescribeTags), C(CreateTargetGroup), C(ModifyTargetGroup), C(ModifyTargetGroupAttributes) and C(AddTags), to
-    delete it also C(DescribeTargetHealth) and C(DeleteTargetGroup).
+    delete it also C(DescribeTargetHealth), C(DeleteTargetGroup) and C(autoscaling:DescribeAutoScalingGroups).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """
@@ -149,6 +154,7 @@ HEALTH_CHECK: dict[str, dict[str, Any]] = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str", "required": True},
+    "deleted_load_balancer": {"type": "str"},
     "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"], "default": "HTTP"},
     "port": {"type": "int", "default": 80},
     "vpc_id": {"type": "str"},
@@ -183,7 +189,8 @@ def act(module: AnsibleModule) -> Outcome:
     wanted = module.params
     elb = Api(client.client(module, "elbv2"))
     if wanted["state"] == "absent":
-        return remove(elb, wanted["name"], module.check_mode)
+        scaling = Api(client.client(module, "autoscaling"))
+        return remove(elb, scaling, wanted["name"], wanted["deleted_load_balancer"], module.check_mode)
     declared = Wanted(
         **{key: wanted[key] for key in ("name", "protocol", "port", "vpc_id", "target_type")},
         health={key: value for key, value in (wanted["health_check"] or {}).items() if value is not None},

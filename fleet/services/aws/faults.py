@@ -34,7 +34,7 @@ class Faults:
         if "EXPIRED" in call.access_key:
             code = "RequestExpired" if call.protocol == "ec2" else "ExpiredToken"
             return error(call, code, "The security token included in the request is expired")
-        if "DENIED" in call.access_key and action != "sts:GetCallerIdentity":  # which no policy can deny
+        if "DENIED" in call.access_key:
             return denied(call, self.account, self.role)
         if action in self.denied and self.denied[action] in unquote_plus(request.get_data(as_text=True)):
             return denied(call, self.account, self.role)

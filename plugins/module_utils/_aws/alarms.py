@@ -14,6 +14,7 @@ from .._progress import TroubleError
 from .api import Api, RefusedError
 
 Alarm = Mapping[str, Any]
+AT_ONCE = 100
 NO_DASHBOARD = ("ResourceNotFound", "ResourceNotFoundException", "DashboardNotFoundError")
 # Of what DescribeAlarms tells: what PutMetricAlarm takes, but for the switch that an operator turns.
 SETTINGS = (
@@ -70,7 +71,8 @@ def ensure_alarms(watch: Api, wanted: Sequence[Alarm], unwanted: Sequence[str], 
             watch.call("PutMetricAlarm", f"the alarm {name}", **alarm, ActionsEnabled=enabled)
     gone = [name for name in outcome.before if name not in after]
     if gone:
-        watch.call("DeleteAlarms", "the alarms " + ", ".join(gone), AlarmNames=gone)
+        for some in _portions(gone):
+            watch.call("DeleteAlarms", "the alarms " + ", ".join(some), AlarmNames=some)
     return outcome
 
 
@@ -121,8 +123,14 @@ def _sorted(entries: Iterable[Mapping[str, Any]], by: str) -> list[Mapping[str, 
 
 
 def _described(watch: Api, names: Sequence[str]) -> dict[str, Alarm]:
-    if not names:
-        return {}
-    kinds = {"AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
-    said = watch.call("DescribeAlarms", "the alarms", AlarmNames=list(names), **kinds)
-    return {alarm["AlarmName"]: alarm for alarm in said["MetricAlarms"]}
+    kinds = {"AlarmTypes": ["MetricAlarm"], "MaxRecords": AT_ONCE}
+    found: dict[str, Alarm] = {}
+    for some in _portions(names):
+        said = watch.call("DescribeAlarms", "the alarms", AlarmNames=some, **kinds)
+        found.update({alarm["AlarmName"]: alarm for alarm in said["MetricAlarms"]})
+    return found
+
+
+def _portions(names: Sequence[str]) -> list[list[str]]:
+    """As many names as AWS takes in one call."""
+    return [list(names[start : start + AT_ONCE]) for start in range(0, len(names), AT_ONCE)]

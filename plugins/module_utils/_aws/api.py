@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from .._host.troubles import AWS_PROBLEMS, advice
@@ -74,6 +75,16 @@ class Api:
             ) from error
         except BotoCoreError as error:
             raise TroubleError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
+
+    def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """What is below the key in the answers, over all pages."""
+        token: dict[str, Any] = {}
+        while True:
+            answer = self.call(operation, what, **arguments, **token)
+            yield from answer.get(key, [])
+            if not answer.get("NextToken"):
+                return
+            token = {"NextToken": answer["NextToken"]}
 
     def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> TroubleError:
         if DENIED.search(code):

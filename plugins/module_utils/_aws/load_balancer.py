@@ -101,13 +101,37 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
 
 
 def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
-    """Delete the load balancer with its listeners."""
+    """Delete the load balancer with its listeners; refused while others have listeners or rules there."""
     found = find(elb, name)
     if not found:
         return Outcome()
+    foreign = _foreign(elb, found["LoadBalancerArn"], f"the load balancer {name}")
+    if foreign:
+        raise TroubleError(f"The load balancer {name} stays: {' '.join(foreign)}")
     if not check_mode:
         elb.call("DeleteLoadBalancer", f"the load balancer {name}", LoadBalancerArn=found["LoadBalancerArn"])
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
+
+
+def _foreign(elb: Api, arn: str, about: str) -> list[str]:
+    """What stands in the way of deleting the load balancer."""
+    found = []
+    attributes = as_dict(elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"])
+    if attributes.get("deletion_protection.enabled") == "true":
+        found.append("Its deletion protection is on; turn it off with the attribute deletion_protection.enabled.")
+    listeners = elb.call("DescribeListeners", about, LoadBalancerArn=arn)["Listeners"]
+    others = sorted(listener["Port"] for listener in listeners if listener["Port"] not in (HTTP, HTTPS))
+    if others:
+        found.append(f"It has listeners of others, on port {', '.join(map(str, others))}; delete these first.")
+    for listener in listeners:
+        if listener["Port"] in (HTTP, HTTPS):
+            rules = elb.call("DescribeRules", about, ListenerArn=listener["ListenerArn"])["Rules"]
+            own = [rule["RuleArn"] for rule in rules if not rule["IsDefault"]]
+            if own:
+                found.append(
+                    f"Its listener on port {listener['Port']} has rules of others; delete {', '.join(own)} first."
+                )
+    return found
 
 
 def find(elb: Api, name: str) -> dict[str, Any]:

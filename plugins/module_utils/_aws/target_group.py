@@ -76,8 +76,11 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     return outcome
 
 
-def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
-    """Delete the group; refused while targets are registered, because they would leave without a drain."""
+def remove(elb: Api, scaling: Api, name: str, deleted_load_balancer: str | None, check_mode: bool) -> Outcome:
+    """Delete the group; refused while targets are registered, which would leave without a drain, or others use it.
+
+    A load balancer that is deleted before it is none of these others.
+    """
     about = f"the target group {name}"
     group = find(elb, name)
     if not group:
@@ -90,9 +93,29 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
             f"The target group {name} stays: {targets} are registered there. Drain them, or detach the group from its "
             "Auto Scaling group, and then delete it."
         )
+    users = _users(scaling, group, deleted_load_balancer, about)
+    if users:
+        raise TroubleError(
+            f"The target group {name} stays: {', '.join(users)} use it. Take it out of their listeners and rules, or "
+            "detach it, and then delete it."
+        )
     if not check_mode:
         elb.call("DeleteTargetGroup", about, TargetGroupArn=arn)
     return Outcome(arn=arn, changed=True, before={"name": name})
+
+
+def _users(scaling: Api, group: Mapping[str, Any], deleted_load_balancer: str | None, about: str) -> list[str]:
+    """Load balancers and Auto Scaling groups that the group belongs to."""
+    arn = group["TargetGroupArn"]
+    balancers = {str(user).split("/")[-2] for user in group.get("LoadBalancerArns", [])} - {deleted_load_balancer}
+    groups = [
+        found["AutoScalingGroupName"]
+        for found in scaling.pages("DescribeAutoScalingGroups", about, "AutoScalingGroups")
+        if arn in found.get("TargetGroupARNs", [])
+    ]
+    return [f"the load balancer {user}" for user in sorted(balancers)] + [
+        f"the Auto Scaling group {user}" for user in sorted(groups)
+    ]
 
 
 def find(elb: Api, name: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.elbv2.models import elbv2_backends
 
 from tests.integration.aws.stage import call, network, play, surroundings
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
@@ -52,7 +53,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert (made.code, made.failures) == (0, "")
     assert made.changed == would.changed
     assert set(made.tasks) - set(made.changed) == {
-        name for name in made.tasks if name.startswith(("Validating", "Check", "Look up", "Refuse", "Tell"))
+        name for name in made.tasks if name.startswith(("Validating", "Check", "Look up", "Refuse", "Show", "Tell"))
     }
 
     (group,) = elb.describe_target_groups(Names=["front"])["TargetGroups"]
@@ -100,7 +101,9 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     again = play(endpoint, chosen)
     assert (again.code, again.changed) == (0, [])
 
-    denied = play(endpoint, chosen, "--tags", "iam", key="AKIADENIED")
+    endpoint.faults.denied["iam:GetRole"] = ""
+    denied = play(endpoint, chosen, "--tags", "iam")
+    endpoint.faults.forget()
     assert "when calling the GetRole operation" in denied.failures
     assert "not authorized to perform: iam:GetRole" in denied.failures
 
@@ -143,6 +146,19 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert endpoint.states.changes == []  # nobody but us registered or deregistered anything
 
     endpoint.states.groups.clear()
+    remove = used_by_others(endpoint, chosen, arn)
+    for words, *options in (
+        ("The target group front stays: the load balancer other use it.", "load_balancer"),
+        ("The target group front stays: the load balancer other use it.", "load_balancer", "--check"),
+        ("Nothing was changed: the instance profile others contains the role front, the policy arn:", "iam"),
+        ("Nothing was changed: email:someone@example.com is subscribed to the topic front-alarms, the", "alarms"),
+    ):
+        refused = play(endpoint, gone, "--tags", *options)
+        assert (refused.code != 0, refused.changed) == (True, []), options
+        assert words in refused.failures
+    assert elb.describe_load_balancers(Names=["front"])["LoadBalancers"]
+    remove()
+
     would = play(endpoint, gone, "--check")
     deleted = play(endpoint, gone)
     assert (would.code, deleted.code, deleted.changed) == (0, 0, would.changed)
@@ -153,6 +169,93 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert endpoint.client("sns").list_topics()["Topics"] == watch.list_dashboards()["DashboardEntries"] == []
     assert "front" not in [each["RoleName"] for each in iam.list_roles()["Roles"]]
     assert iam.list_group_policies(GroupName="front-operators")["PolicyNames"] == []
+
+
+def used_by_others(endpoint: Endpoint, chosen: dict[str, Any], group: str) -> Callable[[], None]:
+    """Others use the target group, the hosts' role and the topic; returns what ends that."""
+    elb, iam = endpoint.client(), endpoint.client("iam")
+    sns, watch = endpoint.client("sns"), endpoint.client("cloudwatch")
+    made = elb.create_load_balancer(Name="other", Subnets=chosen["load_balancer_subnets"], Type="application")
+    other = made["LoadBalancers"][0]["LoadBalancerArn"]
+    forward = [{"Type": "forward", "TargetGroupArn": group}]
+    listener = elb.create_listener(LoadBalancerArn=other, Protocol="HTTP", Port=80, DefaultActions=forward)
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]}
+    policy = iam.create_policy(PolicyName="others", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+    iam.create_instance_profile(InstanceProfileName="others")
+    iam.add_role_to_instance_profile(InstanceProfileName="others", RoleName="front")
+    iam.attach_role_policy(RoleName="front", PolicyArn=policy)
+    (topic,) = [found["TopicArn"] for found in sns.list_topics()["Topics"]]
+    subscribed = sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="someone@example.com")["SubscriptionArn"]
+    settings = {"Namespace": "N", "MetricName": "m", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
+    compared = {"Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold", "AlarmActions": [topic]}
+    watch.put_metric_alarm(AlarmName="others", **settings, **compared)
+
+    def remove() -> None:
+        elb.delete_listener(ListenerArn=listener["Listeners"][0]["ListenerArn"])
+        elb.delete_load_balancer(LoadBalancerArn=other)
+        for found in elbv2_backends[ACCOUNT][REGION].target_groups.values():
+            # moto goes on to tell of a load balancer that is gone.
+            found.load_balancer_arns = [arn for arn in found.load_balancer_arns if arn != other]
+        iam.remove_role_from_instance_profile(InstanceProfileName="others", RoleName="front")
+        iam.delete_instance_profile(InstanceProfileName="others")
+        iam.detach_role_policy(RoleName="front", PolicyArn=policy)
+        iam.delete_policy(PolicyArn=policy)
+        sns.unsubscribe(SubscriptionArn=subscribed)
+        watch.delete_alarms(AlarmNames=["others"])
+
+    return remove
+
+
+def test_users_are_named(endpoint: Endpoint) -> None:
+    place = network(endpoint)
+    _name, arn = endpoint.group()
+    endpoint.client("sns").create_topic(Name="front-alarms")
+    trust = {"Version": "2012-10-17", "Statement": []}
+    endpoint.client("iam").create_role(RoleName="front", AssumeRolePolicyDocument=json.dumps(trust))
+    remove = used_by_others(endpoint, {"load_balancer_subnets": place["subnets"]}, arn)
+    role = call(endpoint, "aws_users_info", {"role": "front"})
+    assert role["users"] == [
+        "the instance profile others contains the role front",
+        f"the policy arn:aws:iam::{ACCOUNT}:policy/others is attached to the role front",
+    ]
+    topic = {"topic": "front-alarms", "alarms": ["front-cpu"]}
+    assert call(endpoint, "aws_users_info", topic)["users"] == [
+        "email:someone@example.com is subscribed to the topic front-alarms",
+        "the alarm others is sent to the topic front-alarms",
+    ]
+    own = {**topic, "subscriptions": ["someone@example.com"], "alarms": ["others"]}
+    assert call(endpoint, "aws_users_info", own)["users"] == []
+    remove()
+    assert call(endpoint, "aws_users_info", {"role": "front"})["users"] == []
+    endpoint.client("iam").delete_role(RoleName="front")
+    (found,) = endpoint.client("sns").list_topics()["Topics"]
+    endpoint.client("sns").delete_topic(TopicArn=found["TopicArn"])
+    assert call(endpoint, "aws_users_info", {"role": "front", **topic})["users"] == []
+
+
+def test_a_load_balancer_with_listeners_of_others_stays(endpoint: Endpoint) -> None:
+    place = network(endpoint)
+    _name, arn = endpoint.group()
+    there = {"name": "shared", "subnets": place["subnets"], "security_groups": [], "target_group_arn": arn}
+    made = call(endpoint, "load_balancer", there)
+    elb = endpoint.client()
+    forward = [{"Type": "forward", "TargetGroupArn": arn}]
+    at = {"LoadBalancerArn": made["load_balancer_arn"], "Protocol": "HTTP", "DefaultActions": forward}
+    other = elb.create_listener(Port=8443, **at)["Listeners"][0]["ListenerArn"]
+    gone = {"name": "shared", "state": "absent"}
+    for check in (True, False):
+        refused = call(endpoint, "load_balancer", gone, check=check)
+        assert refused["msg"] == (
+            "The load balancer shared stays: It has listeners of others, on port 8443; delete these first."
+        )
+    elb.delete_listener(ListenerArn=other)
+    assert call(endpoint, "load_balancer", gone)["changed"]
+
+
+def test_many_alarms_are_asked_for_by_the_hundred(endpoint: Endpoint) -> None:
+    result = call(endpoint, "cloudwatch_alarms", {"absent": [f"alarm-{number}" for number in range(250)]})
+    assert (result["failed"], result["changed"]) == (False, False)
+    assert endpoint.faults.calls == ["cloudwatch:DescribeAlarms"] * 3
 
 
 def test_another_place_is_refused_before_anything_changes(endpoint: Endpoint, tmp_path: Path) -> None:

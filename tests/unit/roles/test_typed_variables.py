@@ -45,6 +45,7 @@ GROUPS = {
     "group/evenkeel.fleet.balancer": "evenkeel.fleet.target_drain",
     "group/evenkeel.fleet.aws": "evenkeel.fleet.asg_refresh",
     "group/amazon.aws.aws": "amazon.aws.autoscaling_instance",
+    "group/community.aws.aws": "community.aws.sns_topic",
 }
 LOADER = DataLoader()
 # Where a play has tasks.

@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: aws_users_info
+short_description: Look up who else uses a role, a topic or alarms that are to be deleted
+version_added: 0.3.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Returns what would break with the deletion of a role with its instance profile, or of alarms with their topic. What
+    does not exist has no users.
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+options:
+  role:
+    description: Name of a role and of its instance profile.
+    type: str
+  policies:
+    description: Names of the inline policies that belong to O(role).
+    type: list
+    elements: str
+    default: []
+  topic:
+    description: Name of an SNS topic.
+    type: str
+  alarms:
+    description: Names of the alarms that are deleted with O(topic).
+    type: list
+    elements: str
+    default: []
+  subscriptions:
+    description: Endpoints of the subscriptions that belong to O(topic).
+    type: list
+    elements: str
+    default: []
+notes:
+  - The IAM actions needed for O(role) are C(iam:ListInstanceProfilesForRole), C(ListAttachedRolePolicies),
+    C(ListRolePolicies), C(GetInstanceProfile) and C(ec2:DescribeInstances), and for O(topic) C(sns:ListTopics),
+    C(sns:ListSubscriptionsByTopic) and C(cloudwatch:DescribeAlarms).
+extends_documentation_fragment:
+  - evenkeel.fleet.aws
+"""
+
+EXAMPLES = r"""
+- name: Look up who else uses the role
+  evenkeel.fleet.aws_users_info:
+    role: gateways
+    policies: [gateways-host]
+    region: eu-central-1
+  register: found
+"""
+
+RETURN = r"""
+users:
+  description: What uses it, in words.
+  returned: success
+  type: list
+  elements: str
+  sample: [the instance i-0123456789abcdef0 has the instance profile gateways]
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, users
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
+from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "role": {"type": "str"},
+    "policies": {"type": "list", "elements": "str", "default": []},
+    "topic": {"type": "str"},
+    "alarms": {"type": "list", "elements": "str", "default": []},
+    "subscriptions": {"type": "list", "elements": "str", "default": []},
+    **client.ARGUMENTS,
+}
+
+
+def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
+    module = make(
+        argument_spec=ARGUMENTS,
+        required_one_of=[("role", "topic")],
+        supports_check_mode=True,
+        required_together=client.REQUIRED_TOGETHER,
+        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
+    )
+    try:
+        found = act(module)
+    except TroubleError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(users=found)
+
+
+def act(module: AnsibleModule) -> list[str]:
+    wanted = module.params
+    found = []
+    if wanted["role"]:
+        iam, ec2 = (Api(client.client(module, service)) for service in ("iam", "ec2"))
+        found += users.of_role(iam, ec2, wanted["role"], wanted["policies"])
+    if wanted["topic"]:
+        watch, sns = (Api(client.client(module, service)) for service in ("cloudwatch", "sns"))
+        found += users.of_alarms(watch, sns, wanted["topic"], wanted["alarms"], wanted["subscriptions"])
+    return found
+
+
+if __name__ == "__main__":
+    main()
