@@ -18,7 +18,6 @@ from typing import Any, Protocol
 class Kind(Protocol):
     def problems(self, value: Any, path: str, strict: bool) -> Iterator[str]:
         """Say what is wrong with the value at the path; unknown keys count only where strict."""
-        ...
 
 
 @dataclass(frozen=True)

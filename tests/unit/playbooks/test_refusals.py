@@ -45,6 +45,7 @@ def played(playbook: Path, inventory: Path, *options: str) -> subprocess.Complet
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
 
 

@@ -98,7 +98,7 @@ def templates(value: Any, place: str, option: dict[str, Any] | None = None) -> I
 @cache
 def documented(module: str) -> dict[str, Any]:
     path = module_loader.find_plugin(module)
-    document, *_ = get_docstring(path, fragment_loader, collection_name=module.rpartition(".")[0])
+    document = get_docstring(path, fragment_loader, collection_name=module.rpartition(".")[0])[0]
     found: dict[str, Any] = document.get("options") or {}
     return found
 

@@ -33,7 +33,7 @@ class TinyProxy:
     def _serve(self) -> None:
         while True:
             try:
-                connection, _ = self._server.accept()
+                connection, dummy = self._server.accept()
             except OSError:
                 return
             with connection:
