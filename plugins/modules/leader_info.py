@@ -139,7 +139,12 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader impor
     refuse_doubts,
     settled,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import DATABASE, STALE_AFTER, run
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+    DATABASE,
+    STALE_AFTER,
+    refuse_no_database,
+    run,
+)
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -171,6 +176,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         if options["source"] == "http":
             return gateways()
         try:
+            refuse_no_database(options["database"])
             return settled(lambda: from_database(database, options["stale_after"]), options["wait"])
         except DatabaseError as error:
             if not (options["source"] == "auto" and options["urls"] and error.out_of_reach):
@@ -178,7 +184,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
             module.warn(f"The gateways were asked who leads, because the database is out of reach. {error.message}")
             return {**gateways(), "database_error": error.message}
 
-    run(module, look)
+    run(module, look, needs_database=False)
 
 
 if __name__ == "__main__":

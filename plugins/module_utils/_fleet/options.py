@@ -93,21 +93,23 @@ def refuse_no_database(options: Mapping[str, Any]) -> None:
     raise DatabaseError(
         "No database is given: rollout_database is not set (the option database of the module is empty). Nothing was "
         "changed. Set rollout_database to the gateways' PostgreSQL, such as {host: db.internal, name: gateway, user: "
-        "gateway, password_file: ~/.gateway-db}, in the inventory, where the play can see it."
+        "gateway, password_file: ~/.gateway-db}, in the inventory, where the play can see it.",
+        out_of_reach=True,
     )
 
 
 def database_of(module: AnsibleModule) -> Database:
-    refuse_no_database(module.params["database"])
     wanted = settings(module.params["database"], module._name.rpartition(".")[2])
     if wanted.password:
         module.no_log_values.add(wanted.password)
     return Database(wanted)
 
 
-def run(module: AnsibleModule, work: Callable[[Database], Mapping[str, Any]]) -> None:
+def run(module: AnsibleModule, work: Callable[[Database], Mapping[str, Any]], *, needs_database: bool = True) -> None:
     """Exit with what `work` returns, or fail with what it raises."""
     try:
+        if needs_database:
+            refuse_no_database(module.params["database"])
         with database_of(module) as database:
             result = work(database)
     except FleetError as error:
