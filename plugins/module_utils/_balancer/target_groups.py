@@ -217,7 +217,7 @@ def _noted(entry: Health) -> str:
 def _entries(identifier: str, noted: str) -> list[Health]:
     entries = []
     for word in noted.split():
-        port, dummy, zone = word.partition("@")
+        port, _dummy, zone = word.partition("@")
         entries.append(
             Health(identifier, int(port) if port.isdecimal() else None, zone or None, "unused", NOT_REGISTERED)
         )

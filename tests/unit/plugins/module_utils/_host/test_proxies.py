@@ -33,7 +33,7 @@ class TinyProxy:
     def _serve(self) -> None:
         while True:
             try:
-                connection, dummy = self._server.accept()
+                connection, _dummy = self._server.accept()
             except OSError:
                 return
             with connection:
