@@ -44,13 +44,19 @@ CALLED_BY_OTHERS_ON_HOSTS = {
     "ssmmessages:OpenControlChannel": "the SSM agent",
     "ssmmessages:OpenDataChannel": "the SSM agent",
 }
-CALLED_BY_OTHERS_OF_OPERATORS = {"ssm:StartSession": "the AWS CLI in inventories/connections/ssm.yml"}
+CALLED_BY_OTHERS_OF_OPERATORS = {
+    "ssm:StartSession": "the AWS CLI in inventories/connections/ssm.yml",
+    "ec2-instance-connect:SendSSHPublicKey": "the AWS CLI in inventories/connections/instance_connect.yml",
+    "ec2-instance-connect:OpenTunnel": "the same",
+    "ec2:DescribeInstanceConnectEndpoints": "the same",
+}
 # For which AWS knows no narrower resource.
 OF_NO_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "cloudwatch:PutMetricData",
     "ec2:DescribeTags",
     "ec2:DescribeInstances",
+    "ec2:DescribeInstanceConnectEndpoints",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
     "autoscaling:DescribeInstanceRefreshes",
@@ -108,6 +114,7 @@ def documents(endpoint: Endpoint, secrets: list[str], tmp_path_factory: pytest.T
         "iam_autoscaling_groups": ["gateways"],
         "iam_s3_objects": ["arn:aws:s3:::releases/evenkeel-fleet.tar.gz"],
         "iam_session_manager": True,
+        "iam_instance_connect": True,
         "iam_listener_arns": [f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/app/gateways/1/2"],
         "iam_alarm_names": ["gateways-target-5xx"],
         "iam_replaces_hosts": True,
@@ -200,6 +207,8 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
     assert narrowest(documents["operator"], "cloudwatch:DescribeAlarms") == [
         f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:gateways-target-5xx"
     ]
+    (keys,) = [each for each in documents["operator"] if "ec2-instance-connect:SendSSHPublicKey" in each["Action"]]
+    assert keys["Condition"] == {"StringEquals": {"aws:ResourceTag/aws:autoscaling:groupName": ["gateways"]}}
     (group,) = narrowest(documents["operator"], "autoscaling:StartInstanceRefresh")
     assert group.endswith("autoScalingGroupName/gateways")
 
