@@ -72,7 +72,7 @@ def test_a_full_disk_on_one_host_stops_all(fleet: Fleet) -> None:
     with prepared(fleet, "host-1", full, "umount /var/lib/docker"), fleet.untouched(*fleet.hosts):
         run = fleet.site()
     assert run.code == 2, run.output
-    assert run.says("host-1: Only 52 MB free at /var/lib/docker, 1000 MB are wanted.", "docker image prune", STOPPED)
+    assert run.says("host-1: Only 52 MB free on the file system /var/lib/docker", "docker image prune", STOPPED)
 
 
 def test_all_findings_of_all_hosts_come_in_one_report(fleet: Fleet) -> None:

@@ -69,12 +69,14 @@ def _of_profile(iam: Api, ec2: Api, name: str) -> list[str]:
         if error.code != "NoSuchEntity":
             raise
         return []
-    filters = [
-        {"Name": "iam-instance-profile.arn", "Values": [profile["Arn"]]},
-        {"Name": "instance-state-name", "Values": RUNNING},
+    running = [{"Name": "instance-state-name", "Values": RUNNING}]
+    reservations = ec2.pages("DescribeInstances", about, "Reservations", Filters=running)
+    instances = [
+        instance["InstanceId"]
+        for each in reservations
+        for instance in each["Instances"]
+        if instance.get("IamInstanceProfile", {}).get("Arn") == profile["Arn"]
     ]
-    reservations = ec2.pages("DescribeInstances", about, "Reservations", Filters=filters)
-    instances = [instance["InstanceId"] for each in reservations for instance in each["Instances"]]
     return [f"the instance {instance} has the instance profile {name}" for instance in sorted(instances)]
 
 

@@ -309,15 +309,15 @@ class Lifecycle:
         try:
             known = json.loads(self._since.read_text())
             if {name: known[name] for name in about} == about:
-                return float(known["end"])
+                return float(known["since"]) + self._settings.deadline
         except (OSError, ValueError, KeyError, TypeError):
             pass  # there is none that could be read: this is the first notice
-        end = time.monotonic() + self._settings.deadline
+        since = time.monotonic()
         try:
-            self._since.write_text(json.dumps({**about, "end": end}))
+            self._since.write_text(json.dumps({**about, "since": since}))
         except OSError as error:
             self._say("not remembered", error=str(error))
-        return end
+        return since + self._settings.deadline
 
     def _leave(self, notice: Notice, reason: str) -> bool:
         """Whether there is nothing left to do."""

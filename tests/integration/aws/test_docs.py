@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from tests.integration.aws.stage import network
@@ -94,7 +95,11 @@ def user_data(endpoint: Endpoint) -> str:
 
 def test_from_nothing_to_instances_that_bootstrap_themselves(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
-        follow(Operator(endpoint, tmp_path))
+        try:
+            follow(Operator(endpoint, tmp_path))
+        finally:
+            # moto keeps one account for all endpoints of a process, and others want theirs empty.
+            urllib.request.urlopen(urllib.request.Request(f"{endpoint.url}/moto-api/reset", method="POST"), timeout=10)
 
 
 def follow(operator: Operator) -> None:
