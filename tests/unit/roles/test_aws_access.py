@@ -61,10 +61,11 @@ def test_each_role_has_one_source_and_checks_it_first(role: Path) -> None:
     blocks = [task for task in nodes(documents(role)) if "group/evenkeel.fleet.aws" in task.get("module_defaults", {})]
     (block,) = blocks
     given = block["module_defaults"]
-    used = calls(documents(role))
-    for collection in COLLECTIONS:
-        if any(name.startswith(f"{collection}.") for name in used):
-            assert given.get(f"group/{collection}.aws") == "{{ " + source + " }}", collection
+    for task in nodes(documents(role)):
+        for collection in COLLECTIONS:
+            if any(name.startswith(f"{collection}.") for name in task):
+                defaults_of_it = {**given, **task.get("module_defaults", {})}
+                assert defaults_of_it.get(f"group/{collection}.aws") == "{{ " + source + " }}", collection
     first = block["block"][0]
     assert "fleet_account" in first[CHECK]["account"]
 
@@ -81,3 +82,10 @@ def test_no_task_names_a_region_of_its_own(role: Path) -> None:
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_playbooks_leave_aws_to_the_roles(playbook: Path) -> None:
     assert calls(yaml.safe_load(playbook.read_text())) == set()
+
+
+def test_a_rollout_needs_no_other_collection_but_for_its_hook() -> None:
+    """Ansible resolves a group of module_defaults when it reads the file: without the collection, nothing would run."""
+    for path in sorted((ROOT / "roles" / "rollout" / "tasks").glob("*.yml")):
+        if path.name != "alarms.yml":
+            assert "amazon.aws" not in path.read_text(), path.name
