@@ -8,7 +8,7 @@ SEEDS ?= 20
 PROFILE ?= full
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
-FLEET := $(PLAYBOOK) -i localhost,
+TESTBED := $(PLAYBOOK) -i localhost,
 export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/.collections
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -25,19 +25,19 @@ venv:
 .PHONY: engine
 engine: venv
 	@tools/setup packages openssh-client zstd
-	@fleet/engine start
+	@testbed/engine start
 
 .PHONY: demo
 demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.yml on it, and roll an update out under load
-	@$(FLEET) fleet/up.yml -e fleet_hosts=$(HOSTS)
+	@$(TESTBED) testbed/up.yml -e testbed_hosts=$(HOSTS)
 	@$(PLAYBOOK) playbooks/site.yml
 	@tools/with-docker $(BIN)/python tools/roll_under_load.py
 	@$(BIN)/python tools/where_to_look.py
 
 .PHONY: down
-down: venv ## Remove the fleets of this checkout, and stop the docker engine if make started it and nothing else uses it
-	@for fleet in $$(ls .fleet 2>/dev/null); do $(FLEET) fleet/down.yml -e fleet_name=$$fleet; done
-	@fleet/engine stop
+down: venv ## Remove the testbeds of this checkout, and stop the docker engine if make started it and nothing else uses it
+	@for name in $$(ls .testbed 2>/dev/null); do $(TESTBED) testbed/down.yml -e testbed_name=$$name; done
+	@testbed/engine stop
 
 .PHONY: test
 test: venv ## Run everything that CI runs
@@ -52,7 +52,7 @@ lint: venv ## Check style, types, documentation and shell scripts
 .PHONY: unit
 unit: venv ## Run the unit tests (no network, no docker)
 	@pytest -q tests/unit
-	@pytest -q fleet/tests
+	@pytest -q testbed/tests
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy

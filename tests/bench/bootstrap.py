@@ -37,11 +37,11 @@ from tests.bench.steps import Steps, from_declarations  # noqa: E402
 BENCH = CHECKOUT / "tests" / "bench"
 BIN = CHECKOUT / ".venv" / "bin"
 FOLDER = CHECKOUT / ".cache" / "bench"
-FLEET = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-bench"
-STATE = CHECKOUT / ".fleet" / FLEET
+TESTBED = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-bench"
+STATE = CHECKOUT / ".testbed" / TESTBED
 OURS = "site.yml"
 NO_CHANGE_RUNS = 3
-FLEET_TIMEOUT, FIRST_TIMEOUT, NO_CHANGE_TIMEOUT, CHECK_TIMEOUT, SETTLE_TIMEOUT = 1800, 1200, 300, 120, 120
+TESTBED_TIMEOUT, FIRST_TIMEOUT, NO_CHANGE_TIMEOUT, CHECK_TIMEOUT, SETTLE_TIMEOUT = 1800, 1200, 300, 120, 120
 
 State = dict[str, Any]
 
@@ -158,7 +158,7 @@ class Bench:
 
     def __init__(self, hosts: int) -> None:
         self.count = hosts
-        self.containers = [f"{FLEET}-host-{number}" for number in range(1, hosts + 1)]
+        self.containers = [f"{TESTBED}-host-{number}" for number in range(1, hosts + 1)]
         self.hosts: list[str] = []
         self.steps: Steps
         self.tools = {
@@ -179,8 +179,15 @@ class Bench:
 
     def up(self) -> None:
         """The services around the hosts, and hosts where there are none."""
-        argv = ["ansible-playbook", "fleet/up.yml", "-e", f"fleet_name={FLEET}", "-e", f"fleet_hosts={self.count}"]
-        run("fleet up", argv, FLEET_TIMEOUT)
+        argv = [
+            "ansible-playbook",
+            "testbed/up.yml",
+            "-e",
+            f"testbed_name={TESTBED}",
+            "-e",
+            f"testbed_hosts={self.count}",
+        ]
+        run("fleet up", argv, TESTBED_TIMEOUT)
 
     def fresh_hosts(self) -> None:
         names = self.containers
@@ -189,7 +196,7 @@ class Bench:
         self.up()
 
     def down(self) -> None:
-        run("fleet down", ["ansible-playbook", "fleet/down.yml", "-e", f"fleet_name={FLEET}"], FLEET_TIMEOUT)
+        run("fleet down", ["ansible-playbook", "testbed/down.yml", "-e", f"testbed_name={TESTBED}"], TESTBED_TIMEOUT)
 
     def prepare(self) -> None:
         """Gives every tool the same hosts and the same wanted state, each in its own form."""
@@ -367,10 +374,10 @@ def main() -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SystemExit(f"bench: another run of it has the fleet {FLEET}: wait for its end") from None
+        raise SystemExit(f"bench: another run of it has the testbed {TESTBED}: wait for its end") from None
     try:
         try:
-            say(f"bringing up the fleet {FLEET} (logs in {FOLDER})")
+            say(f"bringing up the testbed {TESTBED} (logs in {FOLDER})")
             bench.up()
             bench.prepare()
             samples = measure(bench, options.rounds)

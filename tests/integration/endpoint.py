@@ -11,11 +11,11 @@ from typing import Any
 
 import boto3
 
-from fleet.services.aws import calls
-from fleet.services.aws.faults import Faults
-from fleet.services.aws.launch_templates import LaunchTemplates
-from fleet.services.aws.lifecycle import Lifecycles
-from fleet.services.aws.targets import Pretended, TargetStates
+from testbed.services.aws import calls
+from testbed.services.aws.faults import Faults
+from testbed.services.aws.launch_templates import LaunchTemplates
+from testbed.services.aws.lifecycle import Lifecycles
+from testbed.services.aws.targets import Pretended, TargetStates
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -34,7 +34,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-system"
 GATEWAY = "bk-gateway-api"
-REPORTS = CHECKOUT / ".fleet" / NAME / "reports"
+REPORTS = CHECKOUT / ".testbed" / NAME / "reports"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Fleet:
     def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3) -> None:
         self.name = name
         self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
-        self.state = CHECKOUT / ".fleet" / name
+        self.state = CHECKOUT / ".testbed" / name
         self.inventory = inventory / "hosts.yml"
         inventory.mkdir(exist_ok=True)
         self.inventory.symlink_to(self.state / "hosts.yml")
@@ -157,14 +157,14 @@ class Fleet:
     # Making and removing it
 
     def up(self) -> None:
-        self._own_playbook("up.yml", f"fleet_hosts={len(self.hosts)}")
+        self._own_playbook("up.yml", f"testbed_hosts={len(self.hosts)}")
 
     def down(self) -> None:
         self._own_playbook("down.yml")
 
     def _own_playbook(self, name: str, *variables: str) -> None:
-        settings = [word for variable in (f"fleet_name={self.name}", *variables) for word in ("-e", variable)]
-        self.run(PLAYBOOK, CHECKOUT / "fleet" / name, *settings)
+        settings = [word for variable in (f"testbed_name={self.name}", *variables) for word in ("-e", variable)]
+        self.run(PLAYBOOK, CHECKOUT / "testbed" / name, *settings)
 
     def make_bare(self, *hosts: str) -> None:
         """New hosts in place of these, with nothing installed."""
@@ -370,12 +370,12 @@ def shell(command: list[str], stdin: str | None, check: bool) -> str:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Three bare hosts at first. KEEP_FLEET=1 leaves the fleet there, to be looked at, and takes one that is there."""
+    """Three bare hosts at first. KEEP_TESTBED=1 leaves the testbed there, to be looked at, and takes one that is there."""
     fleet = Fleet(tmp_path_factory.mktemp("inventory"))
-    if not (os.environ.get("KEEP_FLEET") and fleet.inventory.exists()):
+    if not (os.environ.get("KEEP_TESTBED") and fleet.inventory.exists()):
         fleet.make_bare(*fleet.hosts)
     yield fleet
-    if not os.environ.get("KEEP_FLEET"):
+    if not os.environ.get("KEEP_TESTBED"):
         fleet.down()
 
 

@@ -78,6 +78,6 @@ def test_a_full_disk_on_one_host_stops_all(fleet: Fleet) -> None:
 def test_all_findings_of_all_hosts_come_in_one_report(fleet: Fleet) -> None:
     full = "mount -t tmpfs -o size=50m tmpfs /var/lib/docker"
     with prepared(fleet, "host-1", full, "umount /var/lib/docker"):
-        run = fleet.site(preflight_extra_endpoints=["nowhere.fleet.internal:1"])
+        run = fleet.site(preflight_extra_endpoints=["nowhere.testbed.internal:1"])
     assert run.code == 2, run.output
-    assert run.says("host-1: Only 52 MB free", "all hosts: The name nowhere.fleet.internal", STOPPED)
+    assert run.says("host-1: Only 52 MB free", "all hosts: The name nowhere.testbed.internal", STOPPED)

@@ -69,7 +69,7 @@ def test_an_unreachable_database_stops_a_run_and_no_gateway(serving: Fleet) -> N
     finally:
         serving.service("start", "db")
     assert run.code == 2, run.output
-    assert run.says("all hosts: db.fleet.internal:5432", "nothing was changed on any host")
+    assert run.says("all hosts: db.testbed.internal:5432", "nothing was changed on any host")
     serving.assert_serving()
 
 
@@ -78,7 +78,7 @@ def test_an_unreachable_database_stops_a_run_and_no_gateway(serving: Fleet) -> N
     [
         pytest.param({"password": "not the one"}, "password authentication failed", id="wrong password"),
         pytest.param(
-            {"host": "users.fleet.internal"}, "port 5432 failed: Connection refused", id="nothing listens there"
+            {"host": "users.testbed.internal"}, "port 5432 failed: Connection refused", id="nothing listens there"
         ),
     ],
 )

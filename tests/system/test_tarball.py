@@ -30,7 +30,7 @@ def test_the_installed_tarball_sets_a_host_up_anew_and_nobody_notices(serving: F
     with tarfile.open(tarball) as archive:
         top = {name.partition("/")[0] for name in archive.getnames()}
     assert {"plugins", "roles", "playbooks", "meta"} <= top
-    assert not top & {"fleet", "gateway", "molecule", "tests", ".git", ".venv", ".fleet", ".cache"}
+    assert not top & {"fleet", "gateway", "molecule", "tests", ".git", ".venv", ".testbed", ".cache"}
 
     collections, elsewhere = tmp_path / "collections", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from fleet.services.aws.refreshes import Refreshes
+from testbed.services.aws.refreshes import Refreshes
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
 IMAGE = "ami-12c6146b"  # one that moto knows

@@ -40,7 +40,7 @@ class Operator:
     def __init__(self, endpoint: Endpoint, home: Path) -> None:
         self.endpoint = endpoint
         self.home = home
-        left_out = shutil.ignore_patterns(".[a-z]*", "gateway", "fleet", "molecule", "tests", "__pycache__")
+        left_out = shutil.ignore_patterns(".[a-z]*", "gateway", "testbed", "molecule", "tests", "__pycache__")
         self.checkout = shutil.copytree(CHECKOUT, home / "evenkeel", ignore=left_out)
 
     def type(self, command: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fleet.services import imds
+from testbed.services import imds
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, await_true, environment, free_port
 
