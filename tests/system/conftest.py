@@ -370,7 +370,7 @@ def shell(command: list[str], stdin: str | None, check: bool) -> str:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Three bare hosts at first. KEEP_TESTBED=1 leaves the testbed there, to be looked at, and takes one that is there."""
+    """Three bare hosts at first. KEEP_TESTBED=1 keeps the testbed after the tests and uses one that exists."""
     fleet = Fleet(tmp_path_factory.mktemp("inventory"))
     if not (os.environ.get("KEEP_TESTBED") and fleet.inventory.exists()):
         fleet.make_bare(*fleet.hosts)

@@ -29,7 +29,5 @@ class LaunchTemplates:
             return None
         sets = ("successfullyDeletedLaunchTemplateVersionSet", "unsuccessfullyDeletedLaunchTemplateVersionSet")
         body = "".join(f"<{name}/>" for name in sets)
-        body = (
-            f'<{call.action}Response xmlns="{NAMESPACE}"><requestId>testbed</requestId>{body}</{call.action}Response>'
-        )
+        body = f'<{call.action}Response xmlns="{NAMESPACE}"><requestId>0</requestId>{body}</{call.action}Response>'
         return Response(body, content_type="text/xml")
