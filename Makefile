@@ -52,6 +52,7 @@ lint: venv ## Check style, types, documentation and shell scripts
 .PHONY: unit
 unit: venv ## Run the unit tests (no network, no docker)
 	@pytest -q tests/unit
+	@pytest -q tests/checkout
 	@pytest -q testbed/tests
 
 .PHONY: gateway
@@ -109,6 +110,10 @@ kills: engine ## Kill rollouts at SEEDS=20 moments, and see that the next run fi
 .PHONY: package
 package: venv ## Build the collection and check it as Galaxy would
 	@tools/package
+
+.PHONY: release-notes
+release-notes: venv ## Check that galaxy.yml, the changelog and a tag agree, and write the notes of the release
+	@$(BIN)/python tools/release_notes.py
 
 .PHONY: bench-bootstrap
 bench-bootstrap: engine ## Time site.yml against bash over ssh and pyinfra, side by side on six hosts
