@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ._host.secrecy import is_secret
+from ._common.secrecy import is_secret
 
 MOST_BYTES = 16384
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

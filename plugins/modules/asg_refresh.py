@@ -245,7 +245,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes impo
     diff,
     preferences,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["started", "awaited", "cancelled", "rolled_back"], "default": "started"},

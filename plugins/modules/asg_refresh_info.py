@@ -125,7 +125,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes import Refreshes
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:

@@ -78,7 +78,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.identity impor
     disagreements,
     identify,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "account": {"type": "str"},

@@ -72,7 +72,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, users
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "role": {"type": "str"},

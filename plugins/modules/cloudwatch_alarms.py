@@ -90,7 +90,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.alarms import 
     ensure_dashboard,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "alarms": {"type": "list", "elements": "dict", "default": []},

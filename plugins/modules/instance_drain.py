@@ -149,8 +149,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.draining import Change, Drain, PutBack, carry_out
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import Change, Drain, PutBack, carry_out
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     HOLDER,
     ROLLOUT,

@@ -123,8 +123,8 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.handover import Wish, hand_over
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import Wish, hand_over
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     HOLDER,
     ROLLOUT,

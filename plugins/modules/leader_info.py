@@ -131,15 +131,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.database import Database
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import DatabaseError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.database import Database
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import DatabaseError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.leader import (
     from_database,
     from_gateways,
     refuse_doubts,
     settled,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     STALE_AFTER,
     refuse_no_database,

@@ -136,8 +136,8 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.history import rollouts
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import DATABASE, STALE_AFTER, run
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.history import rollouts
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import DATABASE, STALE_AFTER, run
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:

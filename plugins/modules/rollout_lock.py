@@ -180,9 +180,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import keeper, rollout
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.database import Database
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import keeper, rollout_lock
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.database import Database
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     HOLDER,
     ROLLOUT,
@@ -196,7 +196,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options impo
 def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     hold = hold_of(options)
     if options["state"] == "acquired":
-        result = rollout.acquire(
+        result = rollout_lock.acquire(
             database,
             holder=holder_of(options),
             reason=options["reason"],
@@ -208,10 +208,10 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
         )
         return {**result, "kept": not check_mode and kept(database, result["rollout_id"], options)}
     if options["state"] == "renewed":
-        return rollout.renew(database, hold=hold, check_mode=check_mode)
+        return rollout_lock.renew(database, hold=hold, check_mode=check_mode)
     if options["state"] == "released":
-        return rollout.release(database, result=options["result"], hold=hold, check_mode=check_mode)
-    return rollout.break_(
+        return rollout_lock.release(database, result=options["result"], hold=hold, check_mode=check_mode)
+    return rollout_lock.break_(
         database,
         rollout_id=options["rollout_id"],
         by=holder_of(options),

@@ -190,7 +190,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.scaling_group 
     remove,
     target_groups,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 HOOK: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},

@@ -139,7 +139,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.target_group import Outcome, Wanted, ensure, remove
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 HEALTH_CHECK: dict[str, dict[str, Any]] = {
     "path": {"type": "str"},

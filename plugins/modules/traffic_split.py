@@ -138,7 +138,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.split imp
     Report,
     split,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .api import Api, RefusedError
 
 Alarm = Mapping[str, Any]

@@ -9,13 +9,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .._host.troubles import AWS_PROBLEMS, advice
-from .._progress import NoAnswerError, TroubleError
+from .._common.advice import AWS_PROBLEMS, advice
+from .._common.progress import NoAnswerError, TroubleError
 
 THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
 # Where IAM has another name for a service than its endpoint has.
 IAM_NAMES = {"monitoring": "cloudwatch"}
+
+
+def _advice(message: str) -> str:
+    return advice(AWS_PROBLEMS, message, machine="the controller")
 
 
 class RefusedError(TroubleError):
@@ -65,7 +69,7 @@ class Api:
                 "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach an instance profile."
             ) from error
         except (NoConnectionError, HTTPClientError) as error:
-            message = f"{operation} got no answer: {error}. {advice(AWS_PROBLEMS, str(error))}"
+            message = f"{operation} got no answer: {error}. {_advice(str(error))}"
             raise NoAnswerError(message.strip()) from error
         except ResponseParserError as error:
             url = self._client.meta.endpoint_url
@@ -74,7 +78,7 @@ class Api:
                 "in its place?"
             ) from error
         except BotoCoreError as error:
-            raise TroubleError(f"{operation} failed: {error}. {advice(AWS_PROBLEMS, str(error))}".strip()) from error
+            raise TroubleError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
 
     def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         """What is below the key in the answers, over all pages."""
@@ -94,5 +98,5 @@ class Api:
         elif THROTTLED.search(code) or status >= 500:
             return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")
         else:
-            words = f"{operation} failed: {code}: {said}. {advice(AWS_PROBLEMS, code + ' ' + said)}".strip()
+            words = f"{operation} failed: {code}: {said}. {_advice(code + ' ' + said)}".strip()
         return RefusedError(words, code, said)

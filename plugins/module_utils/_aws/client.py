@@ -9,7 +9,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

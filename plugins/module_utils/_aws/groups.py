@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .api import Api, RefusedError
 
 ARGUMENT: dict[str, Any] = {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .api import Api
 from .partitions import partition_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .._progress import Progress, TroubleError
+from .._common.progress import Progress, TroubleError
 from .api import Api, RefusedError
 from .groups import Group, Template, matches
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .api import Api, RefusedError
 from .groups import NoTemplateError, Template, resolved
 

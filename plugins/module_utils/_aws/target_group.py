@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
 

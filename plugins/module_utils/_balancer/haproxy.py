@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .._progress import NoAnswerError, TroubleError
+from .._common.progress import NoAnswerError, TroubleError
 from .report import Place, Report
 
 DEFAULT_TIMEOUT = 60.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from .._progress import Progress
+from .._common.progress import Progress
 
 
 @dataclass

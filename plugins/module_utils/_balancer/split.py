@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._aws.api import Api as AwsApi
-from .._progress import Progress, TroubleError
+from .._common.progress import Progress, TroubleError
 from .haproxy import Proxy, Server
 from .target_groups import Api, Group
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._aws.api import Api as AwsApi
 from .._aws.api import RefusedError
-from .._progress import TroubleError
+from .._common.progress import TroubleError
 from .report import Place, Report
 
 # What DescribeTargetHealth says of the registration itself is late by a little.

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .._common.redact import HIDDEN, shown_environment
 from .host import HostError, Spec
-from .redact import HIDDEN, shown_environment
 
 CONFIG_LABEL = "evenkeel.config"
 SPEC_LABEL = "evenkeel.spec"

@@ -27,11 +27,11 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+from .._common.http import Ways
 from . import container_body as declared
 from .docker import Docker, DockerError, container_name
 from .gate import Gate, GateError, about, ask, is_good, last_answer
 from .host import Glance, Host, HostError, Spec
-from .http import Ways
 from .images import misfit, refuse_other_architecture
 from .ports import listeners
 from .published import ENGINE_PATIENCE, outside_url, restart_engine, restart_loses

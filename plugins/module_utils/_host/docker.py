@@ -9,8 +9,8 @@ import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from .._common.http import Response, unix_request
 from .host import Host, HostError
-from .http import Response, unix_request
 from .units import Units
 
 SOCKET = "/run/docker.sock"

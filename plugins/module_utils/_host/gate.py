@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from .._common.http import Response, Ways, get
+from .._common.redact import redacted
 from .host import HostError, Spec
-from .http import Response, Ways, get
-from .redact import redacted
 
 # Says why waiting is pointless by now, or None.
 Hopeless = Callable[[], Optional[str]]

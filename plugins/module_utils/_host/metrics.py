@@ -10,9 +10,9 @@ import re
 import time
 from typing import Any
 
+from .._common.http import get
+from .._common.redact import redacted
 from .host import HostError, Spec
-from .http import get
-from .redact import redacted
 
 PROCESS = "process_start_time_seconds"
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)", re.M)

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._common.advice import advice
 from .docker import Docker
 from .files import Attributes, merged, parse_json, read, replace
 from .host import STATE_DIR, Host, HostError, Spec
+from .pull_errors import ECR_PROBLEMS, explain_aws, explain_pull
 from .storage import image_folder
-from .troubles import AWS_PROBLEMS, advice, explain_aws, explain_pull
 
 HELPER = "ecr-login"
 TOKENS = STATE_DIR / "logins.json"
@@ -151,7 +152,7 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
         raise HostError(f"{what}: the docker command line isn't installed here.")
     # The client hides why the helper gave no credentials; the helper's own log says it.
     said = errors_since(log, read_before)
-    if advice(AWS_PROBLEMS, said):
+    if advice(ECR_PROBLEMS, said, machine="this host"):
         raise HostError(explain_aws(what, said))
     raise HostError(explain_pull(what, result, image_folder(_info(host))))
 

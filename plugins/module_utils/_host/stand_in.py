@@ -22,10 +22,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from .._common.http import Ways
 from . import container_body as declared
 from .docker import Docker, DockerError
 from .host import Host, HostError, Spec
-from .http import Ways
 from .networks import bridge_name
 from .ports import listeners
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._common.redact import redacted
 from .docker import Docker
-from .redact import redacted
 
 LINE = 400
 LINES = 20

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import redacted
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import redacted
 
 STEPS = {
     ("rollout_lock", "acquired"): "lock",

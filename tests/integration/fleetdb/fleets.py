@@ -14,10 +14,10 @@ from evenkeel_gateway.database import Database
 from evenkeel_gateway.migrations import migrate
 from psycopg.conninfo import conninfo_to_dict
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import database as db
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.draining import Drain, PutBack, carry_out
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.rollout import Hold, acquire, release, renew
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import database as db
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import Drain, PutBack, carry_out
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import RefusedError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold, acquire, release, renew
 from tests.integration.support import await_true
 
 STALE = 15.0

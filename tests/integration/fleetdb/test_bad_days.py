@@ -20,7 +20,7 @@ import pytest
 from chaos.links import CUT, DEAF_CLIENT, STALL, STALL_DOWN, STALL_UP, Link
 from support.postgres import Cluster
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import DatabaseError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import DatabaseError
 from tests.integration.fleetdb.fleets import Fleet, database, migrated
 from tests.integration.support import free_port, run_by_ansible, run_module, start_module
 

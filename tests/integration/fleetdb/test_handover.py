@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from support.instances import Process
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import FleetError, RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.handover import Wish, hand_over
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.rollout import Hold
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusedError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import Wish, hand_over
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold
 from tests.integration.fleetdb.fleets import Fleet, database
 from tests.integration.support import await_true, run_by_ansible, run_module, start_module
 

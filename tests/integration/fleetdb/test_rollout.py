@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import FleetError, RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.rollout import Hold
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.schema import create_missing
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusedError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.schema import create_missing
 from tests.integration.fleetdb.fleets import Fleet, database, migrated
 from tests.integration.support import Running, run_module, start_module
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import unix_request
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import unix_request
 from tests.integration.support import await_true
 
 NAME = "app"

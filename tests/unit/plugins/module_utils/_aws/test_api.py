@@ -13,7 +13,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import NoAnswerError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError
 
 
 class Raw(io.BytesIO):

@@ -20,7 +20,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes impo
     preferences,
     to_replace,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import NoAnswerError, TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, TroubleError
 
 ONE, TWO = (Template("lt-1", "gateways", version) for version in "12")
 OPTIONS: dict[str, Any] = {

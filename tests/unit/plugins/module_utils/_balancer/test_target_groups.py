@@ -15,7 +15,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_gr
     admit,
     drain,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._progress import NoAnswerError, TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, TroubleError
 
 GROUP = Group("web", "arn:web", "instance", 80, 300.0, 150.0)
 US = Target("i-0123456789abcdef0")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Result
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 
 # The rules of an engine 20.10 with a container on a network of its own, as iptables -S prints them.
 NAT = """\

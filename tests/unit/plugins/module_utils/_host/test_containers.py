@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import digest, ensure_container
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.vitals import demultiplexed
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (

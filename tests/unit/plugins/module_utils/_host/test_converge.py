@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     containers,
     converge,
@@ -19,7 +20,6 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     networks,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
     EngineDouble,
     Runner,

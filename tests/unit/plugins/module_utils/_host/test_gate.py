@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import gate
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.gate import Gate, GateError, Hopeless, about
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 
 GATE = {"url": "http://127.0.0.1/api/health", "timeout": 5, "interval": 0.5}
 

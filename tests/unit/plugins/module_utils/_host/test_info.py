@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import gate
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.info import look
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble
 

@@ -12,8 +12,8 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import registry
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError, Result
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.pull_errors import explain_aws, explain_pull
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.registry import ensure_login, pull
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.troubles import explain_aws, explain_pull
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import Runner
 
 ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response, Ways
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, gate, stand_in
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import ensure_container
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import DifferenceError, Glance, Host, HostError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response, Ways
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.stand_in import Port, copy, published, rules
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble, Runner
 

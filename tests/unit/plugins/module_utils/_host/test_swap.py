@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, gate, swap
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import Response
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble, Runner
 
 ONE, TWO = "registry/gateway@sha256:1", "registry/gateway@sha256:2"

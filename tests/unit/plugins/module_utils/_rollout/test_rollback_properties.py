@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import journal
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import journal
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import digests_before, fleet_of, next_step
 
 NEW = "v2"

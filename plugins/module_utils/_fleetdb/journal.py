@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from .._host.redact import redacted
+from .._common.redact import redacted
 from .errors import FleetError
-from .fleet import timestamp
+from .state import timestamp
 
 if TYPE_CHECKING:
     from .database import Connection

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .._host.http import get
-from .._host.redact import redacted
+from .._common.http import get
+from .._common.redact import redacted
 from .errors import FleetError
-from .fleet import Fleet, doubts, seconds
 from .read import read
+from .state import FleetState, doubts, seconds
 
 if TYPE_CHECKING:
     from .database import Database
@@ -29,7 +29,7 @@ def from_database(database: Database, stale_after: float) -> dict[str, Any]:
         return described(read(connection, stale_after=stale_after))
 
 
-def described(fleet: Fleet) -> dict[str, Any]:
+def described(fleet: FleetState) -> dict[str, Any]:
     lease = fleet.lease
     left = seconds(lease.expires_at, fleet.now) if lease else None
     return {

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.fleet import (
-    Fleet,
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.state import (
+    FleetState,
     Instance,
     Lease,
-    Out,
+    OutOfService,
     Refusal,
-    Rollout,
+    RolloutRecord,
     doubts,
     permit,
     successor,
 )
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
-ROLLOUT = Rollout(7, "ci@runner", "1.4.0", None, NOW, NOW + timedelta(seconds=60))
+ROLLOUT = RolloutRecord(7, "ci@runner", "1.4.0", None, NOW, NOW + timedelta(seconds=60))
 
 
 def ago(seconds: float) -> datetime:
@@ -37,13 +37,15 @@ def instance(number: int, **changes: Any) -> Instance:
     return replace(one, **changes)
 
 
-def fleet(*instances: Instance, holder: str | None = "i-1", left: float = 10, **changes: Any) -> Fleet:
+def fleet(*instances: Instance, holder: str | None = "i-1", left: float = 10, **changes: Any) -> FleetState:
     expires_at = NOW + timedelta(seconds=left) if holder else None
     shown = [replace(one, is_leader=one.instance_id == holder and left > 0) for one in instances]
-    return replace(Fleet(NOW, shown, Lease(holder, 3, expires_at=expires_at)), **changes)
+    return replace(FleetState(NOW, shown, Lease(holder, 3, expires_at=expires_at)), **changes)
 
 
-def refused(one: Fleet, instance_id: str, *, least: int = 1, rollout_id: int | None = None, alone: bool = False) -> Any:
+def refused(
+    one: FleetState, instance_id: str, *, least: int = 1, rollout_id: int | None = None, alone: bool = False
+) -> Any:
     refusal = permit(one, instance_id, min_in_service=least, rollout_id=rollout_id, alone=alone)
     return refusal.code if refusal else None
 
@@ -73,7 +75,7 @@ def test_others_that_do_not_count(absent: Instance) -> None:
 
 
 def test_who_is_out_by_the_journal_does_not_count_though_it_has_a_new_row() -> None:
-    out = {"i-3": Out("i-3", "gateway-c", 7, ago(30))}
+    out = {"i-3": OutOfService("i-3", "gateway-c", 7, ago(30))}
     assert refused(fleet(*THREE, out=out), "i-2", least=2) == "too_few"
 
 
@@ -136,21 +138,27 @@ def test_in_any_fleet_only_what_may_be_drained_is() -> None:
             fleet(instance(1, last_heartbeat=ago(20)), instance(2)),
             ["i-1 leads and has no fresh heartbeat: the last one is"],
         ),
-        (Fleet(NOW, THREE), ["nobody is marked as the leader"]),
-        (Fleet(NOW, [replace(THREE[0], is_leader=True)]), []),
-        (Fleet(NOW, [replace(one, is_leader=True) for one in THREE[:2]]), ["i-1 and i-2 are all marked"]),
-        (Fleet(NOW, [instance(1, is_leader=True, last_heartbeat=ago(60))]), ["i-1 leads and has no fresh heartbeat"]),
-        (Fleet(NOW, THREE, Lease("i-1", 3, expires_at=NOW + timedelta(1))), ["the mark of the leader is at nobody"]),
+        (FleetState(NOW, THREE), ["nobody is marked as the leader"]),
+        (FleetState(NOW, [replace(THREE[0], is_leader=True)]), []),
+        (FleetState(NOW, [replace(one, is_leader=True) for one in THREE[:2]]), ["i-1 and i-2 are all marked"]),
+        (
+            FleetState(NOW, [instance(1, is_leader=True, last_heartbeat=ago(60))]),
+            ["i-1 leads and has no fresh heartbeat"],
+        ),
+        (
+            FleetState(NOW, THREE, Lease("i-1", 3, expires_at=NOW + timedelta(1))),
+            ["the mark of the leader is at nobody"],
+        ),
     ],
 )
-def test_doubts(one: Fleet, words: list[str]) -> None:
+def test_doubts(one: FleetState, words: list[str]) -> None:
     found = doubts(one)
     assert len(found) == len(words)
     assert all(word in text for word, text in zip(words, found))
 
 
 def test_two_marks_on_older_tables_are_no_leader() -> None:
-    assert Fleet(NOW, [replace(one, is_leader=True) for one in THREE[:2]]).leader is None
+    assert FleetState(NOW, [replace(one, is_leader=True) for one in THREE[:2]]).leader is None
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import DatabaseError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.options import refuse_no_database
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import DatabaseError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import refuse_no_database
 
 
 @pytest.fixture(autouse=True)

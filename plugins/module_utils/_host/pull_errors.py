@@ -1,51 +1,23 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What AWS and registries say when they refuse, and what to do about it."""
+"""Messages for a failed image pull or registry login: what failed, the cause and the remedy."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from .._common.advice import AWS_PROBLEMS, Problems, advice
 from .host import Result, free_space, is_disk_full
 
-Problems = tuple[tuple[str, str], ...]
-
-# Patterns as text: compiling them costs more than everything else in a call that needs none.
-AWS_PROBLEMS: Problems = (
-    (
-        r"ExpiredToken|security token included in the request is expired",
-        "The AWS credentials have expired: renew them, or let the instance profile supply them.",
-    ),
+ECR_PROBLEMS: Problems = (
     (
         r"AccessDenied|is not authorized to perform",
         "AWS denies it: this host's role needs ecr:GetAuthorizationToken, and for the repository ecr:BatchGetImage, "
         "ecr:GetDownloadUrlForLayer and ecr:BatchCheckLayerAvailability.",
     ),
-    (
-        r"Signature expired|SignatureDoesNotMatch|RequestTimeTooSkewed|signature not yet current|InvalidSignature",
-        "AWS refuses the signature: the clock of this host is off (timedatectl), or the secret key is wrong.",
-    ),
-    (
-        r"UnrecognizedClient|InvalidClientTokenId|AuthFailure",
-        "AWS doesn't know these credentials: check the access key, the account and the region.",
-    ),
-    (
-        (
-            r"unable to locate credentials|NoCredentialProviders|no EC2 IMDS role found|no valid providers"
-            r"|failed to (?:refresh cached|retrieve) credentials"
-        ),
-        "This host has no AWS credentials: attach an instance profile, and check that root may reach 169.254.169.254.",
-    ),
-    (
-        r"certificate|x509|SSLError",
-        "The endpoint's certificate isn't trusted here: check the CA bundle (AWS_CA_BUNDLE) and the clock.",
-    ),
-    (
-        r"could not connect|no such host|connection refused|i/o timeout|timed out|EndpointConnectionError|dial tcp",
-        "The AWS endpoint can't be reached: check the route, the NAT or VPC endpoint, DNS and the region.",
-    ),
+    *AWS_PROBLEMS,
 )
 
 PULL_PROBLEMS: Problems = (
@@ -72,13 +44,8 @@ PULL_PROBLEMS: Problems = (
 )
 
 
-def advice(problems: Problems, said: str) -> str:
-    """What to do about it, or nothing for words that are not known."""
-    return next((text for pattern, text in problems if re.search(pattern, said, re.I)), "")
-
-
 def explain_aws(what: str, said: str) -> str:
-    return f"{what}. {advice(AWS_PROBLEMS, said)}\n{last_lines(said)}"
+    return f"{what}. {advice(ECR_PROBLEMS, said, machine='this host')}\n{last_lines(said)}"
 
 
 def explain_pull(what: str, result: Result, place: Path) -> str:
@@ -90,7 +57,7 @@ def explain_pull(what: str, result: Result, place: Path) -> str:
             f"The disk is full: {free_space(named[1] if named else place)}. Remove unused images (docker image prune)."
         )
     else:
-        way_out = advice(PULL_PROBLEMS, said)
+        way_out = advice(PULL_PROBLEMS, said, machine="this host")
     return f"{what}. {way_out}\n{last_lines(said)}"
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import (
     redacted,
     secrets,
     shown_environment,

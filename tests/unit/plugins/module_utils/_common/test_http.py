@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.http import get, unix_request
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import get, unix_request
 
 
 class Answering:

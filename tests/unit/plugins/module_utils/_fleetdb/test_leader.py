@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import FleetError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.leader import compared, from_gateways
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.leader import compared, from_gateways
 
 LEADER = {"instanceId": "i-1", "launchedAt": "2026-01-01", "amILeader": True, "term": 3, "leader": "i-1"}
 FOLLOWER = {"instanceId": "i-2", "launchedAt": "2026-01-02", "amILeader": False, "term": 3, "leader": "i-1"}

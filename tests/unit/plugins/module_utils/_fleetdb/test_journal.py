@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import journal
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import FleetError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import journal
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError
 
 
 def step(host: str, name: str, result: str = "succeeded", **more: object) -> dict[str, object]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusedError
-from .fleet import TEMPORARY, Fleet, Instance, Refusal, locked, permit, timestamp, unknown
 from .read import lock
-from .rollout import Hold
+from .rollout_lock import Hold
+from .state import TEMPORARY, FleetState, Instance, Refusal, locked, permit, timestamp, unknown
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -27,12 +27,12 @@ class Change(Protocol):
     def step(self) -> str:
         """What it is called in the journal."""
 
-    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None: ...
+    def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None: ...
 
-    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:
+    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:
         """Since when the instance is draining when this is done."""
 
-    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
         """The rollout in whose journal this has to be noted; None where it is there already, or has no place."""
 
     @property
@@ -56,15 +56,15 @@ class Drain:
     def detail(self) -> str | None:
         return self.reason
 
-    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
+    def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None:
         return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
 
-    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:
+    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:
         # Who leads alone leads until its successor does, on the same machine: that one must be allowed to.
         leads = fleet.may_lead(instance)
         return instance.draining_since or (None if leads else fleet.now)
 
-    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
         out = fleet.out.get(instance.instance_id)
         noted = out and (out.rollout_id == rollout_id or (out.reason is not None and out.reason == self.reason))
         return None if noted else rollout_id
@@ -77,7 +77,7 @@ class PutBack:
     step: str = journal.ACTIVE
     detail: str | None = None
 
-    def refusal(self, fleet: Fleet, instance_id: str, rollout_id: int | None) -> Refusal | None:
+    def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None:
         instance = fleet.find(instance_id)
         refusal = locked(fleet, rollout_id)
         if refusal or instance is None:
@@ -86,10 +86,10 @@ class PutBack:
             return Refusal("stale", f"{instance_id} {fleet.absence(instance)}. See the log of its gateway.")
         return None
 
-    def mark(self, fleet: Fleet, instance: Instance) -> datetime | None:  # noqa: ARG002
+    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:  # noqa: ARG002
         return None
 
-    def recorded_for(self, fleet: Fleet, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
         out = fleet.out.get(instance.instance_id)
         return (rollout_id or out.rollout_id) if out else None
 
@@ -143,7 +143,7 @@ def carry_out(
 def _apply(
     connection: Connection,
     change: Change,
-    fleet: Fleet,
+    fleet: FleetState,
     instance_id: str,
     rollout_id: int | None,
     actor: str,
@@ -176,7 +176,7 @@ def _can_mark(connection: Connection) -> bool:
     return row == (1,)
 
 
-def _facts(fleet: Fleet, instance_id: str) -> dict[str, Any]:
+def _facts(fleet: FleetState, instance_id: str) -> dict[str, Any]:
     return {
         "instance_id": instance_id,
         "leader": fleet.leader,
@@ -185,7 +185,7 @@ def _facts(fleet: Fleet, instance_id: str) -> dict[str, Any]:
     }
 
 
-def _outcome(fleet: Fleet, change: Change, instance_id: str, changed: bool, waited: float) -> dict[str, Any]:
+def _outcome(fleet: FleetState, change: Change, instance_id: str, changed: bool, waited: float) -> dict[str, Any]:
     instance = fleet.known(instance_id)
     drained = isinstance(change, Drain)
     serving = set(fleet.in_service()) - {instance_id}

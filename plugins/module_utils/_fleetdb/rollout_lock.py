@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusedError
-from .fleet import Fleet, Refusal, Rollout, locked, timestamp
 from .read import clock, lock, open_rollout, out_of_service, rollout_of, tables
 from .schema import create_missing
+from .state import FleetState, Refusal, RolloutRecord, locked, timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -46,7 +46,7 @@ class Hold:
     ttl: float = 120.0
     steps: Steps = ()
 
-    def renew(self, connection: Connection, rollout: Rollout | None, now: datetime) -> Rollout | None:
+    def renew(self, connection: Connection, rollout: RolloutRecord | None, now: datetime) -> RolloutRecord | None:
         """`rollout` is the open one, locked. An expired lock that nobody took over is still its owner's."""
         journal.refuse_reserved(self.steps)
         if self.rollout_id is None:
@@ -55,7 +55,7 @@ class Hold:
             return None
         return self.prove(connection, rollout, now)
 
-    def prove(self, connection: Connection, rollout: Rollout | None, now: datetime) -> Rollout:
+    def prove(self, connection: Connection, rollout: RolloutRecord | None, now: datetime) -> RolloutRecord:
         """The same, of a call that is nothing without a lock."""
         journal.refuse_reserved(self.steps)
         if rollout is None or rollout.id != self.rollout_id:
@@ -68,9 +68,9 @@ class Hold:
 
 @dataclass(frozen=True)
 class _Taken:
-    fleet: Fleet
-    rollout: Rollout
-    took_over: Rollout | None = None
+    fleet: FleetState
+    rollout: RolloutRecord
+    took_over: RolloutRecord | None = None
     cleared: Sequence[str] = ()
 
 
@@ -146,7 +146,7 @@ def _attempt(
         " RETURNING id",
         (holder, reason, digest, fleet.now, expires_at),
     )
-    rollout = Rollout(rollout_id, holder, reason, digest, fleet.now, expires_at)
+    rollout = RolloutRecord(rollout_id, holder, reason, digest, fleet.now, expires_at)
     mine.append(rollout.id)
     journal.write(connection, rollout.id, holder, fleet.now, hold.steps)
     return _Taken(fleet, rollout, open_, _clear_marks(connection, fleet))
@@ -244,14 +244,14 @@ def _nothing_broken() -> dict[str, Any]:
     }
 
 
-def _close(connection: Connection, rollout: Rollout, now: datetime, result: str) -> Rollout:
+def _close(connection: Connection, rollout: RolloutRecord, now: datetime, result: str) -> RolloutRecord:
     connection.execute(
         "UPDATE fleet_rollout SET finished_at = %s, result = %s WHERE id = %s", (now, result, rollout.id)
     )
     return replace(rollout, finished_at=now, result=result)
 
 
-def _clear_marks(connection: Connection, fleet: Fleet) -> list[str]:
+def _clear_marks(connection: Connection, fleet: FleetState) -> list[str]:
     """Nobody stays draining for a rollout that is over: with such marks on all, nobody could be elected."""
     if not any(one.draining_since for one in fleet.instances):
         return []
@@ -263,7 +263,7 @@ def _need_tables(connection: Connection) -> None:
         raise FleetError("The database has no table fleet_rollout: no rollout ever began on it. Is it the right one?")
 
 
-def _lost(connection: Connection, rollout_id: int | None, holder: Rollout | None) -> RefusedError:
+def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None) -> RefusedError:
     past = rollout_of(connection, rollout_id)
     if past is None:
         text = f"There is no rollout {rollout_id}."
@@ -274,7 +274,7 @@ def _lost(connection: Connection, rollout_id: int | None, holder: Rollout | None
     return RefusedError("lost", f"{text} Nothing was changed; start a new rollout.")
 
 
-def _diff(before: Rollout | None, **after: Any) -> dict[str, Any]:
+def _diff(before: RolloutRecord | None, **after: Any) -> dict[str, Any]:
     return {
         "before": {"lock": {"holder": before.holder, "reason": before.reason} if before else None},
         "after": {"lock": after or None},

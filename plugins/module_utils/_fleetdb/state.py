@@ -41,7 +41,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class RolloutRecord:
     """The lock on changing the fleet; its history is that of the rollouts. `holder` is `who@host`."""
 
     id: int
@@ -71,7 +71,7 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Out:
+class OutOfService:
     """A host that a rollout took out of service and has not put back, by the journal.
 
     With a `reason` it is kept out, until somebody puts it back; else whoever took it out broke off.
@@ -96,7 +96,7 @@ class Out:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class FleetState:
     """`instances` in the order of age. `lease` is None where there is no such table: an older gateway.
 
     `out` is by instance id. A swapped gateway comes back with a new row that bears no mark, so that the mark alone
@@ -106,8 +106,8 @@ class Fleet:
     now: datetime
     instances: Sequence[Instance]
     lease: Lease | None = None
-    rollout: Rollout | None = None
-    out: Mapping[str, Out] = field(default_factory=dict)
+    rollout: RolloutRecord | None = None
+    out: Mapping[str, OutOfService] = field(default_factory=dict)
     stale_after: float = STALE_SECONDS
 
     def find(self, instance_id: str) -> Instance | None:
@@ -128,16 +128,16 @@ class Fleet:
         if self.lease:
             valid = self.lease.expires_at is not None and self.lease.expires_at > self.now
             return self.lease.holder if valid else None
-        pictured = self.pictured
-        return pictured[0].instance_id if len(pictured) == 1 and self.fresh(pictured[0]) else None
+        marked = self.marked
+        return marked[0].instance_id if len(marked) == 1 and self.fresh(marked[0]) else None
 
     @property
-    def pictured(self) -> list[Instance]:
+    def marked(self) -> list[Instance]:
         """Who is marked as the leader."""
         return [one for one in self.instances if one.is_leader]
 
     @property
-    def held_by(self) -> Rollout | None:
+    def held_by(self) -> RolloutRecord | None:
         """The rollout that holds the fleet; one whose lock has expired doesn't."""
         return self.rollout if self.rollout and self.rollout.expires_at > self.now else None
 
@@ -193,24 +193,24 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def doubts(fleet: Fleet) -> list[str]:
+def doubts(fleet: FleetState) -> list[str]:
     """Why the answer to "who leads?" is not to be relied on."""
     found = []
-    pictured = [one.instance_id for one in fleet.pictured]
-    if len(pictured) > 1:
-        found.append(f"{' and '.join(pictured)} are all marked as the leader")
+    marked = [one.instance_id for one in fleet.marked]
+    if len(marked) > 1:
+        found.append(f"{' and '.join(marked)} are all marked as the leader")
     if fleet.lease is None:
-        if not pictured:
+        if not marked:
             found.append("nobody is marked as the leader")
-        found += [f"{one.instance_id} leads and {why}" for one in fleet.pictured if (why := _silence(fleet, one))]
+        found += [f"{one.instance_id} leads and {why}" for one in fleet.marked if (why := _silence(fleet, one))]
         return found
     leader = fleet.leader
     if leader is None:
         holder = fleet.lease.holder
         gone = f": the lease of {holder} has expired" if holder else ""
         found.append(f"nobody leads{gone}")
-    elif pictured != [leader]:
-        found.append(f"{leader} holds the lease, but the mark of the leader is {_at(pictured)}")
+    elif marked != [leader]:
+        found.append(f"{leader} holds the lease, but the mark of the leader is {_at(marked)}")
     instance = fleet.find(leader) if leader else None
     if leader and instance is None:
         found.append(f"{leader} holds the lease and is not among the instances")
@@ -219,16 +219,16 @@ def doubts(fleet: Fleet) -> list[str]:
     return found
 
 
-def _silence(fleet: Fleet, instance: Instance) -> str | None:
+def _silence(fleet: FleetState, instance: Instance) -> str | None:
     return None if fleet.fresh(instance) else fleet.absence(instance)
 
 
-def _at(pictured: Sequence[str]) -> str:
-    return f"at {' and '.join(pictured)}" if pictured else "at nobody"
+def _at(marked: Sequence[str]) -> str:
+    return f"at {' and '.join(marked)}" if marked else "at nobody"
 
 
 def permit(
-    fleet: Fleet, instance_id: str, *, min_in_service: int, rollout_id: int | None, alone: bool
+    fleet: FleetState, instance_id: str, *, min_in_service: int, rollout_id: int | None, alone: bool
 ) -> Refusal | None:
     """Why an instance may not be drained now, or None. With `alone`, a leader may that nobody could follow."""
     instance = fleet.find(instance_id)
@@ -254,7 +254,7 @@ def permit(
     return None
 
 
-def locked(fleet: Fleet, rollout_id: int | None) -> Refusal | None:
+def locked(fleet: FleetState, rollout_id: int | None) -> Refusal | None:
     rollout = fleet.held_by
     if rollout is None or rollout.id == rollout_id:
         return None
@@ -266,11 +266,11 @@ def locked(fleet: Fleet, rollout_id: int | None) -> Refusal | None:
     )
 
 
-def no_leader(fleet: Fleet) -> Refusal:
+def no_leader(fleet: FleetState) -> Refusal:
     return Refusal("no_leader", f"There is nobody to take over from: {'; '.join(doubts(fleet))}.")
 
 
-def unknown(fleet: Fleet, instance_id: str) -> Refusal:
+def unknown(fleet: FleetState, instance_id: str) -> Refusal:
     known = ", ".join(one.instance_id for one in fleet.instances) or "nobody"
     return Refusal("unknown", f"{instance_id} is not among the instances of the fleet ({known}). Does its gateway run?")
 
@@ -286,7 +286,9 @@ class Refusal:
 TEMPORARY = ("no_leader", "too_few", "stale", "unknown")
 
 
-def successor(fleet: Fleet, *, target: str | None, among: Sequence[str] | None, version: str | None) -> str | Refusal:
+def successor(
+    fleet: FleetState, *, target: str | None, among: Sequence[str] | None, version: str | None
+) -> str | Refusal:
     """Who shall lead: `target`, or the oldest that is in service, in `among` and of `version`.
 
     The present leader, where `among` or `version` is given and it fits: then there is nothing to do.

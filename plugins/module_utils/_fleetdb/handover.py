@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusedError
-from .fleet import Fleet, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 from .read import clock, lock, open_rollout, read
-from .rollout import Hold
+from .rollout_lock import Hold
+from .state import FleetState, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -89,7 +89,7 @@ def hand_over(
 
 
 def _ask(
-    connection: Connection, fleet: Fleet, wish: Wish, timeout: float, rollout_id: int | None
+    connection: Connection, fleet: FleetState, wish: Wish, timeout: float, rollout_id: int | None
 ) -> _Asked | RefusedError:
     """Write the request, unless it is refused or the target leads."""
     lease = fleet.lease
@@ -119,7 +119,7 @@ def _ask(
     return _Asked(leader, lease.term, target, fleet.now, lease.expires_at)
 
 
-def _pending(fleet: Fleet, lease: Lease, wish: Wish) -> bool:
+def _pending(fleet: FleetState, lease: Lease, wish: Wish) -> bool:
     """Somebody else's request; one's own is asked anew."""
     lasts = lease.request_expires_at is not None and lease.request_expires_at > fleet.now
     return lasts and lease.requested_by != wish.by
@@ -157,7 +157,7 @@ def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_
         time.sleep(POLL_SECONDS)
 
 
-def _confirmed(asked: _Asked, fleet: Fleet) -> Lease | None:
+def _confirmed(asked: _Asked, fleet: FleetState) -> Lease | None:
     lease = fleet.lease
     return lease if lease and fleet.leader == asked.target and lease.term > asked.old_term else None
 
@@ -176,7 +176,7 @@ def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float)
     raise _failed(asked, fleet, "The time is over, and the request was taken back. Do the gateways reach the database?")
 
 
-def _failed(asked: _Asked, fleet: Fleet, why: str) -> FleetError:
+def _failed(asked: _Asked, fleet: FleetState, why: str) -> FleetError:
     leader = fleet.leader or "nobody"
     term = fleet.lease.term if fleet.lease else None
     return FleetError(

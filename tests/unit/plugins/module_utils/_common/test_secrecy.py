@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.redact import HIDDEN, shown_environment
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.secrecy import is_secret
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import HIDDEN, shown_environment
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.secrecy import is_secret
 
 CASES = json.loads((Path(__file__).parents[4] / "data" / "secrets.json").read_text())
 

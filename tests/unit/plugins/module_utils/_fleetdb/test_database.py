@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet import database
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.errors import DatabaseError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import database
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import DatabaseError
 
 pytest.importorskip("psycopg")
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleet.keeper import GONE, RUNS, STOPPED, Process
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.keeper import GONE, RUNS, STOPPED, Process
 
 
 def test_a_process_is_known_by_its_state() -> None:

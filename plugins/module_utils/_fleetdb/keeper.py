@@ -19,7 +19,7 @@ from pathlib import Path
 from . import journal
 from .database import Database, Settings
 from .errors import FleetError, RefusedError
-from .rollout import Hold, release, renew
+from .rollout_lock import Hold, release, renew
 
 LOOK_SECONDS = 0.5
 # Renewed so often in the time of a lock that two failed attempts don't lose it.

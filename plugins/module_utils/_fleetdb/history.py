@@ -14,7 +14,7 @@ from .read import REMEMBERED, ROLLOUT, clock, out_of_service, tables
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row
 
-from .fleet import Rollout
+from .state import RolloutRecord
 
 if TYPE_CHECKING:
     from .database import Database
@@ -34,7 +34,7 @@ def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bo
     with database.transaction(snapshot=True) as connection:
         if not tables(connection).rollouts:
             return {"lock": None, "rollouts": [], "interrupted": []}
-        with connection.cursor(row_factory=class_row(Rollout)) as rows:
+        with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
             chosen = rows.execute(_LAST, {"id": rollout_id, "last": last}).fetchall()
             open_ = rows.execute((ROLLOUT + " WHERE finished_at IS NULL").encode()).fetchone()
             past = rows.execute(_PAST.encode(), (chosen[-1].id,)).fetchall() if chosen else []

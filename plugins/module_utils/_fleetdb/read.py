@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FleetError
-from .fleet import STALE_SECONDS, Fleet, Instance, Lease, Out, Rollout
 from .journal import PERMIT, SERVICE
+from .state import STALE_SECONDS, FleetState, Instance, Lease, OutOfService, RolloutRecord
 
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row
@@ -64,12 +64,12 @@ def tables(connection: Connection) -> Tables:
     return Tables(*found)
 
 
-def read(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet:
+def read(connection: Connection, *, stale_after: float = STALE_SECONDS) -> FleetState:
     """In a snapshot; locks nothing."""
     return _read(connection, tables(connection), stale_after, lock="")
 
 
-def lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet:
+def lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> FleetState:
     """Nobody is elected and no other call changes the fleet until this transaction ends."""
     found = tables(connection)
     if not found.lease:
@@ -77,7 +77,7 @@ def lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet
     return _read(connection, found, stale_after, lock=" FOR UPDATE")
 
 
-def _read(connection: Connection, found: Tables, stale_after: float, lock: str) -> Fleet:
+def _read(connection: Connection, found: Tables, stale_after: float, lock: str) -> FleetState:
     if not found.instances:
         raise FleetError(
             "The database has no tables ec2_launch and ec2_heartbeat (or this user's search_path does not lead to "
@@ -95,16 +95,16 @@ def _read(connection: Connection, found: Tables, stale_after: float, lock: str) 
     with connection.cursor(row_factory=class_row(Instance)) as rows:
         instances = rows.execute(_INSTANCES).fetchall()
     out = out_of_service(connection) if found.rollouts else {}
-    return Fleet(now, instances, lease, rollout, out, stale_after)
+    return FleetState(now, instances, lease, rollout, out, stale_after)
 
 
-def open_rollout(connection: Connection, lock: str = " FOR UPDATE") -> Rollout | None:
-    with connection.cursor(row_factory=class_row(Rollout)) as rows:
+def open_rollout(connection: Connection, lock: str = " FOR UPDATE") -> RolloutRecord | None:
+    with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
         return rows.execute((_OPEN + lock).encode()).fetchone()
 
 
-def rollout_of(connection: Connection, rollout_id: int | None) -> Rollout | None:
-    with connection.cursor(row_factory=class_row(Rollout)) as rows:
+def rollout_of(connection: Connection, rollout_id: int | None) -> RolloutRecord | None:
+    with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
         return rows.execute((ROLLOUT + " WHERE id = %s").encode(), (rollout_id,)).fetchone()
 
 
@@ -115,6 +115,6 @@ def clock(connection: Connection) -> datetime:
     return moment
 
 
-def out_of_service(connection: Connection) -> dict[str, Out]:
+def out_of_service(connection: Connection) -> dict[str, OutOfService]:
     rows = connection.execute(_SERVICE, (REMEMBERED, list(SERVICE))).fetchall()
-    return {row[0]: Out(*row[:-1]) for row in rows if row[-1] == PERMIT}
+    return {row[0]: OutOfService(*row[:-1]) for row in rows if row[-1] == PERMIT}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .database import Database, settings
 from .errors import DatabaseError, FleetError
-from .rollout import Hold
+from .rollout_lock import Hold
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
