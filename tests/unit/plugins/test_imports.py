@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_user_data": {"_common"},
 }
 
-# What the other kinds of plugins may import besides their own kind. An action plugin runs its module in Ansible's process.
+# What other kinds of plugins may import besides their own. An action plugin runs its module in Ansible's process.
 KINDS: dict[str, set[str]] = {
     "modules": {"module_utils"},
     "plugin_utils": {"module_utils"},

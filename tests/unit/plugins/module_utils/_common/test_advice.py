@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.advice import AWS_PROBLEMS, advice
 
 
