@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 
 from testbed import plan
+from testbed.planning import containers, files, identity, images, pki
 
 
 def settings(directory: Path, hosts: int) -> dict[str, Any]:
@@ -39,12 +40,12 @@ def settings(directory: Path, hosts: int) -> dict[str, Any]:
 
 
 def make(directory: Path, hosts: int) -> dict[str, Any]:
-    return plan.make_plan(settings(directory, hosts), plan.Directory(directory))
+    return plan.make_plan(settings(directory, hosts), files.Directory(directory))
 
 
 def test_a_second_plan_is_the_first(tmp_path: Path) -> None:
     first = make(tmp_path, 3)
-    directory = plan.Directory(tmp_path)
+    directory = files.Directory(tmp_path)
     assert plan.make_plan(settings(tmp_path, 3), directory) == first
     assert not directory.changed
 
@@ -71,38 +72,38 @@ def test_a_number_of_hosts_that_cannot_be(tmp_path: Path, hosts: int) -> None:
 
 
 def test_the_subnet_keeps_out_of_networks_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = plan.choose_subnet("ek-test")
-    monkeypatch.setattr(plan, "networks_in_use", lambda: [ipaddress.IPv4Network(usual)])
-    other = plan.choose_subnet("ek-test")
+    usual = identity.choose_subnet("ek-test")
+    monkeypatch.setattr(identity, "networks_in_use", lambda: [ipaddress.IPv4Network(usual)])
+    other = identity.choose_subnet("ek-test")
     assert not ipaddress.IPv4Network(other).overlaps(ipaddress.IPv4Network(usual))
 
 
 def test_a_port_in_use_is_left_alone() -> None:
-    first = plan.choose_ports("ek-test", ["web"], {})["web"]
+    first = identity.choose_ports("ek-test", ["web"], {})["web"]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first))
         taken.listen()
-        ports = plan.choose_ports("ek-test", ["web", "db"], {})
+        ports = identity.choose_ports("ek-test", ["web", "db"], {})
     assert first not in ports.values()
     assert len(set(ports.values())) == 2
-    assert plan.choose_ports("ek-test", ["web"], ports) == {"web": ports["web"]}
+    assert identity.choose_ports("ek-test", ["web"], ports) == {"web": ports["web"]}
 
 
 def test_an_image_is_named_by_what_it_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM one")
-    one = plan.fingerprint(tmp_path)
+    one = files.fingerprint(tmp_path)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test.py").write_text("")
-    assert plan.fingerprint(tmp_path) == one
+    assert files.fingerprint(tmp_path) == one
     (tmp_path / "Dockerfile").write_text("FROM two")
-    assert plan.fingerprint(tmp_path) != one
+    assert files.fingerprint(tmp_path) != one
 
 
 def test_another_base_makes_other_images(tmp_path: Path) -> None:
-    usual = plan.plan_images(settings(tmp_path, 1))
+    usual = images.plan_images(settings(tmp_path, 1))
     given = settings(tmp_path, 1)
     given["images"]["base"]["name"] = "debian:bookworm-slim"
-    other = plan.plan_images(given)
+    other = images.plan_images(given)
     assert other["base"]["name"] == "debian:bookworm-slim"
     assert other["host"]["arguments"] == {"BASE_IMAGE": "debian:bookworm-slim"}
     assert other["host"]["name"] != usual["host"]["name"]
@@ -113,22 +114,22 @@ def test_a_container_is_made_anew_when_a_file_that_it_reads_changes(tmp_path: Pa
     config = tmp_path / "config"
     config.write_text("one")
     given["services"]["db"]["volumes"] = [f"{config}:/etc/config:ro"]
-    planned = plan.make_plan(given, plan.Directory(tmp_path / "state"))
+    planned = plan.make_plan(given, files.Directory(tmp_path / "state"))
     arguments = ("db", given["services"]["db"], planned["services"]["db"], given, planned)
-    one = plan.container(*arguments)
+    one = containers.container(*arguments)
     assert one["published_ports"] == [f"127.0.0.1:{planned['ports']['database']}:5432"]
-    assert plan.container(*arguments) == one
+    assert containers.container(*arguments) == one
     config.write_text("two")
-    assert plan.container(*arguments)["fingerprint"] != one["fingerprint"]
+    assert containers.container(*arguments)["fingerprint"] != one["fingerprint"]
 
 
 def test_certificates_are_made_anew_for_new_names_only(tmp_path: Path) -> None:
-    directory = plan.Directory(tmp_path)
-    plan.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1"])
+    directory = files.Directory(tmp_path)
+    pki.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1"])
     one, authority = (tmp_path / "tls/server.crt").read_bytes(), (tmp_path / "ca/ca.crt").read_bytes()
-    plan.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1"])
+    pki.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1"])
     assert (tmp_path / "tls/server.crt").read_bytes() == one
-    plan.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1", "db"])
+    pki.ensure_certificates(directory, "ek-test", ["localhost", "127.0.0.1", "db"])
     certificate = x509.load_pem_x509_certificate((tmp_path / "tls/server.crt").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost", "db"]
@@ -136,8 +137,8 @@ def test_certificates_are_made_anew_for_new_names_only(tmp_path: Path) -> None:
 
 
 def test_private_files_are_private(tmp_path: Path) -> None:
-    directory = plan.Directory(tmp_path / "state")
-    plan.ensure_ssh_key(directory, "ssh/id_ed25519", "me")
+    directory = files.Directory(tmp_path / "state")
+    pki.ensure_ssh_key(directory, "ssh/id_ed25519", "me")
     plan.make_plan(settings(tmp_path, 1), directory)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "state/ssh/id_ed25519").stat().st_mode & 0o777 == 0o600
@@ -146,10 +147,10 @@ def test_private_files_are_private(tmp_path: Path) -> None:
 
 def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = settings(tmp_path, 3)
-    planned = plan.make_plan(given, plan.Directory(tmp_path))
+    planned = plan.make_plan(given, files.Directory(tmp_path))
     places = [("db", given["services"]["db"], planned["services"]["db"])]
     places += [(name, given["host"], place) for name, place in planned["hosts"].items()]
-    planned["containers"] = [plan.container(*place, given, planned) for place in places]
+    planned["containers"] = [containers.container(*place, given, planned) for place in places]
     prints = {item["name"]: item["fingerprint"] for item in planned["containers"]}
     answers = {
         "ps": [
@@ -162,8 +163,8 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "volume": ["ek-test-host-1-docker", "ek-test-host-2-docker", "ek-test-host-3-docker"],
         "network": ["0123456789ab"],
     }
-    monkeypatch.setattr(plan, "docker", lambda command, *_: answers[command])
-    missing = plan.plan_changes("ek-test", planned)
+    monkeypatch.setattr(containers, "docker", lambda command, *_: answers[command])
+    missing = containers.plan_changes("ek-test", planned)
     assert missing["images"] == ["host"]
     assert not missing["network"]
     # A stopped host is started as it is; one whose container is gone starts with an empty volume.

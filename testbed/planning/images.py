@@ -1,0 +1,33 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images of a testbed: a tag says what an image is made from, so that none is built twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from testbed.planning.files import fingerprint
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def plan_images(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name and build arguments of each image; the tag says what it is made from, so that none is built twice."""
+    images: dict[str, dict[str, Any]] = {}
+    for key, image in settings["images"].items():
+        folder = CHECKOUT / image["folder"]
+        arguments = {
+            name: images[value]["name"] if value in images else value
+            for name, value in image.get("arguments", {}).items()
+        }
+        tag = fingerprint(json.dumps(arguments), folder)
+        images[key] = {
+            "key": key,
+            "name": image.get("name") or f"{settings['image_prefix']}-{key}:{tag}",
+            "folder": str(folder),
+            "arguments": arguments,
+        }
+    return images
