@@ -23,7 +23,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.system.conftest import NAME, Fleet, Run  # noqa: E402
+from tests.system.fleet import NAME, Fleet, Run  # noqa: E402
 from tests.system.load import MixedLoad, Watch  # noqa: E402
 
 NAIVE = CHECKOUT / "tests" / "bench" / "naive" / "rolling.yml"

@@ -218,7 +218,7 @@ def inputs() -> str:
 
 
 def batches() -> str:
-    rows = []
+    rows: list[tuple[int | str, ...]] = []
     for count in (6, 100, 1000):
         for name, knobs in SETTINGS:
             run = simulate(count, knobs)
@@ -265,7 +265,7 @@ def habits() -> str:
 
 
 def failures() -> str:
-    rows = []
+    rows: list[tuple[int | str, ...]] = []
     for count in (6, 100, 1000):
         for failing in (0.001, 0.01):
             seeds = range(min(200, RUNS // count))

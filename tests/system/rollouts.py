@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.system.conftest import REPORTS
+from tests.system.fleet import REPORTS
 from tests.system.load import Clients
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Process, Run
+    from tests.system.fleet import Fleet, Process, Run
 
+BEHIND_IT: dict[str, Any] = {"rollout_lb": "target_group", "rollout_target_groups": ["gateways"]}
 HOOKS = Path(__file__).parent / "hooks"
 # As short as the fleet allows: the gateways here are up within two seconds, and the load balancer asks each second.
 QUICK: dict[str, Any] = {"rollout_bake_seconds": 2, "rollout_max_unavailable": 1, "rollout_permit_wait": 10}

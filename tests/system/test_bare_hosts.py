@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 REQUIRED = ("ecr_registry", "gateway_image", "gateway_aws_region", "gateway_secret_arn", "gateway_db_secret_arn")
 STOPPED = "nothing was changed on any host"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Run
+    from tests.system.fleet import Fleet, Run
 
 
 class ProcessWatch(threading.Thread):

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.conftest import wait_until
+from tests.system.fleet import wait_until
 from tests.system.load import Watch
 from tests.system.rollouts import nobody_notices
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 GROUP = "gateways"
 HOOK = "gateway-terminating"

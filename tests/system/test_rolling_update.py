@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
-from tests.system.conftest import wait_until
+from tests.system.fleet import wait_until
 from tests.system.load import Watch
 from tests.system.rollouts import (
     digest,
@@ -26,7 +26,7 @@ from tests.system.rollouts import (
 )
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 
 def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> None:

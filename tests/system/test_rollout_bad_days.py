@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.conftest import NAME
+from tests.system.fleet import NAME
 from tests.system.rollouts import digest, digests, hooks, never_seen, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 
 pytestmark = pytest.mark.usefixtures("left_serving")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.conftest import GATEWAY, wait_until
+from tests.system.fleet import GATEWAY, wait_until
 from tests.system.rollouts import digest, digests, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Run
+    from tests.system.fleet import Fleet, Run
 
 CRASHES = 'ENTRYPOINT ["sh", "-c", "sleep 2; echo the licence has expired >&2; exit 7"]'
 NEVER_HEALTHY = 'ENTRYPOINT ["sh", "-c", "echo waiting for a cache >&2; exec sleep 600"]'

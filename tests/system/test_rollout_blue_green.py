@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.conftest import wait_until
+from tests.system.fleet import wait_until
 from tests.system.rollouts import LOCK, QUICK, digest, digests, hooks, last_words, nobody_notices, reports, roll
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Process, Run
+    from tests.system.fleet import Fleet, Process, Run
 
 SIDES = {"blue": ["host-1", "host-2"], "green": ["host-3"]}
 SEED = int(os.environ.get("KILLS_FROM", "5"))

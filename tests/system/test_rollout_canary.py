@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.load import Clients
-from tests.system.rollouts import QUICK, digest, digests, nobody_notices, order, reports
-from tests.system.test_rollout_target_group import BEHIND_IT
+from tests.system.rollouts import BEHIND_IT, QUICK, digest, digests, nobody_notices, order, reports
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Process
+    from tests.system.fleet import Fleet, Process
 
 pytestmark = pytest.mark.usefixtures("left_serving")
 

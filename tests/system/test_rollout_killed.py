@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.conftest import Run, wait_until
+from tests.system.fleet import Run, wait_until
 from tests.system.rollouts import LOCK, digest, digests, last_words, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Process
+    from tests.system.fleet import Fleet, Process
 
 # One of each kind.
 FIRST = int(os.environ.get("KILLS_FROM", "2"))

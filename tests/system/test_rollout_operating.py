@@ -17,7 +17,7 @@ from tests.system.load import Watch
 from tests.system.rollouts import QUICK, digest, digests, nobody_notices, order, roll
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet, Run
+    from tests.system.fleet import Fleet, Run
 
 
 pytestmark = pytest.mark.usefixtures("left_serving")

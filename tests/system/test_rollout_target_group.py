@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.conftest import wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, roll, start
+from tests.system.fleet import wait_until
+from tests.system.rollouts import BEHIND_IT, digest, digests, nobody_notices, roll, start
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 pytestmark = pytest.mark.usefixtures("left_serving")
-
-BEHIND_IT: dict[str, Any] = {"rollout_lb": "target_group", "rollout_target_groups": ["gateways"]}
 
 
 def test_nobody_notices_an_update_behind_a_target_group(serving: Fleet, images: tuple[str, str]) -> None:

@@ -11,7 +11,7 @@ from tests.system.load import MixedLoad
 from tests.system.rollouts import digest, digests, order, roll
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 RATE = 400
 REQUESTS = 20_000

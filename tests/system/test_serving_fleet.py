@@ -13,7 +13,7 @@ import pytest
 from tests.system.rollouts import never_seen
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 ALONE = ("--limit", "host-1")
 

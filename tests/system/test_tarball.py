@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.rollouts import nobody_notices, order
-from tests.system.test_rollout_target_group import BEHIND_IT
+from tests.system.rollouts import BEHIND_IT, nobody_notices, order
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 pytestmark = pytest.mark.usefixtures("left_serving")
 

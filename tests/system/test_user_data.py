@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.system.conftest import CHECKOUT, PLAYBOOK, wait_until
+from tests.system.fleet import CHECKOUT, PLAYBOOK, wait_until
 
 if TYPE_CHECKING:
-    from tests.system.conftest import Fleet
+    from tests.system.fleet import Fleet
 
 BIN = Path(sys.executable).parent
 GROUP = "gateways"

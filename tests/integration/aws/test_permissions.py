@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.aws.asg import Scaled, scaled
 from tests.integration.aws.stage import command, play
-from tests.integration.balancer.test_traffic_split import Forwarding
+from tests.integration.balancer.forwarding import Forwarding
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment, run_module
 

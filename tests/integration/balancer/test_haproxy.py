@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.balancer.conftest import Balancer, Upstream
+from tests.integration.balancer.balancers import Balancer, Upstream
 from tests.integration.support import await_true, run_module, start_module
 
 

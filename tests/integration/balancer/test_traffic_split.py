@@ -13,17 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.balancer.conftest import Balancer, Upstream
-from tests.integration.endpoint import REGION, Endpoint
-from tests.integration.support import run_module
+from tests.integration.balancer.balancers import Balancer, Upstream
+from tests.integration.balancer.forwarding import GREEN, Forwarding, split
+from tests.integration.endpoint import Endpoint
 
-BLUE, GREEN = (f"i-0000000000000000{letter}" for letter in "ab")
 Pair = tuple[Balancer, Balancer]
 SICK = ("unhealthy", "Target.FailedHealthChecks", "Health checks failed with these codes: [502]")
-
-
-def split(check: bool = False, **arguments: Any) -> dict[str, Any]:
-    return run_module("traffic_split", arguments, check=check)
 
 
 # HAProxy
@@ -131,51 +126,6 @@ def test_what_can_not_be(pair: Pair, wrong: dict[str, Any], words: str) -> None:
 def served() -> Iterator[Endpoint]:
     with Endpoint() as endpoint:
         yield endpoint
-
-
-class Forwarding:
-    """Two target groups and a listener that forwards to the first alone."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint.at_its_best()
-        self.elb = endpoint.client()
-        (self.blue_name, self.blue), (self.green_name, self.green) = endpoint.group(BLUE), endpoint.group(GREEN)
-        ec2 = endpoint.client("ec2")
-        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        subnets = [
-            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
-            for n, zone in enumerate("ab")
-        ]
-        made = self.elb.create_load_balancer(Name=self.blue_name, Subnets=[subnet["SubnetId"] for subnet in subnets])
-        self._balancer = made["LoadBalancers"][0]["LoadBalancerArn"]
-        self.listener = self.elb.create_listener(
-            LoadBalancerArn=self._balancer,
-            Protocol="HTTP",
-            Port=80,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.blue}],
-        )["Listeners"][0]["ListenerArn"]
-
-    def remove(self) -> None:
-        self.elb.delete_load_balancer(LoadBalancerArn=self._balancer)
-
-    def split(self, check: bool = False, **more: Any) -> dict[str, Any]:
-        return split(
-            check,
-            **{
-                "listeners": [self.listener],
-                "sides": {"blue": [self.blue_name], "green": [self.green]},
-                "region": REGION,
-                "endpoint_url": self.endpoint.url,
-                "access_key": "AKIATEST",
-                "secret_key": "planted-secret",
-                **more,
-            },
-        )
-
-    @property
-    def weights(self) -> dict[str, int]:
-        action = self.elb.describe_listeners(ListenerArns=[self.listener])["Listeners"][0]["DefaultActions"][-1]
-        return {group["TargetGroupArn"]: group["Weight"] for group in action["ForwardConfig"]["TargetGroups"]}
 
 
 @pytest.fixture

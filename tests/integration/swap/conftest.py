@@ -5,59 +5,14 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.support import Running, python, run_module
-from tests.integration.swap.little_host import NAME, PORT, URL, LittleHost
-
-DIES = Path(__file__).parent / "dies.py"
-GATE = {"url": f"{URL}/health", "about_url": f"{URL}/about", "timeout": 10, "interval": 0.1, "successes": 2}
-
-
-class Swaps:
-    """What a playbook does with the app on the host."""
-
-    def __init__(self, host: LittleHost) -> None:
-        self.host = host
-
-    def container(self, image: str, **more: Any) -> dict[str, Any]:
-        gate = more.pop("gate", {})
-        gate = None if gate is None else {**GATE, **gate}
-        return {
-            "name": NAME,
-            "image": image,
-            "ports": [f"127.0.0.1:{PORT}:3000"],
-            "volumes": ["/usr:/usr:ro"],
-            "stop_timeout": 3,
-            "gate": gate,
-            **more,
-        }
-
-    def __call__(
-        self, image: str = "none", *, check: bool = False, inside: Sequence[str] = (), **options: Any
-    ) -> dict[str, Any]:
-        container = self.container(image, **options.pop("container", {}))
-        return run_module(
-            "container_swap", {"container": container, **options}, check=check, inside=[*self.host.inside, *inside]
-        )
-
-    def dying(self, who: str, where: str, when: str, image: str, **options: Any) -> dict[str, Any] | None:
-        """A call that is killed, or whose engine is (see dies.py); its answer if it lives to give one."""
-        command = [*python(DIES, self.host.inside), who, where, when]
-        arguments = {"container": self.container(image), **options}
-        running = Running("container_swap", arguments, False, {}, command)
-        if running.process.wait(120) in (-signal.SIGKILL, 128 + signal.SIGKILL):
-            return None
-        return running.result()
-
-    def gate(self, **options: Any) -> dict[str, Any]:
-        return run_module("health_gate", options, inside=self.host.inside)
+from tests.integration.swap.little_host import LittleHost
+from tests.integration.swap.swaps import Swaps
 
 
 @pytest.fixture(scope="session")

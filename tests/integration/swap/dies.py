@@ -20,7 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import docker, gate, host, http
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common import http
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import docker, gate, host
 
 WHO, WHERE, WHEN = sys.argv[1:]
 del sys.argv[1:]

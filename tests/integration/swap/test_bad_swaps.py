@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.swap.conftest import Swaps
 from tests.integration.swap.little_host import REGISTRY, LittleHost, Watch
+from tests.integration.swap.swaps import Swaps
 
 
 @pytest.fixture(scope="module", autouse=True)

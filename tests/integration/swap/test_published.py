@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.integration.support import run_module
-from tests.integration.swap.conftest import Swaps
 from tests.integration.swap.little_host import HOST4, NAME, PORT, URL, LittleHost
+from tests.integration.swap.swaps import Swaps
 
 LIVE_RESTORE = "--live-restore"
 ASTRAY = f"OUTPUT -d {HOST4} -p tcp --dport {PORT} -j REDIRECT --to-ports 9"

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from tests.integration.support import await_true
-from tests.integration.swap.conftest import Swaps
 from tests.integration.swap.little_host import HOST4, HOST6, PORT, LittleHost
-from tests.integration.swap.test_killed import SEED, Story
+from tests.integration.swap.story import SEED, Story
+from tests.integration.swap.swaps import Swaps
 
 CLIENTS = Path(__file__).parent / "clients.py"
 

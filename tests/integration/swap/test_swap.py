@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from tests.integration.support import run_by_ansible
-from tests.integration.swap.conftest import Swaps
 from tests.integration.swap.little_host import LittleHost
+from tests.integration.swap.swaps import Swaps
 
 CHECK = {"url": "http://127.0.0.1:8080/health", "interval": 0.1, "timeout": 2}
 

@@ -183,7 +183,7 @@ class ApiDouble(Api):
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    def call(self, operation: str, _what: str, **_arguments: Any) -> dict[str, Any]:
+    def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
         self.asked.append(operation)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):

@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_groups import (
+    Api,
     Group,
     Health,
     Target,
@@ -22,7 +23,7 @@ US = Target("i-0123456789abcdef0")
 OTHER = Health("i-0123456789abcdef1", 80, None, "healthy")
 
 
-class ApiDouble:
+class ApiDouble(Api):
     """A group whose target is in a state for so many seconds, then in the next."""
 
     def __init__(self, *script: tuple[float, str]) -> None:
@@ -36,10 +37,10 @@ class ApiDouble:
     def then(self, *script: tuple[float, str]) -> None:
         self.script, self.since = list(script), self.time
 
-    def group(self, _name: str) -> Group:
+    def group(self, name: str) -> Group:
         return GROUP
 
-    def health(self, _group: Group, _entries: object = ()) -> list[Health]:
+    def health(self, group: Group, entries: object = ()) -> list[Health]:
         self.asked.append(self.time)
         if any(start <= self.time < end for start, end in self.unanswered):
             raise NoAnswerError("DescribeTargetHealth was put off by AWS: Throttling")
@@ -50,13 +51,13 @@ class ApiDouble:
             left -= seconds
         raise AssertionError("the script is over")
 
-    def remembered(self, _groups: object, _identifier: str) -> dict[str, list[Health]]:
+    def remembered(self, groups: object, identifier: str) -> dict[str, list[Health]]:
         return {}
 
-    def register(self, _group: Group, _entries: object) -> None:
+    def register(self, group: Group, entries: object) -> None:
         self.calls.append("register")
 
-    def deregister(self, _group: Group, _entries: object) -> None:
+    def deregister(self, group: Group, entries: object) -> None:
         self.calls.append("deregister")
 
     @property
@@ -106,12 +107,10 @@ def test_but_no_answer_at_the_end_is_a_no() -> None:
 def test_no_answer_before_the_start_changes_nothing() -> None:
     api = ApiDouble((FOREVER, "healthy"))
     api.unanswered = [(0, FOREVER)]
-    for act in (
-        lambda: drain(api, ["web"], US, api.report, min_healthy=1, timeout=None),
-        lambda: admit(api, ["web"], US, api.report, timeout=None),
-    ):
-        with pytest.raises(TroubleError):
-            act()
+    with pytest.raises(TroubleError):
+        drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
+    with pytest.raises(TroubleError):
+        admit(api, ["web"], US, api.report, timeout=None)
     assert api.calls == []
 
 

@@ -109,7 +109,8 @@ def test_a_fleet_of_one() -> None:
 
 
 def test_in_any_fleet_only_what_may_be_drained_is() -> None:
-    states = ({}, {"last_heartbeat": ago(99)}, {"draining_since": ago(5)}, {"last_heartbeat": None})
+    late, draining = {"last_heartbeat": ago(99)}, {"draining_since": ago(5)}
+    states: tuple[dict[str, Any], ...] = ({}, late, draining, {"last_heartbeat": None})
     for changes in product(states, repeat=3):
         members = [instance(number, **change) for number, change in enumerate(changes, 1)]
         for holder, left, least in product((None, "i-1", "i-2"), (-1.0, 10.0), range(4)):

@@ -325,7 +325,8 @@ def test_a_create_that_a_dead_call_had_asked_for_is_no_obstacle(
     target: Host, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ensure(target)
-    real, late = docker_engine.unix_request, []
+    real = docker_engine.unix_request
+    late: list[Any] = []
 
     def request(path: str, method: str, url: str, body: Any, timeout: float) -> Any:
         if "/containers/create" in url and not late:

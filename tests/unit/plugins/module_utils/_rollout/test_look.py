@@ -140,7 +140,13 @@ def test_a_checkpoint_is_come_to_once(shares: list[int | str], before: int, now:
 
 def test_the_next_step_knows_of_checkpoints() -> None:
     done = [{"kind": "done", "host": "b"}]
-    known = {"fleet": state(), "wanted": NEW, "knobs": KNOBS, "selected": list(HOSTS), "checkpoints": ["33%"]}
+    known: dict[str, Any] = {
+        "fleet": state(),
+        "wanted": NEW,
+        "knobs": KNOBS,
+        "selected": list(HOSTS),
+        "checkpoints": ["33%"],
+    }
     after = rollout_step(done, **known, updated=0)
     assert (after["updated"], after["checkpoint"]) == (1, True)
     assert not rollout_step(done, **known, updated=1)["checkpoint"]

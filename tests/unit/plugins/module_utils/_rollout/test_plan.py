@@ -287,7 +287,7 @@ def test_a_handover_that_fails(event: Event, words: str) -> None:
     rollout = rollout.after(event)
     if event.kind == "lock_lost":
         rollout = rollout.after(Event("handed_over", "host-2"))
-    step, _unused = rollout.advance()
+    step, _end = rollout.advance()
     assert (step.kind, step.words[0]) == ("end", words)
 
 
@@ -384,8 +384,8 @@ def test_a_canary_stays_where_an_operator_wants_to_look_at_it() -> None:
 
 
 def test_a_canary_that_was_never_judged_is_judged_by_the_next_run() -> None:
-    updated = {f"host_{number}": Host(f"host-{number}", "new") for number in (2, 3)}
-    step, _end = begin(fleet(10, **updated), "new", CANARY).advance()
+    hosts = fleet(10, host_2=Host("host-2", "new"), host_3=Host("host-3", "new"))
+    step, _end = begin(hosts, "new", CANARY).advance()
     assert step.kind == "judge"
 
 

@@ -8,7 +8,6 @@ import os
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report import screen as module
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.screen import Screen
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.terminal import Terminal
 
@@ -37,7 +36,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     def size(_fd: int) -> os.terminal_size:
         return os.terminal_size((stream.terminal.width, stream.terminal.height))
 
-    monkeypatch.setattr(module.os, "get_terminal_size", size)
+    monkeypatch.setattr(os, "get_terminal_size", size)
     return stream
 
 
