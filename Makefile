@@ -133,7 +133,7 @@ bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, b
 bench: bench-bootstrap bench-rollout bench-gateway ## Run all benchmarks
 
 .PHONY: docs
-docs: venv ## Write the tables of the roles' READMEs and of docs/scale.md, and build the site
+docs: venv ## Write the tables of the roles' READMEs and of docs/explanation/scale.md, and build the site
 	@$(BIN)/python tools/role_docs.py
 	@$(BIN)/python tests/simulation/scale.py
 	@tools/docs_site

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long a rollout takes on fleets that no test can boot: the real decisions, with a clock that is made up.
 
-`python tests/simulation/scale.py` writes the tables of docs/scale.md. All is seeded: the same code, the same page.
+`python tests/simulation/scale.py` writes the tables of docs/explanation/scale.md. All is seeded: the same code, the same page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Event, Host, Knobs, Step, begin
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "scale.md"
 SEED = 1
 RUNS = 25_000  # of one host each; fewer of a fleet
 

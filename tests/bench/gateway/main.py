@@ -34,8 +34,8 @@ from tests.bench.gateway.machine import BenchError, Processes  # noqa: E402
 from tests.bench.gateway.report import Line  # noqa: E402
 from tests.bench.gateway.targets import CACHE, Bench, Target  # noqa: E402
 
-PAGE = CHECKOUT / "docs" / "benchmarks.md"
-PICTURE = CHECKOUT / "docs" / "benchmarks.svg"
+PAGE = CHECKOUT / "docs" / "reference" / "benchmarks.md"
+PICTURE = CHECKOUT / "docs" / "reference" / "benchmarks.svg"
 ALL = ("jwt", "limit", "breaker", "log", "metrics")
 MEGABYTES = 150
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/aws.md, run as it is written: from an account with a network to instances that bootstrap themselves."""
+"""docs/tutorials/aws.md, run as it is written: from an account with a network to instances that bootstrap themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLEET = "documented"
 
 def commands(*sections: int) -> list[str]:
     """The commands of these sections of the page."""
-    page = (CHECKOUT / "docs" / "aws.md").read_text()
+    page = (CHECKOUT / "docs" / "tutorials" / "aws.md").read_text()
     part = "".join(
         text for text in re.split(r"\n(?=## )", page) if text.startswith(tuple(f"## {n}." for n in sections))
     )
