@@ -1,4 +1,4 @@
-"""Bring the demo's fleet to another version while clients use it, and print what they saw."""
+"""Roll another version out over the demo's fleet under load, print what the clients saw, and draw the rollout."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from tests.system.load import MixedLoad, Watch  # noqa: E402
+from tools.rollout_svg import draw  # noqa: E402
 
 INVENTORY = CHECKOUT / "inventories" / "local" / "hosts.yml"
 PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+REPORTS = CHECKOUT / "rollout-report"
 RATE = 100
 
 
@@ -49,20 +51,28 @@ def main() -> int:
     with MixedLoad(facts["load_balancer"]["url"], RATE) as clients, Watch(leaders) as watch:
         code = subprocess.run([*command, "-e", f"rollout_version={version}"], check=False, timeout=1800).returncode
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(clients.counts.items()))
-    print(
-        f"{len(clients.failures)} of {clients.answered + len(clients.failures)} requests failed ({kinds}) in "
-        f"{time.monotonic() - started:.0f} s; leadership moved {watch.changes} time(s), "
-        f"and at most {watch.most_at_once} led at once."
-    )
+    sent = clients.answered + len(clients.failures)
+    leadership = f"leadership moved {watch.changes} time(s), with at most {watch.most_at_once} leader at any moment"
+    seconds = time.monotonic() - started
+    print(f"{len(clients.failures)} of {sent} requests failed ({kinds}) in {seconds:.0f} s; {leadership}.")
     for failure in clients.failures[:5]:
         print(f"  {failure}")
     if code == 0:
-        want(image)
+        keep(image)
+    picture(f"{RATE} requests/s: {len(clients.failures)} of {sent:,} failed; {leadership}")
     return code or int(bool(clients.failures) or watch.most_at_once > 1)
 
 
-def want(image: str) -> None:
-    """Have the inventory name it, as an operator does after a rollout: else site.yml would bring the old one back."""
+def picture(note: str) -> None:
+    """Draw the newest report as SVG, beside it."""
+    report = max(REPORTS.glob("rollout-*.json"), key=lambda path: path.stat().st_mtime)
+    drawn = report.with_suffix(".svg")
+    drawn.write_text(draw(json.loads(report.read_text()), note))
+    print(f"The rollout as a picture: {drawn.relative_to(CHECKOUT)}")
+
+
+def keep(image: str) -> None:
+    """Write the image to the inventory, as an operator does after a rollout: else site.yml brings the old one back."""
     text = INVENTORY.read_text()
     INVENTORY.resolve().write_text(re.sub(r"(?m)^( +gateway_image:).*$", lambda found: f'{found[1]} "{image}"', text))
 
