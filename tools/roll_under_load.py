@@ -52,14 +52,15 @@ def main() -> int:
         code = subprocess.run([*command, "-e", f"rollout_version={version}"], check=False, timeout=1800).returncode
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(clients.counts.items()))
     sent = clients.answered + len(clients.failures)
-    leadership = f"leadership moved {watch.changes} time(s), with at most {watch.most_at_once} leader at any moment"
+    moved = f"leadership moved {watch.changes} time{'' if watch.changes == 1 else 's'}"
+    leadership = f"{moved}, at most {watch.most_at_once} led at any moment"
     seconds = time.monotonic() - started
     print(f"{len(clients.failures)} of {sent} requests failed ({kinds}) in {seconds:.0f} s; {leadership}.")
     for failure in clients.failures[:5]:
         print(f"  {failure}")
     if code == 0:
         keep(image)
-    picture(f"{RATE} requests/s: {len(clients.failures)} of {sent:,} failed; {leadership}")
+    picture(f"{len(clients.failures)} of {sent:,} requests failed at {RATE} requests/s; {leadership}")
     return code or int(bool(clients.failures) or watch.most_at_once > 1)
 
 

@@ -22,7 +22,7 @@ PAGE = CHECKOUT / "plugins" / "plugin_utils" / "_report" / "page.html.j2"
 WIDTH, MARGIN, NAMES, ROW, BAR, TOP = 920, 20, 90, 30, 20, 92
 TRACK = WIDTH - 2 * MARGIN - NAMES
 TICKS = (5, 10, 15, 30, 60, 120, 300, 600)
-CHARACTER = 7.2  # the width of one in the legend, on average
+CHARACTER = 6.4  # the width of one in the legend, on average
 
 
 def draw(report: Mapping[str, Any], note: str = "") -> str:
@@ -51,9 +51,10 @@ def draw(report: Mapping[str, Any], note: str = "") -> str:
 
 
 def _title(report: Mapping[str, Any]) -> str:
-    image = str(report["image"] or report["digest"]).rpartition("/")[2]
-    hosts = len(report["hosts"])
-    return f"Rollout of {image} {report['result']}: {hosts} hosts in {float(report['seconds']):.0f} s"
+    versions = sorted({str(host["after"]["version"]) for host in report["hosts"] if host["after"]})
+    image = " and ".join(versions) or str(report["image"] or report["digest"]).rpartition("/")[2]
+    hosts, seconds = len(report["hosts"]), float(report["seconds"])
+    return f"Rolling update to {image}: {hosts} hosts in {seconds:.0f} s, {report['result']}"
 
 
 def _style() -> str:

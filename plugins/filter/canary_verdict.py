@@ -8,7 +8,8 @@ name: canary_verdict
 short_description: Say whether hosts with a new image do as well as the others
 version_added: 0.1.0
 description:
-  - Compares what M(evenkeel.fleet.metrics_watch) saw of hosts at the same time; docs/reference/playbooks/canary.md has the rules.
+  - Compares what M(evenkeel.fleet.metrics_watch) saw of hosts at the same time. The rules are in
+    docs/reference/playbooks/canary.md.
   - An unanswered question is a no. The verdict is unclear where the requests were too few to see what is not allowed.
 author: Contributors to evenkeel.fleet (@evenkeel)
 positional: _input

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long a rollout takes on fleets that no test can boot: the real decisions, with a clock that is made up.
 
-`python tests/simulation/scale.py` writes the tables of docs/explanation/scale.md. All is seeded: the same code, the same page.
+`python tests/simulation/scale.py` writes the tables of docs/explanation/scale.md. All is seeded: the same code, the
+same page.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/tutorials/aws.md, run as it is written: from an account with a network to instances that bootstrap themselves."""
+"""docs/tutorials/aws.md, run as written: from an account with a network to instances that bootstrap themselves."""
 
 from __future__ import annotations
 
