@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server of HAProxy backends, through the runtime API of each HAProxy: out of service, and into it again."""
+"""Drains a server of HAProxy backends and puts it back into service, through the runtime API of each HAProxy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHECK_CONFIGURED = 0x02
 class Server:
     """A server in one backend of one HAProxy.
 
-    sessions has those that run and those that wait for it; requests are all since HAProxy began.
+    sessions: current and queued ones. requests: all since HAProxy started.
     """
 
     backend: str
@@ -51,12 +51,12 @@ class Server:
 
     @property
     def drained(self) -> bool:
-        """Whether it gets no new work, but for clients that a cookie or a stick table binds to it."""
+        """Whether it gets no new sessions, except from clients that a cookie or a stick table binds to it."""
         return bool(self.administrative & (MAINTENANCE | DRAINED))
 
     @property
     def up(self) -> bool:
-        """Whether it takes the requests that its weight gives it."""
+        """Whether it takes its share of requests, by its weight."""
         return not self.drained and self.operational in TAKES_REQUESTS
 
     @property
@@ -66,20 +66,20 @@ class Server:
 
 @dataclass(frozen=True)
 class Proxy:
-    """One HAProxy by its stats socket of level admin: a path, or host:port."""
+    """One HAProxy, by its stats socket of level admin: a path, or host:port."""
 
     address: str
 
     def servers(self) -> list[Server]:
         return parse_servers(self.ask("show servers state; show stat"))
 
-    def order(self, *commands: str) -> None:
-        """Commands that answer nothing where they were obeyed."""
+    def execute(self, *commands: str) -> None:
+        """Run commands that answer nothing on success; raises TroubleError for a refused one."""
         said = self.ask("; ".join(commands)).strip()
         if "Permission denied" in said:
-            raise TroubleError(f"The socket {self.address} of HAProxy obeys no orders: it needs 'level admin'.")
+            raise TroubleError(f"HAProxy denied the command on {self.address}: the stats socket needs 'level admin'.")
         if said:
-            raise TroubleError(f"HAProxy at {self.address} refuses: {said}")
+            raise TroubleError(f"HAProxy at {self.address} refused the command: {said}")
 
     def ask(self, command: str) -> str:
         deadline = time.monotonic() + ANSWER_TIMEOUT
@@ -94,15 +94,13 @@ class Proxy:
                         return received.decode("utf-8", "replace")
                     received += chunk
         except PermissionError as error:
-            raise TroubleError(
-                f"The socket {self.address} may not be opened by this user: {error.strerror}."
-            ) from error
+            raise TroubleError(f"This user may not open the stats socket {self.address}: {error.strerror}.") from error
         except OSError as error:
             raise NoAnswerError(
-                f"HAProxy at {self.address} does not answer: {error.strerror or error}. Is it running, and is this one "
-                "of its stats sockets?"
+                f"The HAProxy runtime API did not answer at {self.address}: {error.strerror or error}. "
+                "Check that HAProxy runs and that this is one of its stats sockets."
             ) from error
-        raise TroubleError(f"HAProxy at {self.address} answers without end.")
+        raise TroubleError(f"The answer of HAProxy at {self.address} is longer than {MAX_BYTES} bytes.")
 
     def _connect(self) -> socket.socket:
         address = self.address.rpartition("//")[2]
@@ -117,16 +115,16 @@ class Proxy:
             return connection
         host, _unused, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise TroubleError(f"The socket {self.address!r} is neither a path (/…) nor host:port.")
+            raise TroubleError(f"The stats socket {self.address!r} is neither a path (/…) nor host:port.")
         return socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT)
 
 
 def parse_servers(said: str) -> list[Server]:
-    """Join the answers to "show servers state" and "show stat"; TroubleError where they are something else."""
+    """Join the answers to "show servers state" and "show stat"; raises TroubleError for any other text."""
     states, separator, stats = said.partition("# pxname,")
     lines = [line.split() for line in states.splitlines() if line.strip()]
     if not separator or len(lines) < 2 or lines[1][0] != "#":
-        raise TroubleError(f"This is no answer of an HAProxy's stats socket: {said.strip()[:200]!r}")
+        raise TroubleError(f"This is not the answer of an HAProxy stats socket: {said.strip()[:200]!r}")
     columns = lines[1][1:]
     state = {(row["be_name"], row["srv_name"]): row for row in (dict(zip(columns, line)) for line in lines[2:])}
     servers = []
@@ -134,7 +132,7 @@ def parse_servers(said: str) -> list[Server]:
         found = state.get((row["pxname"], row["svname"]))
         if found is None:  # a frontend, or the sum of a backend
             continue
-        # In the middle of a check it has a star before it. last_chk says more, but comes and goes.
+        # During a check HAProxy puts a star before it. last_chk has more detail, but is not always there.
         check = (row.get("check_status", "").lstrip("* "), row.get("check_desc", ""), row.get("check_code", ""))
         servers.append(
             Server(
@@ -155,7 +153,7 @@ def parse_servers(said: str) -> list[Server]:
 
 
 @dataclass
-class Seat:
+class Membership:
     """The server in one backend of one HAProxy."""
 
     proxy: Proxy
@@ -183,57 +181,57 @@ def drain(
     cut: bool = False,
     check_mode: bool = False,
 ) -> None:
-    """Give the server no new work anywhere, and wait until no session is left on it.
+    """Drain the server in all backends, and wait until it has no session left.
 
-    Refused, before anything changes, where one HAProxy does not answer, does not know the server, or would be left with
-    fewer than min_healthy other servers. With cut, sessions that are left at the end of the time are shut down.
+    Refused before any change if one HAProxy does not answer, does not know the server, or would keep fewer than
+    min_healthy other servers. With cut, sessions that remain after the timeout are shut down.
     """
-    seats = _seats(addresses, backends, name, report)
-    leaving = [seat for seat in seats if not seat.server.drained]
-    for seat in leaving:
-        if seat.others < min_healthy:
+    memberships = _memberships(addresses, backends, name, report)
+    leaving = [member for member in memberships if not member.server.drained]
+    for member in leaving:
+        if member.others < min_healthy:
             raise TroubleError(
-                f"{seat.name} stays in service at {seat.proxy.address}: {seat.others} other servers of the backend are "
-                f"up, and min_healthy is {min_healthy}."
+                f"{member.name} stays in service at {member.proxy.address}: {member.others} other servers of the "
+                f"backend are up, and min_healthy is {min_healthy}."
             )
     report.changed, report.expected = bool(leaving), "DRAIN" if check_mode else ""
     report.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
     if check_mode:
         return
-    told: list[Seat] = []
-    for seat in leaving:
+    drained: list[Membership] = []
+    for member in leaving:
         try:
-            told.append(seat)
-            seat.proxy.order(f"set server {seat.name} state drain")
+            drained.append(member)
+            member.proxy.execute(f"set server {member.name} state drain")
         except TroubleError as error:
-            raise TroubleError(f"{error}{_put_back(told, report)}") from error
+            raise TroubleError(f"{error}{_put_back(drained, report)}") from error
 
     def idle() -> bool:
-        _look_again(seats, report)
-        for seat in seats:
-            if not seat.server.drained:
+        _look_again(memberships, report)
+        for member in memberships:
+            if not member.server.drained:
                 raise TroubleError(
-                    f"{seat.name} gets requests again at {seat.proxy.address}: HAProxy was reloaded, or somebody else "
-                    "set it to ready."
+                    f"{member.name} gets requests again at {member.proxy.address}: HAProxy was reloaded, or another "
+                    "operator set it to ready."
                 )
-        return not any(seat.server.sessions for seat in seats)
+        return not any(member.server.sessions for member in memberships)
 
     if report.wait(idle, LONGEST_PAUSE):
         return
-    busy = [seat for seat in seats if seat.server.sessions]
-    left = "; ".join(f"{seat.server.sessions} on {seat.name} at {seat.proxy.address}" for seat in busy)
+    busy = [member for member in memberships if member.server.sessions]
+    left = "; ".join(f"{member.server.sessions} on {member.name} at {member.proxy.address}" for member in busy)
     if not cut:
-        raise TroubleError(f"Sessions were left after {report.timeout:g} s: {left}. The server is still drained.")
-    report.cut_sessions = sum(seat.server.sessions for seat in busy)
-    report.warnings.append(f"Sessions were cut after {report.timeout:g} s: {left}.")
-    for seat in busy:
+        raise TroubleError(f"Sessions were left after {report.timeout:g} s: {left}. The server stays drained.")
+    report.cut_sessions = sum(member.server.sessions for member in busy)
+    report.warnings.append(f"Sessions were shut down after {report.timeout:g} s: {left}.")
+    for member in busy:
         # Maintenance first: clients bound by a cookie would come back at once.
-        seat.proxy.order(f"set server {seat.name} state maint", f"shutdown sessions server {seat.name}")
+        member.proxy.execute(f"set server {member.name} state maint", f"shutdown sessions server {member.name}")
     report.timeout, timeout = CUT_TIMEOUT, report.timeout
     gone = report.wait(idle, LONGEST_PAUSE)
     report.timeout = timeout
     if not gone:
-        raise TroubleError(f"Sessions are still there after they were shut down: {left}.")
+        raise TroubleError(f"Sessions remain after they were shut down: {left}.")
 
 
 def admit(
@@ -245,42 +243,42 @@ def admit(
     timeout: float | None,
     check_mode: bool = False,
 ) -> None:
-    """Let the server have requests again, and wait until each HAProxy finds it up."""
-    seats = _seats(addresses, backends, name, report)
-    coming = [seat for seat in seats if seat.server.drained]
+    """Put the server back into service, and wait until each HAProxy reports it up."""
+    memberships = _memberships(addresses, backends, name, report)
+    coming = [member for member in memberships if member.server.drained]
     report.changed, report.expected = bool(coming), "UP" if check_mode else ""
     report.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
     if check_mode:
         return
-    for seat in coming:
-        set_server = f"set server {seat.name}"
-        if seat.server.in_maintenance and seat.server.checked:
-            # HAProxy takes a server for healthy that comes out of maintenance, until a check fails.
-            seat.proxy.order(f"{set_server} state drain", f"{set_server} health down", f"{set_server} state ready")
+    for member in coming:
+        set_server = f"set server {member.name}"
+        if member.server.in_maintenance and member.server.checked:
+            # HAProxy treats a server that leaves maintenance as healthy until a check fails.
+            member.proxy.execute(f"{set_server} state drain", f"{set_server} health down", f"{set_server} state ready")
         else:
-            seat.proxy.order(f"{set_server} state ready")
+            member.proxy.execute(f"{set_server} state ready")
 
     def serving() -> bool:
-        _look_again(seats, report)
-        return all(seat.server.serves for seat in seats)
+        _look_again(memberships, report)
+        return all(member.server.serves for member in memberships)
 
     if not report.wait(serving, LONGEST_PAUSE):
         late = [
-            seat.place.words + (", its weight is 0" if not seat.server.weight else "")
-            for seat in seats
-            if not seat.server.serves
+            member.place.words + (", its weight is 0" if not member.server.weight else "")
+            for member in memberships
+            if not member.server.serves
         ]
         raise TroubleError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
 
 
-def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> list[Seat]:
-    seats = []
+def _memberships(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> list[Membership]:
+    memberships = []
     for proxy in dict.fromkeys(Proxy(address) for address in addresses):
         servers = proxy.servers()
         known = {server.backend for server in servers}
         unknown = sorted(set(backends) - known)
         if unknown:
-            raise TroubleError(f"HAProxy at {proxy.address} has no backend {unknown[0]}, but {_list(known)}.")
+            raise TroubleError(f"HAProxy at {proxy.address} has no backend {unknown[0]}; it has {_list(known)}.")
         wanted = [server for server in servers if server.backend in (backends or known)]
         found = [server for server in wanted if server.name == name]
         if not found or set(backends) - {server.backend for server in found}:
@@ -290,42 +288,43 @@ def _seats(addresses: Sequence[str], backends: Sequence[str], name: str, report:
             )
         for server in found:
             others = [other for other in wanted if other.backend == server.backend and other.name != name]
-            seats.append(Seat(proxy, server, sum(other.serves for other in others)))
+            memberships.append(Membership(proxy, server, sum(other.serves for other in others)))
         report.requests = (report.requests or 0) + _requests(wanted, found)
-    report.places += [seat.place for seat in seats]
-    return seats
+    report.places += [member.place for member in memberships]
+    return memberships
 
 
 def _requests(servers: Sequence[Server], of: Sequence[Server]) -> int:
-    """All that the backends of these servers have had, of which no server is counted twice."""
+    """The requests of the backends of these servers; no server is counted twice."""
     backends = {server.backend for server in of}
     return sum(server.requests for server in servers if server.backend in backends)
 
 
-def _look_again(seats: Sequence[Seat], report: Report) -> None:
-    said = {proxy: proxy.servers() for proxy in dict.fromkeys(seat.proxy for seat in seats)}
-    for seat in seats:
-        key = (seat.server.backend, seat.server.name)
-        found = [server for server in said[seat.proxy] if (server.backend, server.name) == key]
+def _look_again(memberships: Sequence[Membership], report: Report) -> None:
+    answers = {proxy: proxy.servers() for proxy in dict.fromkeys(member.proxy for member in memberships)}
+    for member in memberships:
+        key = (member.server.backend, member.server.name)
+        found = [server for server in answers[member.proxy] if (server.backend, server.name) == key]
         if not found:
-            raise TroubleError(f"{seat.name} is gone from HAProxy at {seat.proxy.address}.")
-        seat.server = found[0]
-        sessions = f"{seat.server.sessions} sessions" if seat.server.drained else ""
-        reason = "; ".join(part for part in (sessions, seat.server.last_check) if part)
-        report.stands(seat.place, seat.server.status, reason)
+            raise TroubleError(f"{member.name} no longer exists in HAProxy at {member.proxy.address}.")
+        member.server = found[0]
+        sessions = f"{member.server.sessions} sessions" if member.server.drained else ""
+        reason = "; ".join(part for part in (sessions, member.server.last_check) if part)
+        report.update(member.place, member.server.status, reason)
     report.requests = sum(
-        _requests(servers, [seat.server for seat in seats if seat.proxy == proxy]) for proxy, servers in said.items()
+        _requests(servers, [member.server for member in memberships if member.proxy == proxy])
+        for proxy, servers in answers.items()
     )
 
 
-def _put_back(told: Sequence[Seat], report: Report) -> str:
-    """Undo what a call that fails half-way has done; the last one may or may not have obeyed."""
+def _put_back(drained: Sequence[Membership], report: Report) -> str:
+    """Undo a drain that failed half-way; the last command may or may not have been executed."""
     words = ""
-    for seat in told:
+    for member in drained:
         try:
-            seat.proxy.order(f"set server {seat.name} state ready")
+            member.proxy.execute(f"set server {member.name} state ready")
         except TroubleError:
-            words += f" {seat.name} may still be drained at {seat.proxy.address}."
+            words += f" {member.name} may still be drained at {member.proxy.address}."
     report.changed = bool(words)
     return words or " It is in service again everywhere."
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What both kinds of load balancer share: where a target stands, and telling about it."""
+"""The state of a target at each load balancer, and the result of a call that changes it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .._common.progress import Progress
 
 @dataclass
 class Place:
-    """A target at one place: in a target group, or in a backend of one HAProxy.
+    """A target in one target group, or in one backend of one HAProxy.
 
-    before and state are the load balancer's own words, reason is why it says so.
+    before and state: the load balancer's own terms. reason: the cause that it reports.
     """
 
     balancer: str
@@ -40,17 +40,17 @@ class Place:
 
 @dataclass
 class Report(Progress):
-    """Where a target stands, and what a call has done so far."""
+    """The states of a target, and what a call has done so far."""
 
     changed: bool = False
     places: list[Place] = field(default_factory=list)
-    # What a place would become: for the diff of check mode, which does not wait for it.
+    # The state that a change would lead to: for the diff of check mode, which does not wait.
     expected: str = ""
     cut_sessions: int = 0
-    # Where the load balancer counts them.
+    # None where the load balancer does not count them.
     requests: int | None = None
 
-    def stands(self, place: Place, state: str, reason: str = "") -> None:
+    def update(self, place: Place, state: str, reason: str = "") -> None:
         if (place.state, place.reason) != (state, reason):
             place.state, place.reason = state, reason
             self.note(place.words)
@@ -64,14 +64,14 @@ class Report(Progress):
             "seconds": round(self.seconds, 3),
             "cut_sessions": self.cut_sessions,
             "requests": self.requests,
-            "diff": {"before": self._standings(lambda place: place.before), "after": self._standings(self._after)},
+            "diff": {"before": self._states(lambda place: place.before), "after": self._states(self._after)},
         }
 
     def _after(self, place: Place) -> str:
         return self.expected or place.state
 
-    def _standings(self, state: Callable[[Place], str]) -> dict[str, dict[str, str]]:
-        standings: dict[str, dict[str, str]] = {}
+    def _states(self, state: Callable[[Place], str]) -> dict[str, dict[str, str]]:
+        states: dict[str, dict[str, str]] = {}
         for place in self.places:
-            standings.setdefault(place.balancer, {})[place.target] = state(place)
-        return standings
+            states.setdefault(place.balancer, {})[place.target] = state(place)
+        return states

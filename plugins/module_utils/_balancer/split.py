@@ -256,7 +256,7 @@ class Proxies:
             ]
             told.append((proxy, servers))
             try:
-                proxy.order(*orders)
+                proxy.execute(*orders)
             except TroubleError as error:
                 raise TroubleError(f"{error}{self._put_back(told)}") from error
 
@@ -264,7 +264,7 @@ class Proxies:
         words = ""
         for proxy, servers in told:
             try:
-                proxy.order(*(f"set weight {server.backend}/{server.name} {server.weight}" for server in servers))
+                proxy.execute(*(f"set weight {server.backend}/{server.name} {server.weight}" for server in servers))
             except TroubleError:
                 words += f" The weights at {proxy.address} may be others now."
         return words or " All weights are as they were."

@@ -406,7 +406,7 @@ def _look_again(api: Api, seat: Seat, report: Report) -> list[tuple[Place, Healt
     standing = []
     for place, asked in zip(seat.places, seat.entries):
         entry = said.get((asked.id, asked.port), Health(asked.id, asked.port, asked.zone, "unused", NOT_REGISTERED))
-        report.stands(place, entry.standing, entry.why)
+        report.update(place, entry.standing, entry.why)
         standing.append((place, entry))
     return standing
 

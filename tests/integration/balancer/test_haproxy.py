@@ -76,10 +76,10 @@ def test_what_is_left_at_the_end(
         left = f"1 on gateways/a at {one.admin}"
         if on_timeout == "fail":
             assert (result["failed"], one.status("a")) == (True, "DRAIN")
-            assert result["msg"] == f"Sessions were left after 0.5 s: {left}. The server is still drained."
+            assert result["msg"] == f"Sessions were left after 0.5 s: {left}. The server stays drained."
         else:
             assert (result["failed"], result["cut_sessions"], one.status("a")) == (False, 1, "MAINT")
-            assert f"Sessions were cut after 0.5 s: {left}." in str(result["warnings"])
+            assert f"Sessions were shut down after 0.5 s: {left}." in str(result["warnings"])
         for upstream in upstreams.values():
             upstream.release.set()
         answers = sorted(answer.result(10) for answer in held)
@@ -137,7 +137,7 @@ def test_a_server_or_backend_that_is_unknown(pair: tuple[Balancer, Balancer]) ->
     nobody = call("drained", one.admin, target="x")
     assert nobody["msg"] == f"HAProxy at {one.admin} has no server x in gateways; it has a, b."
     nowhere = call("drained", one.admin, backends=["gateways", "x"])
-    assert nowhere["msg"] == f"HAProxy at {one.admin} has no backend x, but gateways, unchecked."
+    assert nowhere["msg"] == f"HAProxy at {one.admin} has no backend x; it has gateways, unchecked."
     assert one.status("a") == "UP"
 
 
@@ -147,10 +147,10 @@ def test_one_that_is_gone_or_silent_is_a_no(pair: tuple[Balancer, Balancer]) -> 
     for state in ("drained", "in_service"):
         result = call(state, one.admin, two.admin)
         assert (result["failed"], result["changed"]) == (True, False)
-        assert f"HAProxy at {two.admin} does not answer" in result["msg"]
+        assert f"runtime API did not answer at {two.admin}" in result["msg"]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         result = call("drained", one.admin, f"127.0.0.1:{silent.getsockname()[1]}")
-        assert "does not answer" in result["msg"]
+        assert "did not answer" in result["msg"]
     assert one.status("a") == "UP"
     assert "neither a path" in call("drained", "haproxy")["msg"]
 
@@ -167,7 +167,7 @@ def test_one_that_dies_while_draining_is_a_no(pair: tuple[Balancer, Balancer], u
         assert sorted(answer.result(10) for answer in held) == ["a", "b"]
     result = running.result()
     assert (result["failed"], result["changed"]) == (True, True)
-    assert f"HAProxy at {two.admin} does not answer" in result["msg"]
+    assert f"runtime API did not answer at {two.admin}" in result["msg"]
 
 
 def test_one_that_does_not_obey_puts_the_other_back(pair: tuple[Balancer, Balancer]) -> None:

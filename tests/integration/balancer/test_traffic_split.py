@@ -97,7 +97,7 @@ def test_what_one_haproxy_does_not_do_the_others_take_back(pair: Pair) -> None:
     assert split(**on(one, two))["weights"] == {"blue": 100, "green": 0}
     two.stop()
     unanswered = split(**on(one, two, weights={"blue": 0, "green": 100}))
-    assert unanswered["failed"] and f"HAProxy at {two.admin} does not answer" in unanswered["msg"]
+    assert unanswered["failed"] and f"runtime API did not answer at {two.admin}" in unanswered["msg"]
     assert split(**on(one))["weights"] == {"blue": 100, "green": 0}
 
 
