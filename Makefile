@@ -82,14 +82,14 @@ chaos-figures: venv ## How long nobody leads, with the settings of production (a
 .PHONY: fuzz
 fuzz: venv ## Send the gateway 100,000 requests that are nearly right (FUZZ_SEED=1)
 	@tools/setup packages haproxy
-	@FUZZ_REQUESTS=100000 pytest -q -s gateway/tests/strangers/test_fuzz.py
+	@FUZZ_REQUESTS=100000 pytest -q -s gateway/tests/untrusted/test_fuzz.py
 
 .PHONY: suites
 suites: venv ## Run suites of others: H2SPEC=checkout of h2spec, CACHE_TESTS=checkout of cache-tests
 	@tools/setup packages haproxy $(if $(H2SPEC),golang-go golang-github-fatih-color-dev golang-github-spf13-cobra-dev golang-golang-x-net-dev)
 	@$(if $(CACHE_TESTS),command -v npm >/dev/null || tools/setup packages nodejs npm)
 	@$(if $(CACHE_TESTS),[ -d $(CACHE_TESTS)/node_modules/undici ] || npm --prefix $(CACHE_TESTS) install --no-save --no-audit --no-fund undici)
-	@cd gateway/tests && python -m strangers.suites $(if $(H2SPEC),--h2spec $(abspath $(H2SPEC))) $(if $(CACHE_TESTS),--cache-tests $(abspath $(CACHE_TESTS)))
+	@cd gateway/tests && python -m untrusted.suites $(if $(H2SPEC),--h2spec $(abspath $(H2SPEC))) $(if $(CACHE_TESTS),--cache-tests $(abspath $(CACHE_TESTS)))
 
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity

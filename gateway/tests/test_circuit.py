@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.gateway import routes
 from support.upstream import Upstream, answer
 from support.wait import free_port, until
-from test_gateway import routes
 
 if TYPE_CHECKING:
     import socket

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evenkeel_gateway import logs, main
+from evenkeel_gateway.redaction import Redactor
 from evenkeel_gateway.settings import ConfigurationError, Settings, load
 from evenkeel_gateway.settings.layers import read
 from support.load import Load
@@ -141,7 +142,7 @@ def test_no_planted_secret_is_shown(environment: Environment, name: str) -> None
 
 
 def _logged(fields: dict[str, Any], *known: str) -> str:
-    stream, redactor = io.StringIO(), logs.Redactor()
+    stream, redactor = io.StringIO(), Redactor()
     redactor.learn(*known)
     logs.configure("info", redactor, stream)
     logging.getLogger("test").info("configuration", extra={"fields": fields})

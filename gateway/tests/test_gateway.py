@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from support.gateway import routes
 from support.wait import free_port, until
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from support.servers import Backend, Metadata, SecretsManager
 
     Start = Callable[..., GatewayProcess]
-
-
-def routes(**upstreams: str) -> str:
-    return json.dumps([{"prefix": prefix, "upstream": upstream} for prefix, upstream in upstreams.items()])
 
 
 def query(conninfo: str, sql: str) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from evenkeel_gateway import jobs
+from evenkeel_gateway import leader_jobs
 from evenkeel_gateway.database import Database
 from evenkeel_gateway.election import MemoryElection
 from evenkeel_gateway.jobs import Job, Jobs, Leadership
@@ -210,4 +210,4 @@ async def test_the_purge_takes_what_is_old_in_batches(
 
 async def test_the_purge_is_what_the_gateway_does_itself(environment: Callable[..., None]) -> None:
     environment(PURGE_INTERVAL_SECONDS="60")
-    assert [(job.name, job.every) for job in jobs.own(Settings())] == [("purge", 60)]
+    assert [(job.name, job.every) for job in leader_jobs.own(Settings())] == [("purge", 60)]

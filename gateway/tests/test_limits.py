@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.limits import Fleet, Load, ask, log_in, new_client
+from support.limits import Fleet, Load, ask, log_in, new_client, routes, statuses
 from support.redis import RedisServer
 from support.servers import Backend
 from support.tokens import SECRET, claims, secret, sign
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Start = Callable[..., GatewayProcess]
 
 SEEDS = range(int(os.environ.get("LIMIT_SEEDS", "4")))
-DAY = "86400"
 
 
 @pytest.fixture(autouse=True)
@@ -57,22 +56,8 @@ def fleet(upstream: Backend, server: RedisServer) -> Iterator[Fleet]:
         yield running.shared()
 
 
-def routes(upstream: Backend) -> dict[str, str]:
-    return {
-        "USERS_SERVICE_URL": upstream.url,
-        "AUTH_SERVICE_URL": upstream.url,
-        "RATE_LIMIT_CLIENT_SECONDS": DAY,
-        "RATE_LIMIT_USER_SECONDS": DAY,
-        "RATE_LIMIT_LOGIN_SECONDS": DAY,
-    }
-
-
 def shared(server: RedisServer, **more: str) -> dict[str, str]:
     return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port)} | more
-
-
-def statuses(port: int, times: int, client: str, path: str = "/api/users") -> list[int]:
-    return [ask(port, path, client=client).status for _ in range(times)]
 
 
 # One gateway

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.limits import Fleet, Load, ask, log_in, new_client
+from support.limits import Fleet, Load, ask, log_in, new_client, routes, statuses
 from support.redis import RedisServer, SlowLink
 from support.servers import Backend
+from support.supervised import control_of
 from support.wait import until
-from test_limits import routes, statuses
-from test_supervisor import control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from evenkeel_gateway.limits.rendering import hello
+from evenkeel_gateway.haproxy.limits import hello
 from evenkeel_gateway.settings import Settings
 from evenkeel_gateway.settings.redis import RedisAddress
-from support.limits import log_in, new_client
+from support.limits import log_in, new_client, routes, statuses
 from support.redis import RedisServer
 from support.servers import Backend
 from support.wait import free_port, until
-from test_limits import routes, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

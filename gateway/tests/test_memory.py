@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from evenkeel_gateway.haproxy import processors, render
-from evenkeel_gateway.haproxy.process import Haproxy
+from evenkeel_gateway.haproxy.lifecycle import Haproxy
 from evenkeel_gateway.settings import Settings
 from support.wait import free_port, until_async
 

@@ -12,8 +12,8 @@ from openapi_spec_validator import validate
 from evenkeel_gateway import openapi
 from evenkeel_gateway.haproxy.render import CONTROL_PATHS
 from evenkeel_gateway.settings import Settings
+from support.gateway import routes
 from support.wait import free_port, until
-from test_gateway import routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evenkeel_gateway.haproxy import process, worker
-from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
+from evenkeel_gateway.haproxy import lifecycle, worker
+from evenkeel_gateway.haproxy.lifecycle import Haproxy, HaproxyError
 from evenkeel_gateway.haproxy.render import render
-from evenkeel_gateway.logs import Redactor
+from evenkeel_gateway.redaction import Redactor
 from evenkeel_gateway.settings import Settings
 from support.load import Load
 from support.wait import free_port, until_async
@@ -110,7 +110,7 @@ async def test_what_haproxy_refuses_changes_nothing(port: int, tmp_path: Path, m
     async with serving(tmp_path) as haproxy:
         inputs, pid = haproxy.inputs, running(haproxy)
         with monkeypatch.context() as broken:
-            broken.setattr(process, "render", lambda inputs: render(inputs) | {"haproxy.cfg": "global\n  nonsense\n"})
+            broken.setattr(lifecycle, "render", lambda inputs: render(inputs) | {"haproxy.cfg": "global\n  nonsense\n"})
             with pytest.raises(HaproxyError, match="nonsense"):
                 await haproxy.reload()
         assert (haproxy.inputs, running(haproxy)) == (inputs, pid)
@@ -132,7 +132,7 @@ async def test_one_that_does_not_start_changes_nothing(
             with pytest.raises(HaproxyError, match="Address already in use"):
                 await haproxy.reload(settings=Settings())
             assert running(haproxy) == pid
-            assert haproxy.inputs.settings.port == port
+            assert haproxy.current.settings.port == port
             assert await asyncio.to_thread(get, port, "/a") == 200
 
 
@@ -151,7 +151,7 @@ async def test_one_that_crashes_after_the_reload_is_undone(
         environment(PORT=str(port), ROUTES=routes(b=backend.url))
         await reload_that_crashes(haproxy)
         assert await asyncio.to_thread(get, port, "/a") == 200
-        assert [route.prefix for route in haproxy.inputs.settings.routes] == ["/a"]
+        assert [route.prefix for route in haproxy.current.settings.routes] == ["/a"]
         assert "of the reload" in (haproxy.refused or "")
 
 
@@ -181,7 +181,7 @@ async def test_one_bad_change_does_not_stop_the_others(
             haproxy.reload(settings=good), haproxy.reload(settings=bad), first, return_exceptions=True
         )
         assert [type(result) for result in results] == [type(None), HaproxyError, type(None)]
-        assert haproxy.inputs.settings is good
+        assert haproxy.current.settings is good
 
 
 async def test_a_request_in_flight_ends_where_it_began(port: int, tmp_path: Path) -> None:
@@ -214,16 +214,16 @@ async def test_the_grace_of_the_old_one_has_an_end(port: int, environment: Envir
 async def test_not_more_than_some_old_ones_at_a_time(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "MAX_RETIRED", 2)
+    monkeypatch.setattr(lifecycle, "MAX_RETIRED", 2)
     async with serving(tmp_path) as haproxy:
         clients = []
         for number in range(3):
             clients.append(asyncio.create_task(asyncio.to_thread(get, port, "/a/slow?6")))
             await in_flight(haproxy, number + 1)
             await haproxy.reload()
-        await until_async(lambda: haproxy.processes == process.MAX_RETIRED + 1, 5, "the oldest have ended")
+        await until_async(lambda: haproxy.processes == lifecycle.MAX_RETIRED + 1, 5, "the oldest have ended")
         results = await asyncio.gather(*clients, return_exceptions=True)
-        assert results[-process.MAX_RETIRED :] == [200] * process.MAX_RETIRED
+        assert results[-lifecycle.MAX_RETIRED :] == [200] * lifecycle.MAX_RETIRED
 
 
 async def test_an_open_circuit_stays_open(environment: Environment, backend: Backend, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ async def test_an_open_circuit_stays_open(environment: Environment, backend: Bac
     async with serving(tmp_path) as haproxy:
 
         async def states() -> dict[str, str]:
-            found = await haproxy.api.backends(haproxy.inputs.settings.routes)
+            found = await haproxy.api.backends(haproxy.current.settings.routes)
             return {backend.prefix: backend.circuit for backend in found}
 
         async def opened() -> bool:
@@ -256,7 +256,7 @@ async def test_it_stops_at_once_with_idle_clients(port: int, tmp_path: Path) -> 
             await haproxy.reload()
             started = time.monotonic()
             await haproxy.stop()
-            assert time.monotonic() - started < process.QUIET_SECONDS + worker.END_SECONDS
+            assert time.monotonic() - started < lifecycle.QUIET_SECONDS + worker.END_SECONDS
 
 
 async def test_what_haproxy_quotes_of_a_secret_is_not_passed_on(
@@ -265,7 +265,7 @@ async def test_what_haproxy_quotes_of_a_secret_is_not_passed_on(
     redactor = Redactor()
     redactor.learn("planted-key")
     broken = {"haproxy.cfg": "global\n  nonsense planted-key\n"}
-    monkeypatch.setattr(process, "render", lambda inputs: render(inputs) | broken)
+    monkeypatch.setattr(lifecycle, "render", lambda inputs: render(inputs) | broken)
     haproxy = Haproxy(Settings(), tmp_path, redact=redactor.text)
     with pytest.raises(HaproxyError, match=r"nonsense") as error:
         await haproxy.reload()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from evenkeel_gateway import logs, secrets
+from evenkeel_gateway import logs, secret_sources
+from evenkeel_gateway.redaction import REDACTED, Redactor
+from evenkeel_gateway.secrets import SecretError, Secrets
 from evenkeel_gateway.settings import Settings
 from evenkeel_gateway.settings.layers import read
 
@@ -31,8 +33,8 @@ DATABASE = {
 }
 
 
-def load() -> secrets.Secrets:
-    return secrets.load(Settings(), logs.Redactor())
+def load() -> Secrets:
+    return secret_sources.load(Settings(), Redactor())
 
 
 def test_from_secrets_manager(environment: Callable[..., None], secrets_manager: SecretsManager) -> None:
@@ -76,7 +78,7 @@ def test_a_secret_that_can_not_be_had_is_named(
     if value is None:
         del secrets_manager.secrets[stored]
     environment(**secrets_manager.environment, AWS_SECRET_ARN=stored)
-    with pytest.raises(secrets.SecretError) as error:
+    with pytest.raises(SecretError) as error:
         load()
     assert all(word in str(error.value) for word in words)
     assert "hunter22" not in str(error.value)
@@ -85,7 +87,7 @@ def test_a_secret_that_can_not_be_had_is_named(
 def test_a_database_secret_that_lacks_a_key(environment: Callable[..., None], secrets_manager: SecretsManager) -> None:
     arn = secrets_manager.store("db", {"host": "db"})
     environment(**secrets_manager.environment, AWS_DB_SECRET_ARN=arn)
-    with pytest.raises(secrets.SecretError, match="lacks username, password"):
+    with pytest.raises(SecretError, match="lacks username, password"):
         load()
 
 
@@ -97,7 +99,7 @@ def test_secrets_manager_out_of_reach(environment: Callable[..., None]) -> None:
         AWS_ACCESS_KEY_ID="a",
         AWS_SECRET_ACCESS_KEY="b",
     )
-    with pytest.raises(secrets.SecretError, match=r"AWS_SECRET_ARN=arn:aws:x: .*127.0.0.1:9"):
+    with pytest.raises(SecretError, match=r"AWS_SECRET_ARN=arn:aws:x: .*127.0.0.1:9"):
         load()
 
 
@@ -117,19 +119,19 @@ def test_the_url_decides_on_tls(environment: Callable[..., None]) -> None:
 def test_parts_and_the_way_round_a_pooler(environment: Callable[..., None]) -> None:
     environment(DB_HOST="pooler", DB_PORT="6432", DB_USERNAME="u", DB_DIRECT_HOST="db", DB_DIRECT_PORT="5432")
     conninfo = load().conninfo or ""
-    direct = conninfo_to_dict(secrets.direct_conninfo(Settings(), conninfo))
+    direct = conninfo_to_dict(secret_sources.direct_conninfo(Settings(), conninfo))
     assert (direct["host"], direct["port"], direct["user"]) == ("db", "5432", "u")
     assert conninfo_to_dict(conninfo)["host"] == "pooler"
 
 
 @pytest.fixture
-def written() -> tuple[logs.Redactor, io.StringIO]:
-    redactor, stream = logs.Redactor(), io.StringIO()
+def written() -> tuple[Redactor, io.StringIO]:
+    redactor, stream = Redactor(), io.StringIO()
     logs.configure("info", redactor, stream)
     return redactor, stream
 
 
-def test_known_values_are_blotted_out_everywhere(written: tuple[logs.Redactor, io.StringIO]) -> None:
+def test_known_values_are_blotted_out_everywhere(written: tuple[Redactor, io.StringIO]) -> None:
     redactor, stream = written
     redactor.learn("hunter22", "hunter22-and-more")
     log = logging.getLogger("test")
@@ -144,7 +146,7 @@ def test_known_values_are_blotted_out_everywhere(written: tuple[logs.Redactor, i
     assert all(json.loads(line)["level"] for line in text.splitlines())
 
 
-def test_passwords_in_urls_and_sensitive_names(written: tuple[logs.Redactor, io.StringIO]) -> None:
+def test_passwords_in_urls_and_sensitive_names(written: tuple[Redactor, io.StringIO]) -> None:
     _, stream = written
     fields = {
         "database_url": "postgresql://user:planted1@db/x",
@@ -166,12 +168,12 @@ SECRET_CASES = json.loads((Path(__file__).parents[2] / "tests" / "data" / "secre
 
 @pytest.mark.parametrize("case", SECRET_CASES, ids=lambda case: f"{case['name']}={case['value'][:24]}")
 def test_secrets_are_judged_as_the_roles_judge_them(
-    written: tuple[logs.Redactor, io.StringIO], case: dict[str, Any]
+    written: tuple[Redactor, io.StringIO], case: dict[str, Any]
 ) -> None:
     _, stream = written
     logging.getLogger("test").info("it is", extra={"fields": {case["name"]: case["value"]}})
     shown = json.loads(stream.getvalue())[case["name"]]
-    assert (logs.REDACTED in shown) is case["secret"]
+    assert (REDACTED in shown) is case["secret"]
     assert case["secret"] or shown == case["value"]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from evenkeel_gateway.main import BAD_CONFIGURATION, main, problems
-from evenkeel_gateway.settings import Settings
+from evenkeel_gateway.main import BAD_CONFIGURATION, main
+from evenkeel_gateway.settings import Settings, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def refused() -> list[str]:
     with pytest.raises(ValidationError) as error:
         Settings()
-    return problems(error.value).splitlines()
+    return [f"configuration: {line}" for line in describe(error.value)]
 
 
 def test_a_laptop_needs_nothing(environment: Environment) -> None:

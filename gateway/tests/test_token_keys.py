@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from evenkeel_gateway.haproxy.quoting import argument, word
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi
-from evenkeel_gateway.haproxy.words import argument, word
 from evenkeel_gateway.settings import ConfigurationError, load
 from evenkeel_gateway.tokens import TokenKeyError
 from evenkeel_gateway.tokens.jwks import Jwks

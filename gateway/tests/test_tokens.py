@@ -24,9 +24,9 @@ from support import tokens
 from support.gateway import GatewayProcess
 from support.load import Load
 from support.servers import Backend, JwksServer
+from support.supervised import control_of
 from support.tokens import AUDIENCE, CURVES, ISSUER, claims, decode, ec, encode, rsa, secret, sign
 from support.wait import until
-from test_supervisor import control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from support.gateway import routes
 from support.load import Load
 from support.wait import until
-from test_gateway import routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,15 +18,15 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route as Endpoint
 
-from evenkeel_gateway import metrics, openapi
+from evenkeel_gateway import exposition, metrics, openapi
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from evenkeel_gateway.haproxy.process import Haproxy
-    from evenkeel_gateway.haproxy.runtime_api import Backend, CacheCounts
-    from evenkeel_gateway.health import State
+    from evenkeel_gateway.haproxy.lifecycle import Haproxy
+    from evenkeel_gateway.haproxy.runtime_api import BackendState, CacheCounts
+    from evenkeel_gateway.health import GatewayState
     from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
 
@@ -36,14 +36,13 @@ _PRIVATE_AUTHORITY = "PROXY_CA_FILE, or the route's ca_file, names the certifica
 
 
 class Api:
-    def __init__(self, state: State, haproxy: Haproxy) -> None:
+    def __init__(self, state: GatewayState, haproxy: Haproxy) -> None:
         self._state = state
         self._haproxy = haproxy
 
     @property
     def _settings(self) -> Settings:
-        """Those that HAProxy serves by now."""
-        return self._haproxy.inputs.settings
+        return self._haproxy.current.settings
 
     def application(self) -> Starlette:
         return Starlette(
@@ -156,7 +155,7 @@ class Api:
             if state.redis.error:
                 dependencies["redis"]["error"] = state.redis.error
         if state.keys:
-            status = "stale" if self._haproxy.inputs.keys else "down"
+            status = "stale" if self._haproxy.current.keys else "down"
             dependencies["keys"] = {"status": status, "error": state.keys}
         return dependencies
 
@@ -177,7 +176,7 @@ class Api:
         return JSONResponse(openapi.document(self._settings))
 
     async def metrics(self, _: Request) -> Response:
-        backends: list[Backend] = []
+        backends: list[BackendState] = []
         caches: dict[str, CacheCounts] = {}
         try:
             backends = await self._haproxy.api.backends(self._settings.routes)
@@ -187,7 +186,7 @@ class Api:
             metrics.HAPROXY_ERRORS.inc()
         figures = await self._haproxy.figures()
         state = self._state
-        text = metrics.render(
+        text = exposition.render(
             version=self._settings.gateway_version,
             ready=state.ready,
             election=state.election,

@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import uvicorn
 
-from evenkeel_gateway import admin, beat, identity, jobs, logs, secrets
+from evenkeel_gateway import admin, identity, leader_jobs, logs, polling, secret_sources
 from evenkeel_gateway.api import Api
-from evenkeel_gateway.configuration import Configuration
+from evenkeel_gateway.configuration import ConfigurationReloader
 from evenkeel_gateway.database import DATABASE_ERRORS, Database, describe
 from evenkeel_gateway.election import DatabaseElection, Listener, MemoryElection
-from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
-from evenkeel_gateway.health import State
+from evenkeel_gateway.haproxy.lifecycle import Haproxy, HaproxyError
+from evenkeel_gateway.health import GatewayState
 from evenkeel_gateway.jobs import Jobs
+from evenkeel_gateway.keyring import Keyring
 from evenkeel_gateway.lease import LeaseStore, Timing
-from evenkeel_gateway.limits import Limits
+from evenkeel_gateway.limits import LimitSettlement
 from evenkeel_gateway.migrations import migrate
 from evenkeel_gateway.rotation import Rotation
+from evenkeel_gateway.secrets import SecretError
 from evenkeel_gateway.supervisor import SUPERVISED
 from evenkeel_gateway.tokens import TokenKeyError
-from evenkeel_gateway.tokens.keeper import KeyKeeper
 from evenkeel_gateway.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.identity import Identity
-    from evenkeel_gateway.logs import Redactor
+    from evenkeel_gateway.redaction import Redactor
     from evenkeel_gateway.secrets import Secrets
     from evenkeel_gateway.settings import Settings
 
@@ -54,7 +55,7 @@ RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 3.0
 RESIGN_SECONDS = 5.0
 DATE_SECONDS = 1.0
-_NOT_READY = (identity.IdentityError, secrets.SecretError, TokenKeyError, HaproxyError)
+_NOT_READY = (identity.IdentityError, SecretError, TokenKeyError, HaproxyError)
 
 
 class _ControlServer(uvicorn.Server):
@@ -71,7 +72,7 @@ class _ControlServer(uvicorn.Server):
         """Keep the answers' date; uvicorn's own loop also looks ten times a second whether it is to end."""
         while not self._stopping.is_set():
             await self.on_tick(0)
-            await beat.wait(self._stopping, DATE_SECONDS)
+            await polling.wait(self._stopping, DATE_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -81,19 +82,18 @@ class _ControlServer(uvicorn.Server):
 class Gateway:
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._state = State()
+        self._state = GatewayState()
         self._stop = asyncio.Event()
         self._reloading: set[asyncio.Task[dict[str, Any]]] = set()
         self._start_settings = settings
         self._haproxy: Haproxy
-        self._keys: KeyKeeper
-        self._configuration: Configuration
-        self._rotation = Rotation(lambda: self._settings, self._state, redactor, self._secrets_changed)
+        self._keyring: Keyring
+        self._configuration: ConfigurationReloader
+        self._rotation: Rotation
 
     @property
     def _settings(self) -> Settings:
-        """Those that are in force."""
-        return self._haproxy.inputs.settings
+        return self._haproxy.current.settings
 
     async def run(self) -> int:
         """Serve until a signal says stop; the result is the exit code."""
@@ -101,10 +101,10 @@ class Gateway:
             haproxy = self._haproxy = Haproxy(
                 self._start_settings, runtime, supervised=SUPERVISED in os.environ, redact=self._redactor.text
             )
-            self._keys = KeyKeeper(haproxy, self._state, self._redactor)
-            self._keys.prepare()
-            self._configuration = Configuration(haproxy, self._state, self._settings_changed)
-            await haproxy.configure()
+            self._keyring = Keyring(haproxy, self._state, self._redactor)
+            self._configuration = ConfigurationReloader(haproxy, self._state, self._settings_changed)
+            self._rotation = Rotation(haproxy.current, self._state, self._redactor, self._secrets_changed)
+            await haproxy.configure(self._keyring.prepare())
             self._listen_to_signals()
             servers = [
                 _control_server(Api(self._state, haproxy).application(), runtime / "control.sock"),
@@ -117,7 +117,7 @@ class Gateway:
                 "configuration": self._configuration.run(),
                 "secrets": self._rotation.run(),
                 "election": self._lead(),
-                "limits": Limits(haproxy, self._state).run(),
+                "limits": LimitSettlement(haproxy, self._state).run(),
                 "traffic": Traffic(haproxy).run(),
                 "stop": self._stop.wait(),
             }
@@ -179,13 +179,13 @@ class Gateway:
     async def _settings_changed(self, settings: Settings) -> None:
         logging.getLogger().setLevel(settings.log_level.upper())
         self._redactor.learn(*logs.secrets_of(settings))
-        self._keys.settings_changed()
+        self._keyring.settings_changed()
         if self._state.secrets:
             await self._rotation.refresh()
 
     async def _secrets_changed(self, found: Secrets) -> None:
         """Whoever works with a secret is told of the new one here; the database's next connection asks by itself."""
-        await self._keys.secrets_changed(found.values)
+        await self._keyring.secrets_changed(found.values)
 
     async def _leave_haproxy(self, code: int) -> NoReturn:
         """End without HAProxy: it serves on, and the control plane that is started next takes it over."""
@@ -216,17 +216,19 @@ class Gateway:
         """Everything between being started and being a member of the fleet; tried until it is done."""
         state, settings = self._state, self._settings
         state.identity = await self._try("identity", lambda: asyncio.to_thread(identity.discover, settings))
-        state.secrets = await self._try("secret", lambda: asyncio.to_thread(secrets.load, settings, self._redactor))
+        state.secrets = await self._try(
+            "secret", lambda: asyncio.to_thread(secret_sources.load, settings, self._redactor)
+        )
         for name in state.secrets.missing:
             log.error("secret missing", extra={"fields": {"name": name, "source": state.secrets.source}})
-        await self._try("keys", lambda: self._keys.start(state.secrets.values if state.secrets else {}))
+        await self._try("keys", lambda: self._keyring.start(state.secrets.values if state.secrets else {}))
         election = state.election = await self._join(state.identity, state.secrets)
         state.registered = True
         log.info("ready", extra={"fields": {"instanceId": state.identity.instance_id, "election": election.kind}})
-        parts = [election.run(), self._keys.run()]
+        parts = [election.run(), self._keyring.run()]
         if state.secrets.conninfo:
             name = f"{settings.service_name} {state.identity.instance_id} jobs"
-            parts.append(Jobs(election, Database(self._conninfo, name), jobs.own(settings)).run())
+            parts.append(Jobs(election, Database(self._conninfo, name), leader_jobs.own(settings)).run())
         await asyncio.gather(*parts)
 
     async def _join(self, me: Identity, known: Secrets) -> Election:
@@ -254,7 +256,7 @@ class Gateway:
         return (self._state.secrets and self._state.secrets.conninfo) or ""
 
     def _direct_conninfo(self) -> str:
-        return secrets.direct_conninfo(self._settings, self._conninfo())
+        return secret_sources.direct_conninfo(self._settings, self._conninfo())
 
     async def _try(self, part: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause = RETRY_SECONDS

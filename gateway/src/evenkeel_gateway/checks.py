@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from evenkeel_gateway.haproxy.render import CONTROL_PATHS
 from evenkeel_gateway.settings import Settings
-from evenkeel_gateway.tokens.jwks import Jwks
 from evenkeel_gateway.tokens.keys import KEY_NAMES, TokenKeyError
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ _SERVICE_URL = "SERVICE_URL"
 _OURS = re.compile(r"(RATE_LIMIT|CIRCUIT|CORS|JWKS|LEASE|PURGE|TRUSTED)_")
 
 
-def late(settings: Settings) -> list[str]:
+def start_problems(settings: Settings) -> list[str]:
     """What the running gateway says itself, as a reason why it is not ready."""
     problems = []
-    jwks = Jwks.of(settings)
+    jwks = settings.jwks
     if jwks.file:
         try:
             jwks.read()

@@ -10,59 +10,54 @@ import logging
 from typing import TYPE_CHECKING
 
 from evenkeel_gateway import metrics
-from evenkeel_gateway.haproxy.process import HaproxyError
+from evenkeel_gateway.haproxy.lifecycle import HaproxyError
 from evenkeel_gateway.settings import ConfigurationError, load
-from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.database import DatabaseSettings
+from evenkeel_gateway.settings.election import ElectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from evenkeel_gateway.haproxy.process import Haproxy
-    from evenkeel_gateway.health import State
+    from evenkeel_gateway.haproxy.lifecycle import Haproxy
+    from evenkeel_gateway.health import GatewayState
     from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PART = "configuration"
 # The instance and its membership are made from these once, at the start.
 _AT_THE_START = {
-    *FleetSettings.model_fields,
+    *DatabaseSettings.model_fields,
+    *ElectionSettings.model_fields,
     *("node_env", "is_local", "config_dir", "config_watch_seconds", "runtime_dir", "service_name", "gateway_version"),
     *("instance_id", "private_ip", "public_ip", "launched_at"),
     *("aws_ec2_metadata_disabled", "aws_ec2_metadata_service_endpoint"),
 } - {"layers", "database_url", "db_host", "db_port", "db_username", "db_password", "db_name"}
 
 
-class Configuration:
-    def __init__(self, haproxy: Haproxy, state: State, changed: Callable[[Settings], Awaitable[None]]) -> None:
+class ConfigurationReloader:
+    def __init__(self, haproxy: Haproxy, state: GatewayState, changed: Callable[[Settings], Awaitable[None]]) -> None:
         self._haproxy = haproxy
         self._state = state
         self._changed = changed
-        self._asked = asyncio.Event()
-        self._started_with = haproxy.inputs.settings
-
-    def refresh_soon(self) -> None:
-        self._asked.set()
+        self._started_with = haproxy.current.settings
 
     async def run(self) -> None:
         """Follow the files until cancelled."""
         seconds = self._started_with.config_watch_seconds
+        if not seconds:
+            await asyncio.Event().wait()
         # Those of now may be newer than what was read at the start.
         seen: object = None
-        read = _look(self._started_with.layers.watched) if seconds else None
+        read: object = _look(self._started_with.layers.watched)
         while True:
-            try:
-                async with asyncio.timeout(seconds or None):
-                    await self._asked.wait()
-            except TimeoutError:
-                now = _look(self._haproxy.inputs.settings.layers.watched)
-                # Not while it is being written: two looks must agree.
-                if now in (read, None) or now != seen:
-                    seen = now
-                    continue
-                read = now
-            self._asked.clear()
+            await asyncio.sleep(seconds)
+            now = _look(self._haproxy.current.settings.layers.watched)
+            # Not while it is being written: two looks must agree.
+            if now == read or now != seen:
+                seen = now
+                continue
+            read = now
             await self.refresh()
 
     async def refresh(self) -> str | None:
@@ -83,7 +78,7 @@ class Configuration:
         return problem
 
     async def _apply(self, settings: Settings) -> None:
-        before = self._haproxy.inputs.settings
+        before = self._haproxy.current.settings
         if settings.model_dump() == before.model_dump() and settings.layers.values == before.layers.values:
             log.info("the configuration is what it was")
             return

@@ -26,7 +26,7 @@ POLL_SECONDS = 1.0
 _EPSILON = 0.01
 
 
-class Change:
+class ChangeEvent:
     """Wakes at once who waits for the next change, with each change anew."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Change:
 
 class Election(Protocol):
     kind: str
-    changed: Change
+    changed: ChangeEvent
     """Announces when leadership begins and when it is given up; that it runs out, `lease_left` says."""
 
     @property
@@ -88,7 +88,7 @@ class MemoryElection:
         self.lease_left = math.inf
         self.problem: str | None = None
         self.vacancy: str | None = None
-        self.changed = Change()
+        self.changed = ChangeEvent()
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -118,7 +118,7 @@ class DatabaseElection:
         self._vacant_since: float | None = None
         self._stopping = False
         self._idle = asyncio.Lock()
-        self.changed = Change()
+        self.changed = ChangeEvent()
         self.problem: str | None = None
 
     @property

@@ -12,12 +12,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evenkeel_gateway.election import Election
     from evenkeel_gateway.identity import Identity
-    from evenkeel_gateway.limits.settlement import RedisStatus
     from evenkeel_gateway.secrets import Secrets
 
 
 @dataclass
-class State:
+class RedisStatus:
+    """What health says of Redis: up, degraded (it is there, but does not do what we need in time) or down."""
+
+    status: str = "unknown"
+    error: str | None = None
+    settled: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the counts were last settled."""
+        return time.monotonic() - self.settled
+
+
+@dataclass
+class GatewayState:
     identity: Identity | None = None
     secrets: Secrets | None = None
     election: Election | None = None

@@ -11,7 +11,7 @@ A job is a coroutine function that is called again and again while this instance
 
     Job("report", every=60, run=report)
 
-Add it to `own`. Rules of the house:
+Add it to `leader_jobs.own`. Rules of the house:
 - Write to the database through `leadership.transaction()` only: it is fenced, so that it fails once the term is over.
   It holds off the next renewal, so keep it short (it has a second) and do much in many of them.
 - For what is outside of the database hand `leadership.term` on, and have the other side refuse a smaller one.
@@ -32,14 +32,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from evenkeel_gateway.database import describe
 from evenkeel_gateway.metrics import REGISTRY
-from evenkeel_gateway.purge import purge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from evenkeel_gateway.database import Connection, Database
     from evenkeel_gateway.election import Election
-    from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +82,6 @@ class Job:
     name: str
     every: float
     run: Callable[[Leadership], Awaitable[None]]
-
-
-def own(settings: Settings) -> list[Job]:
-    """Return the gateway's own."""
-    return [Job("purge", settings.purge_interval_seconds, lambda leadership: purge(leadership, settings))]
 
 
 class Jobs:

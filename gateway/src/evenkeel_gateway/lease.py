@@ -137,14 +137,14 @@ class Verdict:
     """Seconds until the lease ends, if there is one."""
 
 
-class _Reading(NamedTuple):
+class _ClockReading(NamedTuple):
     """The database's clock, read between two moments on this machine's."""
 
     started: float
     now: datetime
     ended: float
 
-    def leap(self, before: _Reading) -> float:
+    def leap(self, before: _ClockReading) -> float:
         """Seconds by which the database's clock went further than any that runs true could."""
         return (self.now - before.now).total_seconds() - (self.ended - before.started)
 
@@ -207,8 +207,8 @@ class LeaseStore:
         self._incarnation = uuid.uuid4()
         self._registered = False
         self._tried_term: int | None = None
-        self._first_reading: _Reading | None = None
-        self._last_reading: _Reading | None = None
+        self._first_reading: _ClockReading | None = None
+        self._last_reading: _ClockReading | None = None
 
     async def evaluate(self, step_down: Callable[[], None]) -> Verdict:
         """`step_down` is called before the lease is given up, so that nobody else can have it earlier."""
@@ -321,7 +321,7 @@ class LeaseStore:
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return self._database.transaction(seconds=TRANSACTION_SECONDS, lock_seconds=LOCK_SECONDS)
 
-    def _watch_left(self, reading: _Reading) -> float:
+    def _watch_left(self, reading: _ClockReading) -> float:
         first = self._first_reading
         return max(0.0, first.started + WATCH_SECONDS - reading.started) if first else WATCH_SECONDS
 
@@ -329,7 +329,7 @@ class LeaseStore:
         """Return the term that this very process took, if it is the last one."""
         return self._tried_term if lease.incarnation == self._incarnation else None
 
-    async def _mend_clock(self, connection: Connection, lease: Lease, reading: _Reading) -> Lease:
+    async def _mend_clock(self, connection: Connection, lease: Lease, reading: _ClockReading) -> Lease:
         """Keep a leap of the database's clock from ending a lease that its holder trusts, or from making one endless.
 
         Put forward is what this process saw put forward between two readings, by its own clock; a new lease's time
@@ -388,13 +388,13 @@ async def _lock(connection: Connection) -> Lease:
     return lease
 
 
-async def _read_clock(connection: Connection) -> _Reading:
+async def _read_clock(connection: Connection) -> _ClockReading:
     """Only after the lock was got, and in a statement of its own: the wait for the lock must not eat up the lease."""
     started = clock.now()
     cursor = await connection.execute("SELECT clock_timestamp()")
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101
-    return _Reading(started, row[0], clock.now())
+    return _ClockReading(started, row[0], clock.now())
 
 
 async def _beat_now(connection: Connection, now: datetime) -> None:

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 
 from evenkeel_gateway import __version__, admin, checks, logs
 from evenkeel_gateway.app import Gateway
-from evenkeel_gateway.haproxy.process import Haproxy, HaproxyError
-from evenkeel_gateway.settings import ConfigurationError, describe, load
+from evenkeel_gateway.haproxy.lifecycle import Haproxy, HaproxyError
+from evenkeel_gateway.redaction import Redactor
+from evenkeel_gateway.settings import ConfigurationError, load
 from evenkeel_gateway.settings.layers import read
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigurationError as error:
         print("\n".join(f"configuration: {line}" for line in error.problems), file=sys.stderr)  # noqa: T201
         return BAD_CONFIGURATION
-    redactor = logs.Redactor()
+    redactor = Redactor()
     redactor.learn(*logs.secrets_of(settings))
     logs.configure(settings.log_level, redactor)
     try:
         if options.check:
-            wrong = [*checks.late(settings), *checks.mistakes(settings)]
+            wrong = [*checks.start_problems(settings), *checks.mistakes(settings)]
             print("".join(f"configuration: {redactor.text(line)}\n" for line in wrong), end="", file=sys.stderr)  # noqa: T201
             print("".join(f"warning: {line}\n" for line in checks.advice(settings)), end="", file=sys.stderr)  # noqa: T201
             asyncio.run(_check(settings))
@@ -94,14 +93,10 @@ def _ask(command: str) -> int:
     return 0 if done else 1
 
 
-async def _run(settings: Settings, redactor: logs.Redactor) -> int:
+async def _run(settings: Settings, redactor: Redactor) -> int:
     return await Gateway(settings, redactor).run()
 
 
 async def _check(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="evenkeel-gateway-check-") as path:
         await Haproxy(settings, Path(path)).configure()
-
-
-def problems(error: ValidationError) -> str:
-    return "\n".join(f"configuration: {line}" for line in describe(error))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from evenkeel_gateway.metrics import CIRCUIT_STATES
+from evenkeel_gateway.haproxy import circuits
 
 if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
@@ -57,7 +57,7 @@ _SCHEMAS: dict[str, Schema] = {
         _HEALTH
         | {
             "circuitBreakers": _map(
-                _object({"state": _one_of(*CIRCUIT_STATES), "status": _TEXT, "lastCheck": _TEXT}),
+                _object({"state": _one_of(*circuits.STATES), "status": _TEXT, "lastCheck": _TEXT}),
                 "By route: as HAProxy sees it now",
             ),
             "configuration": _object({"status": _one_of("current", "refused")}, {"error": _TEXT}),

@@ -9,20 +9,20 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import beat, metrics, secrets
+from evenkeel_gateway import metrics, polling, secret_sources
+from evenkeel_gateway.secrets import SecretError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from evenkeel_gateway.health import State
-    from evenkeel_gateway.logs import Redactor
+    from evenkeel_gateway.current import Current
+    from evenkeel_gateway.health import GatewayState
+    from evenkeel_gateway.redaction import Redactor
     from evenkeel_gateway.secrets import Secrets
-    from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PART = "secret"
-LOOK_SECONDS = 3 * beat.SECONDS
+LOOK_SECONDS = 3 * polling.SECONDS
 # A password that the database refuses has been rotated, most likely; asking more often costs money.
 EARLY_SECONDS = 5.0
 _REFUSED = ("password authentication failed", "SASL authentication failed")
@@ -31,12 +31,12 @@ _REFUSED = ("password authentication failed", "SASL authentication failed")
 class Rotation:
     def __init__(
         self,
-        settings: Callable[[], Settings],
-        state: State,
+        current: Current,
+        state: GatewayState,
         redactor: Redactor,
         changed: Callable[[Secrets], Awaitable[None]],
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._state = state
         self._redactor = redactor
         self._changed = changed
@@ -47,10 +47,10 @@ class Rotation:
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            await beat.sleep(LOOK_SECONDS)
+            await polling.sleep(LOOK_SECONDS)
             if self._state.secrets is None:
                 continue  # the start asks until it has them
-            seconds = self._settings().secrets_refresh_seconds
+            seconds = self._current.settings.secrets_refresh_seconds
             due = bool(seconds) and loop.time() - last >= seconds
             early = loop.time() - last >= EARLY_SECONDS and self._wanting()
             if due or early:
@@ -67,8 +67,8 @@ class Rotation:
         async with self._turn:
             state = self._state
             try:
-                found = await asyncio.to_thread(secrets.load, self._settings(), self._redactor)
-            except secrets.SecretError as error:
+                found = await asyncio.to_thread(secret_sources.load, self._current.settings, self._redactor)
+            except SecretError as error:
                 metrics.SECRET_REFRESHES.labels("failed").inc()
                 if state.stale != str(error):
                     log.warning(

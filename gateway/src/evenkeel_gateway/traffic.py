@@ -17,7 +17,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from evenkeel_gateway import beat, metrics
+from evenkeel_gateway import metrics, polling
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 from evenkeel_gateway.haproxy.worker import open_pipe
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from evenkeel_gateway.haproxy.process import Haproxy
+    from evenkeel_gateway.haproxy.lifecycle import Haproxy
     from evenkeel_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _NO_SERVER = "<NOSRV>"
 _NONE = "-"
 
 
-class Request(NamedTuple):
+class RequestKind(NamedTuple):
     status: int
     total_ms: int
     response_ms: int
@@ -54,14 +54,14 @@ class Request(NamedTuple):
     server: str
 
 
-class Reader:
+class TrafficReader:
     """The pipe that HAProxy's processes write to, each line as a whole: the one that serves and those that end."""
 
     def __init__(self, runtime: Path) -> None:
         self._pipe = open_pipe(runtime)
         self._rest = b""
 
-    def read(self) -> Counter[Request]:
+    def read(self) -> Counter[RequestKind]:
         """Return what has come since the last time: kinds of requests, and how many of each."""
         found: Counter[tuple[bytes, ...]] = Counter()
         with contextlib.suppress(BlockingIOError):
@@ -76,19 +76,19 @@ class Reader:
         os.close(self._pipe)
 
 
-def _request(line: tuple[bytes, ...]) -> Request:
+def _request(line: tuple[bytes, ...]) -> RequestKind:
     status, total, response, end, route, server = (part.decode(errors="replace") for part in line)
-    return Request(int(status), int(total), int(response), end, route, server)
+    return RequestKind(int(status), int(total), int(response), end, route, server)
 
 
-def _failure(request: Request) -> str | None:
+def _failure(request: RequestKind) -> str | None:
     if request.end == "SC" and request.server == _NO_SERVER:
         return "open"  # not even asked
     return "invalid" if request.end == "PH" else _FAILURES.get(request.end[:1])
 
 
 @dataclass
-class _Window:
+class _SlowWindow:
     """How many answers of a server there were lately, and how many of them were slow."""
 
     ticks: deque[tuple[float, int, int]] = field(default_factory=deque)
@@ -103,15 +103,15 @@ class _Window:
 class Traffic:
     def __init__(self, haproxy: Haproxy) -> None:
         self._haproxy = haproxy
-        self._reader = Reader(haproxy.inputs.runtime)
-        self._windows: defaultdict[tuple[str, str], _Window] = defaultdict(_Window)
+        self._reader = TrafficReader(haproxy.runtime)
+        self._windows: defaultdict[tuple[str, str], _SlowWindow] = defaultdict(_SlowWindow)
 
     async def run(self) -> None:
         """Count until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
-                await beat.sleep()
+                await polling.sleep()
                 requests = self._reader.read()
                 if requests:
                     self._count(requests)
@@ -120,8 +120,8 @@ class Traffic:
         finally:
             self._reader.close()
 
-    def _count(self, requests: Mapping[Request, int]) -> None:
-        titles = {route.name: route.title for route in self._haproxy.inputs.settings.routes}
+    def _count(self, requests: Mapping[RequestKind, int]) -> None:
+        titles = {route.name: route.title for route in self._haproxy.current.settings.routes}
         for request, count in requests.items():
             # A name that is gone is one of a process that ends; without a route it was an endpoint of our own.
             route = titles.get(request.route, _NONE if request.route == _NONE else "other")
@@ -131,9 +131,9 @@ class Traffic:
             if failure and request.route != _NONE:
                 metrics.UPSTREAM_FAILURES.labels(route, failure).inc(count)
 
-    async def _break(self, requests: Mapping[Request, int], now: float) -> None:
+    async def _break(self, requests: Mapping[RequestKind, int], now: float) -> None:
         """Open the circuit of a server whose answers take too long too often; HAProxy closes it as any other."""
-        settings = self._haproxy.inputs.settings
+        settings = self._haproxy.current.settings
         if settings.circuit_slow_seconds is None:
             return
         answers: Counter[tuple[str, str]] = Counter()
@@ -149,7 +149,7 @@ class Traffic:
                 del self._windows[key]
                 await self._open(settings, *key, late, known)
 
-    async def _spare(self, requests: Mapping[Request, int]) -> None:
+    async def _spare(self, requests: Mapping[RequestKind, int]) -> None:
         """Close a circuit that answers opened whose headers have no room in a buffer: that limit is the gateway's own.
 
         HAProxy counts them like every answer that it can't read.
@@ -162,7 +162,9 @@ class Traffic:
             servers = await self._haproxy.api.servers() if spared else {}
             for route, server in spared:
                 fields = {"route": route, "server": server}
-                log.warning(_OVERSIZED, self._haproxy.inputs.settings.proxy_stream_chunk_size, extra={"fields": fields})
+                log.warning(
+                    _OVERSIZED, self._haproxy.current.settings.proxy_stream_chunk_size, extra={"fields": fields}
+                )
                 if (route, server) in servers and servers[route, server].down:
                     await self._haproxy.api.close_circuit(route, server)
         except RuntimeApiError as error:

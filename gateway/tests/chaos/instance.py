@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos import mutants, trace
-from evenkeel_gateway import clock, database, election, jobs, lease, main
+from evenkeel_gateway import clock, database, election, jobs, leader_jobs, lease, main
 from evenkeel_gateway.database import DATABASE_ERRORS, Database
 from evenkeel_gateway.election import DatabaseElection
 from evenkeel_gateway.jobs import Job, Leadership
@@ -107,12 +107,12 @@ async def job(leadership: Leadership) -> None:
 
 
 def add_job() -> None:
-    own = jobs.own
+    own = leader_jobs.own
 
     def with_another(settings: Settings) -> list[Job]:
         return [*own(settings), Job("chaos", every=0.2, run=job)]
 
-    jobs.own = with_another
+    leader_jobs.own = with_another
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def _clock_before_lock() -> None:
         early[:] = [(await read(connection)).now]
         return await lock(connection)
 
-    async def mutated_read(connection: Connection) -> lease_module._Reading:
-        return lease_module._Reading(clock.now(), early[0], clock.now())
+    async def mutated_read(connection: Connection) -> lease_module._ClockReading:
+        return lease_module._ClockReading(clock.now(), early[0], clock.now())
 
     lease_module._lock, lease_module._read_clock = mutated_lock, mutated_read
 

@@ -32,6 +32,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def routes(**upstreams: str) -> str:
+    """Return ROUTES for these prefixes and upstreams."""
+    return json.dumps([{"prefix": prefix, "upstream": upstream} for prefix, upstream in upstreams.items()])
+
+
 class Answer(NamedTuple):
     status: int
     body: Any

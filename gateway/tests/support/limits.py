@@ -23,7 +23,10 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from support.servers import Backend
+
 _addresses = itertools.count(2)
+DAY = "86400"
 
 
 def new_client() -> str:
@@ -54,6 +57,21 @@ def ask(
 
 def log_in(port: int, password: str = "wrong", *, client: str, seconds: float = 0) -> Reply:
     return ask(port, f"/api/auth/login?{seconds or ''}", client=client, method="POST", body=password)
+
+
+def routes(upstream: Backend) -> dict[str, str]:
+    """Return the settings of two routes, with limits of a day."""
+    return {
+        "USERS_SERVICE_URL": upstream.url,
+        "AUTH_SERVICE_URL": upstream.url,
+        "RATE_LIMIT_CLIENT_SECONDS": DAY,
+        "RATE_LIMIT_USER_SECONDS": DAY,
+        "RATE_LIMIT_LOGIN_SECONDS": DAY,
+    }
+
+
+def statuses(port: int, times: int, client: str, path: str = "/api/users") -> list[int]:
+    return [ask(port, path, client=client).status for _ in range(times)]
 
 
 class Load:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway.haproxy.words import argument, word
+from evenkeel_gateway.haproxy.quoting import argument, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ _ELEMENTS = r"\[\s*+(?:(?&v)\s*+,\s*+)*?"
 
 
 @dataclass(frozen=True)
-class Check:
+class KeyCheck:
     """One key: the expression that verifies with the token's algorithm, and when."""
 
     expression: str
@@ -60,7 +60,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Required:
+class RequiredClaim:
     name: str
     acl: str
     query: str
@@ -79,7 +79,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Scoped:
+class ScopedRoute:
     routes: str
     wanted: str
     scopes: tuple[str, ...]
@@ -102,21 +102,21 @@ class Authentication:
     plain_claims: tuple[str, ...]
     algorithms: str
     kids: str
-    checks: tuple[Check, ...]
+    checks: tuple[KeyCheck, ...]
     leeway: int
     times: dict[str, str]
     issuers: str
     issuer_pattern: str
     audiences: str
     audience_pattern: str
-    required_claims: tuple[Required, ...]
+    required_claims: tuple[RequiredClaim, ...]
     expires: bool
     claims: tuple[Claim, ...]
     user: str
     user_pattern: str
     """Matches where there is a user, whether or not HAProxy can read the name."""
     scope_patterns: dict[str, tuple[str, ...]]
-    scoped: tuple[Scoped, ...]
+    scoped: tuple[ScopedRoute, ...]
 
 
 def authentication(settings: Settings, keys: Keys, folder: Path) -> Authentication:
@@ -144,7 +144,7 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         audiences=_words(settings.auth_audiences),
         audience_pattern=word(_has("aud", settings.auth_audiences)),
         required_claims=tuple(
-            Required(claim, f"jwt_has{number}", _query(claim), word(_present(claim)))
+            RequiredClaim(claim, f"jwt_has{number}", _query(claim), word(_present(claim)))
             for number, claim in enumerate(settings.auth_required_claims)
         ),
         expires="exp" in settings.auth_required_claims,
@@ -156,7 +156,7 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
             for scope in scopes
         },
         scoped=tuple(
-            Scoped(
+            ScopedRoute(
                 word(route.name),
                 word(f"str({argument(' '.join(route.scopes))})"),
                 tuple(names[scope] for scope in route.scopes),
@@ -182,10 +182,12 @@ def _claims(settings: Settings) -> dict[str, Claim]:
     }
 
 
-def _check(key: Key, folder: Path) -> Check:
+def _check(key: Key, folder: Path) -> KeyCheck:
     name = argument(key.material.decode("latin-1") if key.secret else f"{folder}/{key.file}")
     expression = f"var(req.token),jwt_verify(req.alg,{name})"
-    return Check(word(expression.encode("latin-1")), _words(key.algorithms), None if key.kid is None else word(key.kid))
+    return KeyCheck(
+        word(expression.encode("latin-1")), _words(key.algorithms), None if key.kid is None else word(key.kid)
+    )
 
 
 def _stripped(headers: Iterable[str]) -> str:

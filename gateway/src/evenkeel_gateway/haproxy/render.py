@@ -18,16 +18,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from evenkeel_gateway.haproxy import routing
 from evenkeel_gateway.haproxy.authentication import authentication
-from evenkeel_gateway.haproxy.names import servers
+from evenkeel_gateway.haproxy.limits import LimitsView
 from evenkeel_gateway.haproxy.paths import PLAIN_PATH
 from evenkeel_gateway.haproxy.processors import processors
-from evenkeel_gateway.limits.rendering import LimitsView
+from evenkeel_gateway.haproxy.slots import servers
 from evenkeel_gateway.tokens import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from evenkeel_gateway.haproxy.names import Slots
+    from evenkeel_gateway.haproxy.slots import Slots
     from evenkeel_gateway.settings import Route, Settings
     from evenkeel_gateway.settings.routes import Upstream
 

@@ -24,7 +24,7 @@ CROSSING = "crossing:"
 
 
 @dataclass
-class _Choice:
+class _MethodRoutes:
     """Who takes what below a place: by method, and the rest."""
 
     methods: dict[str, str] = field(default_factory=dict)
@@ -61,11 +61,11 @@ def _places(routes: tuple[Route, ...]) -> set[tuple[str, str]]:
     return {(host, route.prefix) for host in hosts for route in routes if route.host is None or route.host == host}
 
 
-def _choose(routes: tuple[Route, ...], host: str, prefix: str) -> _Choice:
+def _choose(routes: tuple[Route, ...], host: str, prefix: str) -> _MethodRoutes:
     """The host's own routes first, then the longer prefix, then the one that names the method."""
     able = [route for route in routes if route.host in (None, host) and _covers(route.prefix, prefix)]
     able.sort(key=lambda route: (route.host is None, -len(route.prefix), not route.methods))
-    choice = _Choice()
+    choice = _MethodRoutes()
     for route in able:
         if not route.methods:
             choice.rest = route.name

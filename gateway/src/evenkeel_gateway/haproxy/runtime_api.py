@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from evenkeel_gateway.metrics import CIRCUIT_STATES
-from evenkeel_gateway.settings.circuit import half_open
+from evenkeel_gateway.haproxy import circuits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings import Route
 
 TIMEOUT = 2.0
-_CHECKS = re.compile(r"DOWN (\d+)/(\d+)")
 _UNREADABLE = re.compile(
     r"backend (\S+) \(#\d+\): invalid response\n.*, server (\S+) \(#\d+\).*\n"
     r".*\n\s*len (\d+), .*error at position (\d+)"
@@ -32,12 +30,16 @@ _PROMPT = b"\n> "
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
 
+ServerKey = tuple[str, str]
+"""The names of a backend and of one of its servers."""
+
+
 class RuntimeApiError(Exception):
     """HAProxy did not answer, or refused."""
 
 
 @dataclass(frozen=True)
-class Backend:
+class BackendState:
     """What HAProxy says of a route's server."""
 
     prefix: str
@@ -47,18 +49,14 @@ class Backend:
 
     @property
     def up(self) -> bool:
-        return self.status.startswith(("UP", "no check"))
+        return circuits.is_up(self.status)
 
     @property
     def circuit(self) -> str:
-        if self.up:
-            return "CLOSED"
-        # "DOWN 28/30": almost all of the good checks that are needed have come.
-        checks = _CHECKS.fullmatch(self.status)
-        return "HALF_OPEN" if checks and half_open(int(checks[1]), int(checks[2])) else "OPEN"
+        return circuits.state(self.status)
 
 
-class Server(NamedTuple):
+class ServerState(NamedTuple):
     """What HAProxy knows of one server."""
 
     proven: bool
@@ -91,23 +89,23 @@ class RuntimeApi:
         except (OSError, TimeoutError) as error:
             raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
 
-    async def hold(self) -> Session:
+    async def hold(self) -> RuntimeApiSession:
         """Keep a way in: a process that ends softly takes no new questions, but answers those it knows.
 
         It also lives as long as the session is open.
         """
         try:
             async with asyncio.timeout(TIMEOUT):
-                session = Session(*await asyncio.open_unix_connection(self._socket, limit=_LONGEST_ANSWER))
+                session = RuntimeApiSession(*await asyncio.open_unix_connection(self._socket, limit=_LONGEST_ANSWER))
         except (OSError, TimeoutError) as error:
             raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
         await session.ask("prompt")
         await session.ask("set timeout cli 86400")
         return session
 
-    async def backends(self, routes: tuple[Route, ...]) -> list[Backend]:
+    async def backends(self, routes: tuple[Route, ...]) -> list[BackendState]:
         text = await self.ask("show stat -1 4 -1")
-        servers: dict[str, list[Backend]] = {}
+        servers: dict[str, list[BackendState]] = {}
         for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
             servers.setdefault(row["pxname"], []).append(_backend(row))
         return [_together(route.title, servers.get(route.name, [])) for route in routes]
@@ -141,13 +139,13 @@ class RuntimeApi:
     async def close_circuit(self, backend: str, server: str) -> None:
         await self._tell(f"set server {backend}/{server} health up")
 
-    async def servers(self) -> dict[tuple[str, str], Server]:
+    async def servers(self) -> dict[ServerKey, ServerState]:
         """Return every server by its backend and its name."""
         text = await self.ask("show stat -1 4 -1")
         rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
         return {(row["pxname"], row["svname"]): _server(row) for row in rows}
 
-    async def oversized(self) -> set[tuple[str, str]]:
+    async def oversized(self) -> set[ServerKey]:
         """Return the backends and servers whose last answer that HAProxy could not read had headers without an end."""
         answers = _UNREADABLE.findall(await self.ask("show errors"))
         return {(backend, server) for backend, server, length, position in answers if position == length}
@@ -158,7 +156,7 @@ class RuntimeApi:
             raise RuntimeApiError(f"{command}: {answer}")
 
 
-class Session:
+class RuntimeApiSession:
     """One connection for many questions."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,25 +182,24 @@ class Session:
         self._writer.close()
 
 
-def _server(row: dict[str, str]) -> Server:
-    checks = _CHECKS.fullmatch(row["status"])
+def _server(row: dict[str, str]) -> ServerState:
     reached = sum(int(row[column] or 0) for column in (*_ANSWERS, "eresp"))
     # One that was not checked yet stands where the first bad check puts it out of service.
     proven = row["status"].startswith("UP") and int(row["check_health"]) > int(row["check_rise"])
-    return Server(proven, row["status"].startswith("DOWN"), int(checks[1]) if checks else 0, reached)
+    return ServerState(proven, row["status"].startswith("DOWN"), circuits.successful_checks(row["status"]), reached)
 
 
-def _backend(row: dict[str, str]) -> Backend:
+def _backend(row: dict[str, str]) -> BackendState:
     responses = {code: int(row[f"hrsp_{code}"] or 0) for code in ("2xx", "3xx", "4xx", "5xx")}
-    return Backend(row["svname"], row["status"], row["last_chk"] or row["check_status"], responses)
+    return BackendState(row["svname"], row["status"], row["last_chk"] or row["check_status"], responses)
 
 
-def _together(prefix: str, servers: list[Backend]) -> Backend:
+def _together(prefix: str, servers: list[BackendState]) -> BackendState:
     """A route is as well as the best of its servers, and has answered what all of them have."""
     if not servers:
-        return Backend(prefix, "unknown", "", {})
+        return BackendState(prefix, "unknown", "", {})
     # Those that have no address come last.
     servers = sorted(servers, key=lambda server: server.status.startswith(_OUT_OF_SERVICE))
-    best = min(servers, key=lambda server: CIRCUIT_STATES.index(server.circuit))
+    best = min(servers, key=lambda server: circuits.STATES.index(server.circuit))
     responses = {code: sum(server.responses[code] for server in servers) for code in best.responses}
     return replace(best, prefix=prefix, responses=responses)

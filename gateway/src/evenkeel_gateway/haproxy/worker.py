@@ -20,7 +20,7 @@ from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 
 if TYPE_CHECKING:
     from evenkeel_gateway.haproxy.render import Inputs
-    from evenkeel_gateway.haproxy.runtime_api import Session
+    from evenkeel_gateway.haproxy.runtime_api import RuntimeApiSession
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Worker:
         self._orphan = orphan
         self.pid = 0
         self._alerts: deque[str] = deque(maxlen=5)
-        self._session: Session | None = None
+        self._session: RuntimeApiSession | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     @classmethod

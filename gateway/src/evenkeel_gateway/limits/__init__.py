@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Limits that hold over the fleet: HAProxy counts and refuses at once, Redis adds up what the gateways counted.
 
-`rendering` is what HAProxy is told at its start, `tables` how its counts are read and set while it runs, `ledger` what
-Redis does, `settlement` the task that carries counts between the two.
+`tables` reads and sets HAProxy's counts while it runs, `ledger` is what Redis does, `settlement` the task that carries
+counts between the two. What HAProxy is told at its start is in `haproxy.limits`.
 """
 
-from evenkeel_gateway.limits.settlement import Limits
+from evenkeel_gateway.limits.settlement import LimitSettlement
 
-__all__ = ["Limits"]
+__all__ = ["LimitSettlement"]

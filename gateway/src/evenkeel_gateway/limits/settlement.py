@@ -14,51 +14,38 @@ import asyncio
 import logging
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import beat, files, metrics
+from evenkeel_gateway import files, metrics, polling
+from evenkeel_gateway.haproxy.limits import LimitFiles, hello, is_address
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
+from evenkeel_gateway.health import RedisStatus
 from evenkeel_gateway.limits.ledger import Count, Ledger, LedgerError
-from evenkeel_gateway.limits.rendering import Files, hello, is_address
-from evenkeel_gateway.limits.tables import Tables
+from evenkeel_gateway.limits.tables import LimitTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from evenkeel_gateway.haproxy.process import Haproxy
-    from evenkeel_gateway.health import State
+    from evenkeel_gateway.haproxy.lifecycle import Haproxy
+    from evenkeel_gateway.health import GatewayState
     from evenkeel_gateway.limits.ledger import Settlement
-    from evenkeel_gateway.limits.tables import Snapshot
+    from evenkeel_gateway.limits.tables import CountSnapshot
     from evenkeel_gateway.settings import Settings
     from evenkeel_gateway.settings.limits import Limit
     from evenkeel_gateway.settings.redis import RedisAddress
 
 log = logging.getLogger(__name__)
 
-INTERVAL = beat.SECONDS
-INTERVAL_ALONE = 3 * beat.SECONDS
+INTERVAL = polling.SECONDS
+INTERVAL_ALONE = 3 * polling.SECONDS
 ATTEMPTS_SECONDS = 1.0
 RESOLVE_SECONDS = 5.0
 FORGET_SECONDS = 60.0
 
 
-@dataclass
-class RedisStatus:
-    """What health says of Redis: up, degraded (it is there, but does not do what we need in time) or down."""
-
-    status: str = "unknown"
-    error: str | None = None
-    settled: float = field(default_factory=time.monotonic)
-
-    @property
-    def age(self) -> float:
-        """Seconds since the counts were last settled."""
-        return time.monotonic() - self.settled
-
-
 @dataclass(slots=True)
-class _Known:
+class _KeyCounts:
     """What is remembered of a key, should HAProxy or Redis forget it."""
 
     own: int = 0
@@ -80,19 +67,19 @@ def share(limit: int, left: int, gateways: int) -> int:
     return min(left // (2 * gateways), max(1, limit // (10 * (gateways - 1))))
 
 
-class Limits:
-    def __init__(self, haproxy: Haproxy, state: State) -> None:
+class LimitSettlement:
+    def __init__(self, haproxy: Haproxy, state: GatewayState) -> None:
         self._haproxy = haproxy
         self._state = state
-        self._files = Files(haproxy.inputs.runtime)
-        self._tables = Tables(haproxy.api, self._files.map)
+        self._files = LimitFiles(haproxy.runtime)
+        self._tables = LimitTables(haproxy.api, self._files.map)
         self._settings: Settings | None = None
         self._rates: dict[str, Limit] = {}
         self._login: Limit | None = None
         self._ledger: Ledger | None = None
         self._password: str | None = None
 
-        self._known: dict[str, dict[str, _Known]] = {}
+        self._known: dict[str, dict[str, _KeyCounts]] = {}
         self._untold: set[tuple[str, str]] = set()
         self._attempts: dict[str, int] = {}
         self._told_attempts: dict[str, int] = {}
@@ -117,7 +104,7 @@ class Limits:
         try:
             while True:
                 try:
-                    await self._adopt(self._haproxy.inputs.settings)
+                    await self._adopt(self._haproxy.current.settings)
                     if self._rates or self._login:
                         await self._tick()
                 except RuntimeApiError as error:
@@ -132,7 +119,7 @@ class Limits:
 
     async def _pause(self, interval: float) -> None:
         """Wait, but not where a new HAProxy lacks its counts."""
-        await beat.wait(self._haproxy.replaced, interval)
+        await polling.wait(self._haproxy.replaced, interval)
         self._haproxy.replaced.clear()
 
     async def _adopt(self, settings: Settings) -> None:
@@ -197,7 +184,7 @@ class Limits:
             for kind, limit in self._rates.items():
                 for key, row in await self._tables.rows(limit):
                     self._remember(kind, key, row.own)
-                    known = self._known[kind].setdefault(key, _Known())
+                    known = self._known[kind].setdefault(key, _KeyCounts())
                     known.others, known.may = row.others, row.may
         self._process = process
         self._untold = {(kind, key) for kind, key in self._untold if self._known[kind][key].own}
@@ -211,13 +198,13 @@ class Limits:
         if known is None:
             if not own:
                 return
-            known = self._known[kind][key] = _Known()
+            known = self._known[kind][key] = _KeyCounts()
         if own > known.own:
             metrics.LIMITED_REQUESTS.labels(kind, "admitted").inc(own - known.own)
             known.own = own
             self._untold.add((kind, key))
 
-    def _count(self, snapshot: Snapshot) -> None:
+    def _count(self, snapshot: CountSnapshot) -> None:
         counters = {f"refused {kind}": metrics.LIMITED_REQUESTS.labels(kind, "refused") for kind in snapshot.refused}
         counters |= {name: metrics.LIMIT_QUESTIONS.labels(name) for name in snapshot.questions}
         counts = {f"refused {kind}": count for kind, count in snapshot.refused.items()} | snapshot.questions
@@ -321,7 +308,7 @@ class Limits:
     def _changes(self, kind: str, found: dict[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
         most = self._rates[kind].most
         for key, others in found.items():
-            known = self._known[kind].setdefault(key, _Known())
+            known = self._known[kind].setdefault(key, _KeyCounts())
             may = 1 + known.told + share(most, most - known.told - others, self._live)
             values = {}
             if known.others != others:
@@ -371,7 +358,7 @@ class Limits:
         log.debug("forgotten in %.3f s", time.monotonic() - now)
 
 
-def _forget(keys: dict[str, _Known] | dict[str, int], limit: Limit) -> None:
+def _forget(keys: dict[str, _KeyCounts] | dict[str, int], limit: Limit) -> None:
     oldest = int(time.time()) // limit.seconds - 1
     for key in [key for key in keys if int(key.partition("/")[0]) < oldest]:
         del keys[key]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evenkeel_gateway import files
-from evenkeel_gateway.limits.rendering import fresh_map, map_text, read_map
+from evenkeel_gateway.haproxy.limits import fresh_map, map_text, read_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,14 +33,14 @@ _RECENT = re.compile(r"^0x\S+ key=(\S+) .*?gpt0=(\d+)", re.MULTILINE)
 
 
 @dataclass(slots=True)
-class Row:
+class TableRow:
     own: int = 0
     others: int = 0
     may: int = 0
 
 
 @dataclass
-class Snapshot:
+class CountSnapshot:
     """What one HAProxy process has counted lately."""
 
     process: str = ""
@@ -50,7 +50,7 @@ class Snapshot:
     questions: dict[str, int] = field(default_factory=dict)
 
 
-class Tables:
+class LimitTables:
     def __init__(self, api: RuntimeApi, map_file: Path) -> None:
         self._api = api
         self._file = map_file
@@ -60,12 +60,12 @@ class Tables:
         """Read what HAProxy has been told by whoever was here before."""
         self.map = read_map(self._file) or fresh_map()
 
-    async def snapshot(self, kinds: Iterable[str]) -> Snapshot:
+    async def snapshot(self, kinds: Iterable[str]) -> CountSnapshot:
         commands = ["get var proc.limits_process", "show limits", "show table limit_refused"]
         commands += [f"show table limit_recent_{kind}" for kind in kinds]
         text = await self._api.ask("; ".join(commands))
         process = _PROCESS.search(text)
-        found = Snapshot(process[1] if process else "")
+        found = CountSnapshot(process[1] if process else "")
         found.questions = {name: int(count) for name, count in _QUESTIONS.findall(text)}
         for part in text.split("# table: limit_")[1:]:
             name = part[: part.index(",")]
@@ -75,11 +75,11 @@ class Tables:
                 found.recent[name.removeprefix("recent_")] = [(key, int(own)) for key, own in _RECENT.findall(part)]
         return found
 
-    async def rows(self, limit: Limit) -> list[tuple[str, Row]]:
+    async def rows(self, limit: Limit) -> list[tuple[str, TableRow]]:
         """Return all there is: slow where that is much."""
         return list(_rows(await self._api.ask(f"show table {limit.table}", LONG_SECONDS)))
 
-    async def attempts(self, limit: Limit) -> dict[str, Row]:
+    async def attempts(self, limit: Limit) -> dict[str, TableRow]:
         """Return the logins that Redis was not asked about, by the address."""
         return dict(_rows(await self._api.ask(f"show table {limit.table} data.gpc0 gt 0")))
 
@@ -119,11 +119,11 @@ class Tables:
                 log.warning("HAProxy did not take a count: %s", answer.splitlines()[0])
 
 
-def _rows(text: str) -> Iterator[tuple[str, Row]]:
+def _rows(text: str) -> Iterator[tuple[str, TableRow]]:
     for line in text.splitlines():
         if line.startswith("0x"):
             words = dict(word.split("=", 1) for word in line.split()[1:])
-            row = Row(int(words.get("gpc0", 0)), int(words.get("gpc1", 0)), int(words.get("gpt0", 0)))
+            row = TableRow(int(words.get("gpc0", 0)), int(words.get("gpc1", 0)), int(words.get("gpt0", 0)))
             yield words["key"], row
 
 

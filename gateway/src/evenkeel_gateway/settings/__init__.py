@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from evenkeel_gateway import __version__
-from evenkeel_gateway.logs import Redactor
+from evenkeel_gateway.redaction import Redactor
 from evenkeel_gateway.settings.auth import Auth, AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
 from evenkeel_gateway.settings.cache import CacheSettings
 from evenkeel_gateway.settings.circuit import CircuitSettings
 from evenkeel_gateway.settings.cors import CorsSettings
-from evenkeel_gateway.settings.fleet import FleetSettings
+from evenkeel_gateway.settings.database import DatabaseSettings
+from evenkeel_gateway.settings.election import ElectionSettings
 from evenkeel_gateway.settings.jobs import JobSettings
 from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, read
 from evenkeel_gateway.settings.limits import LimitSettings
@@ -62,7 +63,8 @@ class ProcessSettings(Part):
 _PARTS: tuple[type[Part], ...] = (
     ProcessSettings,
     AwsSettings,
-    FleetSettings,
+    DatabaseSettings,
+    ElectionSettings,
     JobSettings,
     ProxySettings,
     AuthSettings,
@@ -77,7 +79,8 @@ _PARTS: tuple[type[Part], ...] = (
 class Settings(
     ProcessSettings,
     AwsSettings,
-    FleetSettings,
+    DatabaseSettings,
+    ElectionSettings,
     JobSettings,
     ProxySettings,
     AuthSettings,

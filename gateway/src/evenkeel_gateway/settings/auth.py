@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from evenkeel_gateway.settings.part import Part, words
+from evenkeel_gateway.tokens.jwks import Jwks
 from evenkeel_gateway.tokens.keys import ALGORITHMS, KEY_NAMES, TokenKeyError, known_keys
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
@@ -64,6 +66,11 @@ class AuthSettings(Part):
     jwks_refresh_seconds: float = Field(default=300.0, ge=1)
     jwks_cooldown_seconds: float = Field(default=10.0, ge=0.1)
     jwks_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+
+    @property
+    def jwks(self) -> Jwks:
+        file = Path(self.jwks_file) if self.jwks_file else None
+        return Jwks(self.jwks_url, file, self.jwks_timeout_seconds)
 
     def problems(self) -> list[str]:
         problems = [

@@ -9,8 +9,6 @@ from pydantic import Field
 
 from evenkeel_gateway.settings.part import Part
 
-# The last part of the time that a circuit is open is when it may close at any moment.
-_HALF_OPEN_CHECKS = 2
 _CHECK_SECONDS = 1.0
 _LEAST_CHECKS = 5
 
@@ -34,7 +32,3 @@ class CircuitSettings(Part):
     @property
     def circuit_checks(self) -> int:
         return round(self.circuit_open_seconds / self.circuit_check_seconds)
-
-
-def half_open(good: int, wanted: int) -> bool:
-    return good >= wanted - _HALF_OPEN_CHECKS

@@ -40,7 +40,7 @@ class Layers:
 
 def read(environ: Mapping[str, str] | None = None) -> Layers:
     environ = os.environ if environ is None else environ
-    reading = _Reading()
+    reading = _LayerReader()
     folder = Path(environ.get("CONFIG_DIR") or ".")
     if not folder.is_dir():
         reading.problems.append(f"CONFIG_DIR={folder}: no such folder, so that no file would be read")
@@ -69,7 +69,7 @@ def _special(folder: Path, environment: str) -> tuple[Path, ...]:
     return tuple(path for path in paths if path not in _general(folder))
 
 
-class _Reading:
+class _LayerReader:
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.tree: Tree = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import http
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import urllib3
@@ -16,7 +15,8 @@ import urllib3
 from evenkeel_gateway.tokens.keys import TokenKeyError, jwks_keys
 
 if TYPE_CHECKING:
-    from evenkeel_gateway.settings import Settings
+    from pathlib import Path
+
     from evenkeel_gateway.tokens.keys import Keys
 
 _MAX_BYTES = 256 * 1024
@@ -30,11 +30,6 @@ class Jwks:
     url: str | None = field(repr=False)
     file: Path | None
     timeout: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> Jwks:
-        file = Path(settings.jwks_file) if settings.jwks_file else None
-        return cls(settings.jwks_url, file, settings.jwks_timeout_seconds)
 
     def __bool__(self) -> bool:
         return bool(self.url or self.file)

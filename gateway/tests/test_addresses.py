@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evenkeel_gateway.haproxy import process
-from evenkeel_gateway.haproxy.process import Haproxy
+from evenkeel_gateway.haproxy import addresses
+from evenkeel_gateway.haproxy.lifecycle import Haproxy
 from evenkeel_gateway.settings import Settings
 from support.wait import free_port, in_thread, until_async
 
@@ -104,8 +104,8 @@ class Gateway:
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, environment: Environment) -> Iterator[Site]:
     resolved: dict[str, list[str]] = {}
-    monkeypatch.setattr(process, "resolve", lambda hosts: {host: resolved[host] for host in hosts & resolved.keys()})
-    monkeypatch.setattr(process, "RESOLVE_SECONDS", 0.5)
+    monkeypatch.setattr(addresses, "resolve", lambda hosts: {host: resolved[host] for host in hosts & resolved.keys()})
+    monkeypatch.setattr(addresses, "RESOLVE_SECONDS", 0.5)
     site = Site(resolved)
     environment(PORT=str(free_port()), USERS_SERVICE_URL=f"http://{HOST}:{site.port}", SHUTDOWN_GRACE_SECONDS="1")
     yield site
@@ -141,7 +141,7 @@ async def test_nobody_notices_that_one_of_them_dies(site: Site, tmp_path: Path) 
         for _ in range(5):
             assert await gateway.answers() == {SECOND: 12}
             await asyncio.sleep(0.3)
-        [backend] = await gateway.haproxy.api.backends(gateway.haproxy.inputs.settings.routes)
+        [backend] = await gateway.haproxy.api.backends(gateway.haproxy.current.settings.routes)
         assert backend.circuit == "CLOSED"
 
 
@@ -226,5 +226,5 @@ async def test_servers_of_a_route_that_have_no_address_yet_do_not_count(
     )
     async with serving(tmp_path) as gateway:
         assert await gateway.answers(4) == {FIRST: 4}
-        [backend] = await gateway.haproxy.api.backends(gateway.haproxy.inputs.settings.routes)
+        [backend] = await gateway.haproxy.api.backends(gateway.haproxy.current.settings.routes)
         assert (backend.circuit, backend.up) == ("CLOSED", True)

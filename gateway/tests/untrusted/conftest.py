@@ -1,4 +1,4 @@
-"""One gateway for all strangers."""
+"""One gateway for all untrusted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.guarded import Guarded
 from support.gateway import GatewayProcess
 from support.recorder import Recorder
+from untrusted.guarded import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
             {"prefix": "/api", "upstream": other.url},
         ]
         gateway = GatewayProcess(
-            tmp_path_factory.mktemp("strangers") / "gateway.log",
+            tmp_path_factory.mktemp("untrusted") / "gateway.log",
             {"ROUTES": json.dumps(routes), "PROXY_TIMEOUT_READ_SECONDS": "2", "JWT_SECRET": secrets.token_hex(32)},
         )
         try:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.corpus import HOST
-from strangers.test_http2_injection import request
 from support.h2wire import H2Wire
 from support.wire import Wire
+from untrusted.corpus import HOST
+from untrusted.http2 import request
 
 if TYPE_CHECKING:
-    from strangers.guarded import Guarded
+    from untrusted.guarded import Guarded
 
 UPGRADE = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

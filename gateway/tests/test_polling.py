@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 
-from evenkeel_gateway import beat
+from evenkeel_gateway import polling
 
 
 def test_all_are_woken_together() -> None:
     async def wakes(every: float, times: int) -> list[float]:
         found = []
         for _ in range(times):
-            await beat.sleep(every)
+            await polling.sleep(every)
             found.append(asyncio.get_running_loop().time())
         return found
 
@@ -30,10 +30,10 @@ def test_all_are_woken_together() -> None:
 def test_an_event_is_not_waited_out() -> None:
     async def main() -> tuple[bool, bool, float]:
         event, loop = asyncio.Event(), asyncio.get_running_loop()
-        before = await beat.wait(event, 0.05)
+        before = await polling.wait(event, 0.05)
         loop.call_later(0.05, event.set)
         began = loop.time()
-        return before, await beat.wait(event, 3600), loop.time() - began
+        return before, await polling.wait(event, 3600), loop.time() - began
 
     before, came, waited = asyncio.run(main())
     assert (before, came) == (False, True)

@@ -8,33 +8,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenkeel_gateway import metrics
-from evenkeel_gateway.haproxy.names import allot, empty, resolve, servers
-from evenkeel_gateway.haproxy.newcomers import Newcomers
+from evenkeel_gateway.current import Current
+from evenkeel_gateway.haproxy import server_states, usage
+from evenkeel_gateway.haproxy.addresses import Addresses
+from evenkeel_gateway.haproxy.limits import LimitFiles
+from evenkeel_gateway.haproxy.new_servers import NewServers
 from evenkeel_gateway.haproxy.render import Inputs, render
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from evenkeel_gateway.haproxy.worker import CONFIGURATION, SOCKET, HaproxyCrashError, HaproxyError, Worker
-from evenkeel_gateway.limits.rendering import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from evenkeel_gateway.haproxy.names import Slots
-    from evenkeel_gateway.haproxy.newcomers import Key
-    from evenkeel_gateway.settings import Route, Settings
+    from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.tokens import Keys
 
 __all__ = ["Haproxy", "HaproxyError"]
 
 log = logging.getLogger(__name__)
 
-RESOLVE_SECONDS = 10.0
 STABLE_SECONDS = 10.0
 RESTART_PAUSE = 0.2
 RESTART_PAUSE_MAX = 5.0
@@ -50,15 +49,11 @@ _INFO = {
     "idle_percent": "Idle_pct",
     "requests": "CumReq",
 }
-_STATES = "servers.state"
-_NO_STATES = "1\n"
-# The columns of "show servers state".
-_BACKEND, _SERVER, _ADDRESS, _ADMINISTRATIVE_STATE = 1, 3, 4, 6
 
 
 @dataclass
-class _Change:
-    """What somebody wants other inputs to be."""
+class _ReloadRequest:
+    """Which inputs somebody wants to be others."""
 
     values: dict[str, Any]
     done: bool = False
@@ -77,7 +72,9 @@ class Haproxy:
         redact: Callable[[str], str] = str,
     ) -> None:
         """`redact` takes the secrets out of what HAProxy says of its configuration, which quotes it."""
-        self.inputs = Inputs(settings, runtime, runtime)
+        self.runtime = runtime
+        self.current = Current(settings)
+        self._inputs = Inputs(settings, runtime, runtime)
         self.api = RuntimeApi(runtime / CURRENT / SOCKET)
         self._refused: str | None = None
         self._undone: str | None = None
@@ -89,22 +86,30 @@ class Haproxy:
         self._worker: Worker | None = None
         self._retired: list[Worker] = []
         self._before: Inputs | None = None
-        self._changes: list[_Change] = []
+        self._requests: list[_ReloadRequest] = []
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._addresses: dict[str, Slots] = {}
-        self._told: dict[str, Slots] = {}
-        """What the one that serves knows of them."""
-        self._newcomers = Newcomers(self.api)
+        self._new_servers = NewServers(self.api)
+        self._addresses = Addresses(self.api, self._new_servers)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the one that serves was made from."""
+        return self._inputs
+
+    def _put_in_force(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self.current.replace(inputs.settings, inputs.keys)
 
     @property
     def refused(self) -> str | None:
         """Why the last reload was refused, or one undone, until there is another."""
         return self._refused or self._undone
 
-    async def configure(self) -> None:
+    async def configure(self, keys: Keys | None = None) -> None:
         """Write the configuration and have it checked; raises HaproxyError."""
-        self.inputs = await self._prepare(self.inputs)
+        inputs = self._inputs if keys is None else replace(self._inputs, keys=keys)
+        self._put_in_force(await self._prepare(inputs))
 
     async def reload(self, **changes: Any) -> None:
         """Serve on with other inputs, as in `reload(keys=keys)`, or with the same ones rendered again.
@@ -112,24 +117,24 @@ class Haproxy:
         Not one request is lost. Raises HaproxyError where HAProxy refuses them; the old ones then serve on, and the
         inputs stay what they were. Those who ask while a reload runs share the next one.
         """
-        change = _Change(changes)
-        self._changes.append(change)
+        request = _ReloadRequest(changes)
+        self._requests.append(request)
         async with self._turn:
-            if not change.done:
-                changes_now, self._changes = self._changes, []
-                await self._apply_all(changes_now)
-        if change.error:
-            raise change.error
+            if not request.done:
+                requests, self._requests = self._requests, []
+                await self._apply_all(requests)
+        if request.error:
+            raise request.error
 
-    async def _apply_all(self, changes: list[_Change]) -> None:
-        error = await self._apply({name: value for change in changes for name, value in change.values.items()})
-        for change in changes:
+    async def _apply_all(self, requests: list[_ReloadRequest]) -> None:
+        error = await self._apply({name: value for request in requests for name, value in request.values.items()})
+        for request in requests:
             # One bad change must not stand in the way of the others.
-            change.error = await self._apply(change.values) if error and len(changes) > 1 else error
-            change.done = True
+            request.error = await self._apply(request.values) if error and len(requests) > 1 else error
+            request.done = True
 
     async def _apply(self, values: dict[str, Any]) -> HaproxyError | None:
-        before = self.inputs
+        before = self._inputs
         try:
             inputs = await self._prepare(replace(before, **values))
             if self._worker and not self._stopping:
@@ -142,7 +147,8 @@ class Haproxy:
         self._refused = None
         if "settings" in values:
             self._undone = None
-        self.inputs, self._before = inputs, before
+        self._put_in_force(inputs)
+        self._before = before
         if self._worker is None:
             shutil.rmtree(before.folder, ignore_errors=True)
         metrics.RELOADS.labels("done").inc()
@@ -151,14 +157,14 @@ class Haproxy:
 
     async def _prepare(self, inputs: Inputs) -> Inputs:
         """Write a folder of its own for these inputs and have it checked."""
-        await self._resolve(inputs.settings.routes)
-        for host in self._unresolved(inputs.settings.routes):
+        await self._addresses.resolve(inputs.settings.routes)
+        for host in self._addresses.unresolved(inputs.settings.routes):
             log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": host}})
         try:
-            Files(inputs.runtime).prepare(inputs.settings)
+            LimitFiles(inputs.runtime).prepare(inputs.settings)
             folder = _new_folder(inputs.runtime)
-            inputs = replace(inputs, folder=folder, addresses=dict(self._addresses))
-            for name, text in (render(inputs) | {_STATES: await self._server_states(inputs)}).items():
+            inputs = replace(inputs, folder=folder, addresses=self._addresses.found)
+            for name, text in (render(inputs) | {server_states.FILE: await self._server_states(inputs)}).items():
                 (folder / name).touch(mode=0o600)
                 (folder / name).write_text(text)
         except OSError as error:
@@ -171,22 +177,11 @@ class Haproxy:
         return inputs
 
     async def _server_states(self, inputs: Inputs) -> str:
-        """Return what the servers are thought to be, so that an open circuit stays open; not for other addresses."""
-        if self._worker is None:
-            return _NO_STATES
-        with contextlib.suppress(RuntimeApiError):
-            before = {route.name: route.upstream for route in self.inputs.settings.routes}
-            same = [route for route in inputs.settings.routes if before.get(route.name) == route.upstream]
-            known = {
-                (route.name, name): address for route in same for name, _, address in servers(route, inputs.addresses)
-            }
-            lines = (await self._worker.api.ask("show servers state")).splitlines()
-            head, rows = lines[:2], [line.split(" ") for line in lines[2:]]
-            kept = [row for row in rows if row[_ADDRESS] == known.get((row[_BACKEND], row[_SERVER]))]
-            for row in kept:
-                row[_ADMINISTRATIVE_STATE] = "0"  # that it had no address when its process started is over
-            return "".join(f"{line}\n" for line in (*head, *(" ".join(row) for row in kept)))
-        return _NO_STATES
+        if self._worker:
+            with contextlib.suppress(RuntimeApiError):
+                text = await self._worker.api.ask("show servers state")
+                return server_states.handed_on(text, self._inputs.settings.routes, inputs)
+        return server_states.NONE
 
     async def _replace(self, old: Worker, inputs: Inputs) -> None:
         new = self._new_worker(inputs)
@@ -204,8 +199,8 @@ class Haproxy:
     def _serves(self, worker: Worker) -> None:
         self._worker = worker
         self._link(worker)
-        self._told = dict(worker.inputs.addresses)
-        self._newcomers.begin(_servers(worker.inputs), _inherited(worker.inputs.folder))
+        self._addresses.started_with(worker.inputs.addresses)
+        self._new_servers.begin(server_states.with_address(worker.inputs), server_states.read(worker.inputs.folder))
         self.replaced.set()
 
     def _link(self, worker: Worker) -> None:
@@ -236,7 +231,7 @@ class Haproxy:
         """Keep HAProxy running until it is stopped."""
         async with self._turn:
             await self._first()
-        followers = [asyncio.create_task(self._follow_names()), asyncio.create_task(self._newcomers.run())]
+        followers = [asyncio.create_task(self._follow_addresses()), asyncio.create_task(self._new_servers.run())]
         try:
             await self._watch()
         finally:
@@ -245,19 +240,19 @@ class Haproxy:
 
     async def _first(self) -> None:
         """Start, in the place of the one that a control plane before this one left, where there is one."""
-        runtime, predecessor = self.inputs.runtime, None
+        runtime, predecessor = self._inputs.runtime, None
         left = []
         for folder in runtime.glob(f"{_FOLDER}*"):
-            worker = Worker.found(replace(self.inputs, folder=folder))
+            worker = Worker.found(replace(self._inputs, folder=folder))
             if worker:
                 left.append(worker)
-            elif folder != self.inputs.folder:
+            elif folder != self._inputs.folder:
                 shutil.rmtree(folder, ignore_errors=True)
         for worker in left:
             with contextlib.suppress(RuntimeApiError):
                 await worker.api.ask("show info")
                 predecessor = worker
-        first = self._new_worker(self.inputs)
+        first = self._new_worker(self._inputs)
         if not predecessor:
             self._link(first)  # its first client may ask what it says
         with contextlib.suppress(HaproxyCrashError):  # it is started again
@@ -296,11 +291,12 @@ class Haproxy:
             self._undone = f"HAProxy ended (exit code {code}) within {STABLE_SECONDS:.0f} s of the reload"
             metrics.RELOADS.labels("fell_back").inc()
             log.error("back to the configuration before the last reload", extra={"fields": {"error": self._undone}})
-            self.inputs, self._before = self._before, None
+            self._put_in_force(self._before)
+            self._before = None
         dead = self._worker
         with contextlib.suppress(HaproxyError):  # tried again as long as it takes
-            self.inputs = await self._prepare(self.inputs)
-        worker = self._new_worker(self.inputs)
+            self._put_in_force(await self._prepare(self._inputs))
+        worker = self._new_worker(self._inputs)
         try:
             await worker.start(None)
         except HaproxyError as error:
@@ -309,61 +305,22 @@ class Haproxy:
         if dead and dead.inputs.folder != worker.inputs.folder:
             shutil.rmtree(dead.inputs.folder, ignore_errors=True)
 
-    async def _follow_names(self) -> None:
+    async def _follow_addresses(self) -> None:
         """Tell HAProxy where the upstreams are now."""
         while True:
-            await asyncio.sleep(RESOLVE_SECONDS if self._unresolved(self.inputs.settings.routes) == [] else 1.0)
+            await asyncio.sleep(self._addresses.pause(self.current.settings.routes))
             async with self._turn:
-                await self._resolve(self.inputs.settings.routes)
-                changes = {
-                    host: (told, slots)
-                    for host, slots in self._addresses.items()
-                    if (told := self._told.get(host) or empty(host)) != slots
-                }
-                room = all(len(told) == len(slots) for told, slots in changes.values())
-                if room:
-                    for host, (told, slots) in changes.items():
-                        await self._set_addresses(host, told, slots)
-            if not room:
+                routes = self.current.settings.routes
+                await self._addresses.resolve(routes)
+                updated = await self._addresses.update(routes)
+            if not updated:
                 with contextlib.suppress(HaproxyError):  # logged
                     await self.reload()
-
-    async def _set_addresses(self, host: str, told: Slots, slots: Slots) -> None:
-        """First those that come: there is always one in service. Where some stay, the new ones must show themselves."""
-        checked = any(address and address in told for address in slots)
-        try:
-            for wanted in (True, False):
-                for route in self.inputs.settings.routes:
-                    pairs = zip(servers(route, {host: told}), servers(route, {host: slots}), strict=True)
-                    for (name, upstream, old), (_, _, new) in pairs:
-                        if old == new or bool(new) is not wanted:
-                            continue
-                        if new:
-                            await self.api.set_address(route.name, name, upstream.port, new, checked=checked)
-                            self._newcomers.add((route.name, name))
-                        else:
-                            await self.api.take_out(route.name, name)
-        except RuntimeApiError as error:
-            fields = {"upstream": host, "error": str(error)}
-            log.warning("the upstream's addresses are not set", extra={"fields": fields})  # they are tried again
-        else:
-            self._told[host] = slots
-            addresses = [address for address in slots if address]
-            log.info("the upstream's addresses are set", extra={"fields": {"upstream": host, "addresses": addresses}})
-
-    def _unresolved(self, routes: tuple[Route, ...]) -> list[str]:
-        return sorted(_hosts(routes) - self._addresses.keys())
-
-    async def _resolve(self, routes: tuple[Route, ...]) -> None:
-        """A name that has no address any more keeps the last ones: DNS may be what is broken."""
-        for host, found in (await asyncio.to_thread(resolve, _hosts(routes))).items():
-            if found:
-                self._addresses[host] = allot(host, self._addresses.get(host, ()), found)
 
     async def drain(self, *, draining: bool) -> None:
         """Serve on, but have clients close their connections, or no more so; also after a reload."""
         async with self._turn:
-            self.inputs = replace(self.inputs, draining=draining)
+            self._inputs = replace(self._inputs, draining=draining)
             value = str(draining).lower()
             with contextlib.suppress(RuntimeApiError):  # a new process is started with it
                 await self.api.ask(f"experimental-mode on; set var proc.draining bool({value})")
@@ -379,9 +336,9 @@ class Haproxy:
     async def figures(self) -> dict[str, float]:
         """Return how HAProxy itself is doing, by the names of the metrics."""
         workers = [worker for worker in (*self._retired, self._worker) if worker and not worker.ended.done()]
-        figures: dict[str, float] = {"up": 0, "memory_bytes": sum(_memory(worker.pid) for worker in workers)}
+        figures: dict[str, float] = {"up": 0, "memory_bytes": sum(usage.memory(worker.pid) for worker in workers)}
         if self._worker:
-            figures["cpu_seconds"] = _processor_time(self._worker.pid)
+            figures["cpu_seconds"] = usage.processor_seconds(self._worker.pid)
         with contextlib.suppress(RuntimeApiError):
             info = dict(line.partition(": ")[::2] for line in (await self.api.ask("show info")).splitlines())
             figures |= {name: float(info[field]) for name, field in _INFO.items()} | {"up": 1}
@@ -397,46 +354,10 @@ class Haproxy:
         self._stopping = True
         async with self._turn:
             workers = [*self._retired, *([self._worker] if self._worker else [])]
-            grace = self.inputs.settings.shutdown_grace_seconds
+            grace = self.current.settings.shutdown_grace_seconds
             await asyncio.gather(*(worker.stop(grace, QUIET_SECONDS) for worker in workers))
         for task in tuple(self._tasks):
             await task
-
-
-def _hosts(routes: tuple[Route, ...]) -> set[str]:
-    return {upstream.host for route in routes for upstream in route.upstreams}
-
-
-def _servers(inputs: Inputs) -> set[Key]:
-    """Return those that have an address."""
-    return {
-        (route.name, name)
-        for route in inputs.settings.routes
-        for name, _, address in servers(route, inputs.addresses)
-        if address
-    }
-
-
-def _inherited(folder: Path) -> set[Key]:
-    """Return those of which a process knew from the start what the one before it knew."""
-    with contextlib.suppress(OSError):
-        rows = [line.split(" ") for line in (folder / _STATES).read_text().splitlines()[2:]]
-        return {(row[_BACKEND], row[_SERVER]) for row in rows}
-    return set()
-
-
-def _memory(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def _processor_time(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        # After the name, which may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
 
 
 def _new_folder(runtime: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from strangers.guarded import Guarded
+    from untrusted.guarded import Guarded
 
 CASES = sorted((Path(__file__).parent / "vtc").glob("*.vtc"))
 

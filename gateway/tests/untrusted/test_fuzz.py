@@ -13,13 +13,13 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from strangers.corpus import SECRET
-from strangers.mutator import mutant, mutant_headers
-from strangers.readings import readings, route
 from support.h2wire import H2Wire
+from untrusted.corpus import SECRET
+from untrusted.mutator import mutant, mutant_headers
+from untrusted.readings import readings, route
 
 if TYPE_CHECKING:
-    from strangers.guarded import Guarded
+    from untrusted.guarded import Guarded
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "8000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))

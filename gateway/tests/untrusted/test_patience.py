@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.corpus import HOST
 from support.wait import until
 from support.wire import Wire
+from untrusted.corpus import HOST
 
 if TYPE_CHECKING:
-    from strangers.guarded import Guarded
+    from untrusted.guarded import Guarded
 
 GET = b"GET /api/users/1 HTTP/1.1\r\n" + HOST + b"\r\n"
 SLOW = 300

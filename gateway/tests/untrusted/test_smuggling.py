@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.corpus import CASES, HOST, Case
 from support.wire import Response, Wire
+from untrusted.corpus import CASES, HOST, Case
 
 if TYPE_CHECKING:
-    from strangers.guarded import Guarded
+    from untrusted.guarded import Guarded
 
 CANARY = b"GET /api/users/canary HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
 

@@ -24,7 +24,7 @@ _SYSTEM_CA = "ca-certificates.crt"
 
 
 @dataclass(frozen=True)
-class Files:
+class LimitFiles:
     """What HAProxy and the control plane share in the runtime directory."""
 
     runtime: Path
@@ -92,7 +92,7 @@ class LimitsView:
     """The limits, as the template asks for them."""
 
     def __init__(self, settings: Settings, runtime: Path) -> None:
-        files = Files(runtime)
+        files = LimitFiles(runtime)
         redis = settings.redis
         self.all: tuple[Limit, ...] = settings.limits
         # The user's first: who has a name is counted by it.
@@ -130,7 +130,7 @@ def _path_pattern(paths: tuple[str, ...]) -> str:
     return f"'^({alternatives})/*(;.*)?$'"
 
 
-def _server(redis: RedisAddress, files: Files) -> str:
+def _server(redis: RedisAddress, files: LimitFiles) -> str:
     address = redis.host if is_address(redis.host) else _read(files.address)
     if not address:
         return f"{_UNRESOLVED}:{redis.port} disabled"

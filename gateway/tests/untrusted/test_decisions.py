@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strangers.test_http2_injection import request
 from support.gateway import GatewayProcess
 from support.h2wire import H2Wire
 from support.recorder import Recorder
 from support.wire import ask
+from untrusted.http2 import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

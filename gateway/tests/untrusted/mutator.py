@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strangers.corpus import CASES, SECRET
-from strangers.test_http2_injection import REFUSED as REFUSED_HEADERS
-from strangers.test_http2_injection import request
-from strangers.test_paths import REFUSED
+from untrusted.corpus import CASES, SECRET
+from untrusted.http2 import REFUSED as REFUSED_HEADERS
+from untrusted.http2 import request
+from untrusted.paths import REFUSED
 
 if TYPE_CHECKING:
     from random import Random

@@ -13,35 +13,32 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import beat
+from evenkeel_gateway import polling
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, Server
+    from evenkeel_gateway.haproxy.runtime_api import RuntimeApi, ServerKey, ServerState
 
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 
-Key = tuple[str, str]
-"""The backend and the server."""
 
-
-class Newcomers:
+class NewServers:
     def __init__(self, api: RuntimeApi) -> None:
         self._api = api
-        self._reached: dict[Key, int | None] = {}
+        self._reached: dict[ServerKey, int | None] = {}
         """How many requests the server had got when it came; None: not asked yet."""
         self._some = asyncio.Event()
 
-    def begin(self, keys: Collection[Key], inherited: Collection[Key]) -> None:
+    def begin(self, keys: Collection[ServerKey], inherited: Collection[ServerKey]) -> None:
         """Another process serves these; of `inherited` it knows what the one before it knew."""
         self._reached = {key: 0 for key in keys if key in self._reached or key not in inherited}
         self._some.set()
 
-    def add(self, key: Key) -> None:
+    def add(self, key: ServerKey) -> None:
         """It has another address."""
         self._reached[key] = None
         self._some.set()
@@ -49,7 +46,7 @@ class Newcomers:
     async def run(self) -> None:
         while True:
             await self._some.wait()
-            await beat.sleep(CHECK_SECONDS)
+            await polling.sleep(CHECK_SECONDS)
             try:
                 await self._look(await self._api.servers())
             except RuntimeApiError as error:
@@ -57,7 +54,7 @@ class Newcomers:
             if not self._reached:
                 self._some.clear()
 
-    async def _look(self, servers: dict[Key, Server]) -> None:
+    async def _look(self, servers: dict[ServerKey, ServerState]) -> None:
         for key, reached in tuple(self._reached.items()):
             server = servers.get(key)
             if server is None:

@@ -12,28 +12,27 @@ import random
 import re
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evenkeel_gateway import beat, metrics
-from evenkeel_gateway.haproxy.process import CURRENT, HaproxyError
+from evenkeel_gateway import metrics, polling
+from evenkeel_gateway.haproxy.lifecycle import CURRENT, HaproxyError
 from evenkeel_gateway.haproxy.render import KEYS
 from evenkeel_gateway.haproxy.runtime_api import RuntimeApiError
-from evenkeel_gateway.tokens.jwks import Jwks
 from evenkeel_gateway.tokens.keys import KEY_NAMES, MIN_SECRET, Keys, TokenKeyError, bounded, known_keys, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from evenkeel_gateway.haproxy.process import Haproxy
-    from evenkeel_gateway.health import State
-    from evenkeel_gateway.logs import Redactor
+    from evenkeel_gateway.haproxy.lifecycle import Haproxy
+    from evenkeel_gateway.health import GatewayState
+    from evenkeel_gateway.redaction import Redactor
     from evenkeel_gateway.settings import Settings
+    from evenkeel_gateway.tokens.jwks import Jwks
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3 * beat.SECONDS
+LOOK_SECONDS = 3 * polling.SECONDS
 """How often it looks whether there is a reason to read the JWK set now."""
 RETRY_SECONDS = 5.0
 # "BUG/MEDIUM: jwt: Clear SSL error queue on error when checking the signature"; some later 2.x have it too.
@@ -42,12 +41,12 @@ _VERSION = re.compile(r"version (\d+)\.(\d+)\.(\d+)")
 _TIME = re.compile(r"value=<(\d+)>")
 
 
-class KeyKeeper:
-    def __init__(self, haproxy: Haproxy, state: State, redactor: Redactor) -> None:
+class Keyring:
+    def __init__(self, haproxy: Haproxy, state: GatewayState, redactor: Redactor) -> None:
         self._haproxy = haproxy
         self._state = state
         self._redactor = redactor
-        self._jwks = Jwks.of(self._settings)
+        self._jwks = self._settings.jwks
         self._secrets: Mapping[str, str] = {}
         self._listed = Keys()
         self._fetched = Keys()
@@ -61,14 +60,14 @@ class KeyKeeper:
 
     @property
     def _settings(self) -> Settings:
-        return self._haproxy.inputs.settings
+        return self._haproxy.current.settings
 
-    def prepare(self) -> None:
-        """What can be known without asking anybody is there from the first request on."""
+    def prepare(self) -> Keys:
+        """Return the keys that are known without asking anybody: they are there from the first request on."""
         settings = self._settings
         if not settings.uses_tokens:
-            return
-        before = _left_behind(self._haproxy.inputs.runtime)
+            return Keys()
+        before = _left_behind(self._haproxy.runtime)
         if self._jwks:
             self._fetched = before.public
         if settings.aws_secret_arn or settings.aws_ssm_prefix:
@@ -76,13 +75,13 @@ class KeyKeeper:
         else:
             self._secrets = settings.layers.values
             self._list()
-        self._haproxy.inputs = replace(self._haproxy.inputs, keys=self._listed + self._fetched)
+        return self._listed + self._fetched
 
     async def start(self, secrets: Mapping[str, str]) -> None:
         """Raise TokenKeyError where a route looks at tokens and there is no key to check one with."""
         self._secrets = secrets
         await self._refresh()
-        if self._settings.uses_tokens and not self._haproxy.inputs.keys:
+        if self._settings.uses_tokens and not self._haproxy.current.keys:
             raise TokenKeyError(
                 self._state.keys or "no key for tokens: set JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
             )
@@ -135,7 +134,7 @@ class KeyKeeper:
         # Not all of a fleet at the same time.
         pause = random.uniform(0.9, 1.1) * (min(RETRY_SECONDS, usual) if self._state.keys else usual)  # noqa: S311
         while True:
-            if await beat.wait(self._changed, LOOK_SECONDS):
+            if await polling.wait(self._changed, LOOK_SECONDS):
                 self._changed.clear()
                 return
             if not (settings.uses_tokens and self._jwks):
@@ -163,7 +162,7 @@ class KeyKeeper:
         self._read = time.monotonic()
         self._list()
         settings = self._settings
-        jwks = Jwks.of(settings)
+        jwks = settings.jwks
         if jwks != self._jwks:
             self._jwks, self._state.keys = jwks, None
         if not jwks:
@@ -196,14 +195,14 @@ class KeyKeeper:
         async with self._turn:
             keys = bounded("all keys together", (self._listed + self._fetched).keys)
             metrics.TOKEN_KEYS.set(len(keys.keys))
-            if keys == self._haproxy.inputs.keys or not self._settings.uses_tokens:
+            if keys == self._haproxy.current.keys or not self._settings.uses_tokens:
                 return
             await self._haproxy.reload(keys=keys)
             log.info("keys for tokens", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
 
     async def _warn_of_old_haproxy(self) -> None:
         """Say it once, when both are there."""
-        settings, keys = self._settings, self._haproxy.inputs.keys
+        settings, keys = self._settings, self._haproxy.current.keys
         https = any(upstream.tls for route in settings.routes for upstream in route.upstreams)
         if self._warned or not (keys.files and https and settings.uses_tokens):
             return

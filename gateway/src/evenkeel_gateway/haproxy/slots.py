@@ -1,11 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The addresses of the upstreams' names, and which of a route's servers in HAProxy has which."""
+"""Which of a route's servers in HAProxy has which address of an upstream."""
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -21,23 +20,6 @@ Slots = tuple[str | None, ...]
 # HAProxy takes no new servers while it runs: some are left over for addresses that are added later.
 _FEWEST = 4
 _MOST = 64
-
-
-def resolve(hosts: set[str]) -> dict[str, list[str]]:
-    """Return the IPv4 addresses of each name, or the IPv6 ones of a name that has no others.
-
-    A container often has no route for IPv6. Blocks; asks as every other program of the machine does (/etc/hosts, then
-    DNS).
-    """
-    addresses = {}
-    for host in hosts:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError:
-            continue
-        family = min((entry[0] for entry in found), key=lambda family: family != socket.AF_INET)
-        addresses[host] = [str(entry[4][0]) for entry in found if entry[0] == family]
-    return addresses
 
 
 def allot(host: str, slots: Slots, found: Sequence[str]) -> Slots:
