@@ -23,7 +23,7 @@ class Forwarding:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint.at_its_best()
         self.elb = endpoint.client()
-        (self.blue_name, self.blue), (self.green_name, self.green) = endpoint.group(BLUE), endpoint.group(GREEN)
+        (self.blue_name, self.blue), (_name, self.green) = endpoint.group(BLUE), endpoint.group(GREEN)
         ec2 = endpoint.client("ec2")
         vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnets = [

@@ -148,10 +148,6 @@ class LittleHost:
         self.do("mountpoint -q /usr/bin/systemctl || mount --bind /run/systemctl /usr/bin/systemctl")
         await_true(self.answers, "the engine answers")
 
-    def kill_engine(self) -> None:
-        self.do("kill -9 $(cat /run/docker.pid); rm /run/docker.pid")
-        await_true(lambda: not self.answers(), "the engine is dead")
-
     def answers(self) -> bool:
         try:
             return bool(self.ask("GET", "/_ping").status == 200)

@@ -34,9 +34,6 @@ class ApiDouble(Api):
         self.unanswered: list[tuple[float, float]] = []
         self.asked: list[float] = []
 
-    def then(self, *script: tuple[float, str]) -> None:
-        self.script, self.since = list(script), self.time
-
     def group(self, name: str) -> Group:
         return GROUP
 
