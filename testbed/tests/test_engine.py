@@ -57,7 +57,7 @@ def test_an_engine_that_does_not_answer_is_not_taken_for_an_idle_one(
 ) -> None:
     stopped = stop(tmp_path, "exit 1")
     assert stopped.returncode == 1
-    assert "does not say what runs on it" in stopped.stderr
+    assert "does not list its containers" in stopped.stderr
     assert daemon.poll() is None
 
 

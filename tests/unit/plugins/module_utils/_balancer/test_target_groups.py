@@ -29,7 +29,6 @@ class ApiDouble(Api):
     def __init__(self, *script: tuple[float, str]) -> None:
         self.time = 0.0
         self.script = list(script)
-        self.since = 0.0
         self.calls: list[str] = []
         self.unanswered: list[tuple[float, float]] = []
         self.asked: list[float] = []
@@ -41,7 +40,7 @@ class ApiDouble(Api):
         self.asked.append(self.time)
         if any(start <= self.time < end for start, end in self.unanswered):
             raise NoAnswerError("DescribeTargetHealth was put off by AWS: Throttling")
-        left = self.time - self.since
+        left = self.time
         for seconds, state in self.script:
             if left < seconds:
                 return [OTHER, *([Health(US.id, 80, None, state)] if state != "unused" else [])]
