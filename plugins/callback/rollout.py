@@ -18,6 +18,8 @@ description:
   - Writes a page and a JSON file of each rollout, C(rollout-<time>.html) and C(.json), which say where the time went,
     how leadership moved and what failed. They are up to date at any moment, so that those of a run that was killed say
     how far it came. A rollout that was refused, or had nothing to do, changes nothing and leaves none.
+  - On GitHub Actions, where E(GITHUB_ACTIONS) is V(true), each reason for a failure becomes an annotation of the run,
+    and the summary of the step shows the rollout.
 options:
   report:
     description: The folder for the report, relative to the current one. Empty for none.
@@ -28,6 +30,19 @@ options:
         key: report
     env:
       - name: EVENKEEL_ROLLOUT_REPORT
+  summary:
+    description:
+      - A file for the JSON of the report, for programs such as a pipeline, relative to the current folder. Empty for
+        none.
+      - It is replaced by every rollout, also by one that was refused or had nothing to do. A run that fails before its
+        rollout begins, such as at a wrong variable, leaves the file as it is.
+    type: str
+    default: ""
+    ini:
+      - section: callback_rollout
+        key: summary
+    env:
+      - name: EVENKEEL_ROLLOUT_SUMMARY
   picture:
     description: V(auto) draws on a terminal; V(lines) says each change in a line there, too.
     type: str
@@ -57,6 +72,7 @@ from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report import github
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture import (
     BAD_TONE,
     BUSY_TONE,
@@ -97,6 +113,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
     def __init__(self) -> None:
         super().__init__()
         self._show: Show | None = None
+        self._early: list[str] = []
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
 
     # What comes from Ansible
@@ -139,6 +156,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._tell(result, "failed")
+        if self._show is None and not ignore_errors:
+            self._note_early(result)
         self._shorten(result)
         super().v2_runner_on_failed(result, ignore_errors)
 
@@ -151,6 +170,9 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         failed = any(stats.failures.values()) or any(stats.dark.values())
         show = self._finish("failed" if failed else "")
         super().v2_playbook_on_stats(stats)
+        if failed and github.is_here(os.environ):
+            for line in self._early[: github.MOST_ANNOTATIONS]:
+                self._display.display(line)
         if show:
             colour = constants.COLOR_OK if show.story.result == "succeeded" else constants.COLOR_ERROR
             self._display.display(show.ending(), color=colour)
@@ -162,7 +184,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
     def _begin(self) -> None:
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
-        folder = self.get_option("report")
+        folder, summary = self.get_option("report"), self.get_option("summary")
         self._show = Show(
             say=self._say,
             warn=self._display.warning,
@@ -170,6 +192,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             terminal=sys.stdout if live else None,
             paint=lambda text, tone: stringc(text, COLOURS[tone]) if tone else text,
             folder=Path(folder).expanduser().absolute() if folder else None,
+            summary=Path(summary).expanduser().absolute() if summary else None,
         )
         if live:
             self._share_the_terminal()
@@ -181,6 +204,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         if show:
             show.finish(result)
             self._display.__dict__.pop("display", None)
+            github.tell(show.document(), os.environ, self._display.display, self._display.warning)
         return show
 
     def _at_exit(self, pid: int) -> None:
@@ -214,6 +238,13 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             state = self._state(task, values)
             whole = bool(task.run_once)
             self._show.ends(result._host.get_name(), action_of(task), state, status, values, whole=whole)
+
+    def _note_early(self, result: Any) -> None:
+        """A failure before the rollout begins, which is in no report."""
+        if in_the_role(str(result._task.get_path() or "").rpartition(":")[0]):
+            said = result._result.get("msg") or "See the output of the step."
+            message = "\n".join(map(str, said)) if isinstance(said, list) else str(said)
+            self._early.append(github.error(f"{result._host.get_name()}: {result._task.name}", message))
 
     @staticmethod
     def _state(task: Any, values: Any = None) -> str:

@@ -22,6 +22,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "result": story.result,
+        "changed": story.began_work,
         "words": list(story.words),
         "began_at": story.began_at,
         "written_at": written_at,

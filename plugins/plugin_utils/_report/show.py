@@ -29,8 +29,9 @@ class Show:
     """From begin() to finish().
 
     say(line, news): says a line for good. terminal: where to draw; without it, each change is said as a line. folder:
-    where the report goes, as rollout-<time>.html and .json; without it, none is written. lock: whatever keeps others
-    from writing and the process from forking at the same time.
+    where the report goes, as rollout-<time>.html and .json; without it, none is written. summary: a file for the same
+    JSON, which is written of every rollout. lock: whatever keeps others from writing and the process from forking at
+    the same time.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Show:
         terminal: Any = None,
         paint: Paint | None = None,
         folder: Path | None = None,
+        summary: Path | None = None,
     ) -> None:
         began = datetime.now(timezone.utc)
         self.story = Story(began.isoformat(timespec="seconds"))
@@ -49,7 +51,7 @@ class Show:
         self._say, self._warn, self._lock = say, warn, lock
         self._paint = paint or (lambda text, _tone: text)
         self._screen = Screen(terminal, self._picture) if terminal else None
-        self._folder = folder
+        self._folder, self._summary = folder, summary
         self._name = free_name(folder, f"rollout-{began:%Y%m%dT%H%M%SZ}") if folder else ""
         self._page = Page() if folder else None
         self._dirty = True
@@ -111,6 +113,10 @@ class Show:
     def ending(self) -> str:
         return ending(self.story)
 
+    def document(self) -> dict[str, Any]:
+        """The report as it is now."""
+        return document(self.story, self._now(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
     def _now(self) -> float:
         return time.monotonic() - self._zero
 
@@ -140,17 +146,24 @@ class Show:
                     self._write_report()
 
     def _write_report(self) -> None:
-        if self._folder is None or self._page is None or not self.story.began_work:
-            return
         began = self._now()
-        try:
-            report = document(self.story, began, datetime.now(timezone.utc).isoformat(timespec="seconds"))
-            write(self._folder, self._name, {".json": as_text(report), ".html": self._page.render(report)})
-        except OSError as error:
-            self._folder = None
-            self._warn(f"The report of the rollout can't be written: {error}")
+        report = self.document()
+        if self._folder and self._page and self.story.began_work:
+            texts = {".json": as_text(report), ".html": self._page.render(report)}
+            self._folder = self._folder if self._written(self._folder, self._name, texts) else None
+        if self._summary:
+            texts = {"": as_text(report)}
+            self._summary = self._summary if self._written(self._summary.parent, self._summary.name, texts) else None
         now = self._now()
         self._next_report = now + (now - began) / WRITING_SHARE
+
+    def _written(self, folder: Path, name: str, texts: Mapping[str, str]) -> bool:
+        try:
+            write(folder, name, texts)
+        except OSError as error:
+            self._warn(f"The report of the rollout can't be written: {error}")
+            return False
+        return True
 
 
 def free_name(folder: Path, name: str) -> str:

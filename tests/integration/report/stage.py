@@ -139,8 +139,13 @@ class Stage:
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": host, "b": host}}}))
 
+    def begin_with(self, task: dict[str, Any]) -> None:
+        """Put a task before all others of the role."""
+        path = self.folder / "ansible_collections" / "evenkeel" / "fleet" / "roles" / "rollout" / "tasks" / "main.yml"
+        path.write_text(yaml.safe_dump([task, *ROLE]))
+
     def environment(self, **variables: str) -> dict[str, str]:
-        ours = ("ANSIBLE_", "PYTHON", "NO_COLOR", "EVENKEEL_")
+        ours = ("ANSIBLE_", "PYTHON", "NO_COLOR", "EVENKEEL_", "GITHUB_")
         shell = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {
             **shell,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -150,3 +151,31 @@ def test_a_report_that_cannot_be_written_stops_nothing(stage: Stage) -> None:
     assert run.returncode == 2
     assert "The report of the rollout can't be written" in " ".join(run.stdout.split())
     assert "rollout failed after" in run.stdout
+
+
+def test_a_pipeline_finds_the_report_under_a_name_of_its_own(stage: Stage) -> None:
+    summary = stage.folder / "new" / "summary.json"
+    stage.run(EVENKEEL_ROLLOUT_SUMMARY=str(summary))
+    found = json.loads(summary.read_text())
+    assert (found["result"], found["changed"]) == ("failed", True)
+    assert {host["name"]: host["state"] for host in found["hosts"]} == {"a": "rolled back", "b": "done"}
+
+
+def test_github_gets_annotations_and_the_summary_of_the_step(stage: Stage) -> None:
+    path = stage.folder / "step-summary.md"
+    said = stage.run(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(path)).stdout.splitlines()
+    assert "::error title=Rollout failed::a failed: It crashed. It serves with what it had before." in said
+    assert "::error title=a%3A swap failed::It crashed." in said
+    text = path.read_text()
+    assert text.startswith("### Rollout 7: failed\n")
+    assert "| a | rolled back | v1 | v1 |" in text and "| b | done | " in text
+    assert "abcdefghijklmnop" not in text, "no secret of a log"
+
+
+def test_github_is_told_of_a_failure_before_the_rollout_begins(stage: Stage) -> None:
+    stage.begin_with({"ansible.builtin.fail": {"msg": ["A variable is wrong.", "100% of it."]}, "name": "Check"})
+    run = stage.run(GITHUB_ACTIONS="true")
+    assert run.returncode == 2
+    annotations = [line for line in run.stdout.splitlines() if line.startswith("::error ")]
+    assert "::error title=a%3A Check::A variable is wrong.%0A100%25 of it." in annotations
+    assert not [line for line in stage.run().stdout.splitlines() if line.startswith("::")]
