@@ -226,6 +226,8 @@ class Story:
         facts = result.get("ansible_facts")
         if action == "set_fact" and isinstance(facts, Mapping):
             self._facts(at, facts)
+        if name == "pull" and not good:
+            self._state(at, host, UNREACHABLE if status == "unreachable" else FAILED)
         if not good and result.get("refusal") != "leading":
             self._failure(at, "" if whole else host, name or action, status, result)
 
