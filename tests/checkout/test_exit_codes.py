@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What docs/how-to/ci.md says of exit codes and of the JSON summary, with real playbooks and a host that is not there."""
+"""What docs/how-to/ci.md says of exit codes and the JSON summary, with real playbooks and a host that is not there."""
 
 from __future__ import annotations
 
