@@ -35,7 +35,7 @@ def tell(
     """Where the process runs on GitHub Actions: annotations to the log, and the rollout to the step's summary."""
     if not is_here(environment):
         return
-    for line in annotations(report):
+    for line in error_lines(report):
         say(line)
     path = environment.get("GITHUB_STEP_SUMMARY")
     if path:
@@ -50,7 +50,7 @@ def error(title: str, message: str) -> str:
     return f"::error title={_escaped(title, ESCAPED_PROPERTY)}::{_escaped(message, ESCAPED_DATA)}"
 
 
-def annotations(report: Mapping[str, Any]) -> list[str]:
+def error_lines(report: Mapping[str, Any]) -> list[str]:
     """A line for each reason and each failure; none of a rollout that succeeded. `report` is that of document()."""
     if report["result"] == "succeeded":
         return []

@@ -47,17 +47,17 @@ def test_a_secret_is_in_neither() -> None:
     broken = report()
     broken["words"] = [f"It failed: token={planted}"]
     broken["failures"] = [{**broken["failures"][0], "cause": f"password={planted}"}]
-    assert planted not in "".join(github.annotations(broken)) + github.step_summary(broken)
+    assert planted not in "".join(github.error_lines(broken)) + github.step_summary(broken)
 
 
 def test_a_rollout_that_succeeds_annotates_nothing() -> None:
-    assert github.annotations(report("succeeded")) == []
+    assert github.error_lines(report("succeeded")) == []
     assert "Rollout" in github.step_summary(report("succeeded"))
 
 
 def test_each_reason_and_each_failure_is_an_annotation() -> None:
     failed = report()
-    lines = [unescaped(line) for line in github.annotations(failed)]
+    lines = [unescaped(line) for line in github.error_lines(failed)]
     assert all(line.startswith("::error title=") for line in lines)
     for words in failed["words"]:
         assert any(words in line for line in lines)
@@ -68,11 +68,11 @@ def test_each_reason_and_each_failure_is_an_annotation() -> None:
 def test_no_more_annotations_than_are_shown() -> None:
     many = report()
     many["failures"] *= 20
-    assert len(github.annotations(many)) == github.MOST_ANNOTATIONS
+    assert len(github.error_lines(many)) == github.MOST_ANNOTATIONS
 
 
 def test_a_refused_rollout_says_that_nothing_was_changed() -> None:
-    assert [unescaped(line) for line in github.annotations(refused())] == [
+    assert [unescaped(line) for line in github.error_lines(refused())] == [
         "::error title=Rollout refused::Nothing was changed.",
         "::error title=Rollout refused::It is locked by ci@runner.",
     ]
@@ -112,7 +112,7 @@ def test_the_summary_is_added_to_what_the_step_has(tmp_path: Path) -> None:
     said: list[str] = []
     github.tell(report(), {**HERE, "GITHUB_STEP_SUMMARY": str(path)}, said.append, pytest.fail)
     assert path.read_text().startswith("before\n### Rollout")
-    assert said == github.annotations(report())
+    assert said == github.error_lines(report())
 
 
 def test_a_summary_that_is_too_long_is_cut_to_its_heading(tmp_path: Path) -> None:
