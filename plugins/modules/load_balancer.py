@@ -70,9 +70,11 @@ options:
     type: dict
     default: {}
   tags:
-    description: Tags that it is to have; others stay.
+    description:
+      - Its tags. Without the option, tags are left alone.
+      - A tag that is no longer here is removed if its value is still the one that this module set. Tags of others stay.
+      - The tag C(evenkeel:tags) records what was set.
     type: dict
-    default: {}
   timeout:
     description: Seconds to wait until it is active, which takes AWS some minutes the first time; 0 to go on at once.
     type: float
@@ -80,7 +82,7 @@ options:
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeLoadBalancers), C(DescribeLoadBalancerAttributes),
     C(DescribeListeners), C(DescribeTags), C(CreateLoadBalancer), C(ModifyLoadBalancerAttributes), C(SetSubnets),
-    C(SetSecurityGroups), C(AddTags), C(CreateListener), C(ModifyListener), C(DeleteListener), and to delete it
+    C(SetSecurityGroups), C(AddTags), C(RemoveTags), C(CreateListener), C(ModifyListener), C(DeleteListener), and to delete it
     C(DescribeRules) and C(DeleteLoadBalancer).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
@@ -138,7 +140,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificate_arn": {"type": "str", "default": ""},
     "ssl_policy": {"type": "str", "default": "ELBSecurityPolicy-TLS13-1-2-2021-06"},
     "attributes": {"type": "dict", "default": {}},
-    "tags": {"type": "dict", "default": {}},
+    "tags": {"type": "dict"},
     "timeout": {"type": "float", "default": 600},
     **client.ARGUMENTS,
 }
@@ -174,7 +176,7 @@ def act(module: AnsibleModule) -> Outcome:
     declared = Wanted(
         **{key: wanted[key] for key in (*NEEDED, *as_it_is)},
         attributes=texts(wanted["attributes"]),
-        tags=texts(wanted["tags"]),
+        tags=None if wanted["tags"] is None else texts(wanted["tags"]),
     )
     return ensure(elb, declared, module.check_mode)
 

@@ -118,12 +118,15 @@ options:
         choices: [ABANDON, CONTINUE]
         default: ABANDON
   tags:
-    description: Tags that the group and its new instances are to have; others stay.
+    description:
+      - Tags of the group and its new instances. Without the option, tags are left alone.
+      - A tag that is no longer here is removed from the group if its value is still the one that this module set.
+        Tags of others stay. Instances that run already keep theirs.
+      - The tag C(evenkeel:tags) of the group records what was set.
     type: dict
-    default: {}
 notes:
   - The IAM actions needed are C(autoscaling:DescribeAutoScalingGroups), C(DescribeLifecycleHooks),
-    C(CreateAutoScalingGroup), C(UpdateAutoScalingGroup), C(PutLifecycleHook), C(CreateOrUpdateTags) and
+    C(CreateAutoScalingGroup), C(UpdateAutoScalingGroup), C(PutLifecycleHook), C(CreateOrUpdateTags), C(DeleteTags) and
     C(AttachLoadBalancerTargetGroups), with O(target_groups) C(elasticloadbalancing:DescribeTargetGroups), with
     O(launch_template) C(ec2:DescribeLaunchTemplateVersions), C(ec2:RunInstances), C(ec2:CreateTags) and
     C(iam:PassRole) for what the launch template names, and to delete it C(autoscaling:DeleteAutoScalingGroup).
@@ -215,7 +218,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "target_group_arns": {"type": "list", "elements": "str", "default": []},
     "target_groups": {"type": "list", "elements": "str", "default": []},
     "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
-    "tags": {"type": "dict", "default": {}},
+    "tags": {"type": "dict"},
     **client.ARGUMENTS,
 }
 
@@ -252,7 +255,7 @@ def act(module: AnsibleModule) -> Outcome:
         version=wanted["launch_template_version"],
         settings={key: wanted[key] for key in SETTINGS if wanted[key] is not None},
         hooks={hook["name"]: Hook(**{key: hook[key] for key in hook if key != "name"}) for hook in wanted["hooks"]},
-        tags={str(key): str(value) for key, value in wanted["tags"].items()},
+        tags=None if wanted["tags"] is None else {str(key): str(value) for key, value in wanted["tags"].items()},
     )
     return ensure(scaling, lambda: Api(client.client(module, "ec2")), declared, module.check_mode)
 

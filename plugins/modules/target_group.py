@@ -93,13 +93,15 @@ options:
     type: dict
     default: {}
   tags:
-    description: Tags that the group is to have; others stay.
+    description:
+      - Its tags. Without the option, tags are left alone.
+      - A tag that is no longer here is removed if its value is still the one that this module set. Tags of others stay.
+      - The tag C(evenkeel:tags) records what was set.
     type: dict
-    default: {}
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
-    C(DescribeTags), C(CreateTargetGroup), C(ModifyTargetGroup), C(ModifyTargetGroupAttributes) and C(AddTags), to
-    delete it also C(DescribeTargetHealth), C(DeleteTargetGroup) and C(autoscaling:DescribeAutoScalingGroups).
+    C(DescribeTags), C(CreateTargetGroup), C(ModifyTargetGroup), C(ModifyTargetGroupAttributes), C(AddTags) and
+    C(RemoveTags), to delete it also C(DescribeTargetHealth), C(DeleteTargetGroup) and C(autoscaling:DescribeAutoScalingGroups).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """
@@ -161,7 +163,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "target_type": {"type": "str", "choices": ["instance", "ip"], "default": "instance"},
     "health_check": {"type": "dict", "options": HEALTH_CHECK},
     "attributes": {"type": "dict", "default": {}},
-    "tags": {"type": "dict", "default": {}},
+    "tags": {"type": "dict"},
     **client.ARGUMENTS,
 }
 
@@ -195,7 +197,7 @@ def act(module: AnsibleModule) -> Outcome:
         **{key: wanted[key] for key in ("name", "protocol", "port", "vpc_id", "target_type")},
         health={key: value for key, value in (wanted["health_check"] or {}).items() if value is not None},
         attributes=texts(wanted["attributes"]),
-        tags=texts(wanted["tags"]),
+        tags=None if wanted["tags"] is None else texts(wanted["tags"]),
     )
     return ensure(elb, declared, module.check_mode)
 

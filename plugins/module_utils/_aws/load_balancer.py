@@ -13,6 +13,7 @@ from typing import Any
 from .._common.progress import TroubleError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
+from .tags import change_tags, ours_of, recorded
 
 Listener = Mapping[str, Any]
 HTTP, HTTPS = 80, 443
@@ -43,7 +44,7 @@ class Wanted:
     certificate_arn: str
     ssl_policy: str
     attributes: Mapping[str, str]
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] | None
     timeout: float
 
 
@@ -72,7 +73,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
         "subnets": sorted(wanted.subnets),
         "security_groups": sorted(wanted.security_groups),
         "attributes": dict(wanted.attributes),
-        "tags": dict(wanted.tags),
+        **({} if wanted.tags is None else {"tags": recorded(wanted.tags)}),
         "listeners": {port: _picture(listener) for port, listener in will.items()},
     }
     if found and found["Scheme"] != wanted.scheme:
@@ -210,7 +211,7 @@ def _look(
         "subnets": sorted(zone["SubnetId"] for zone in found["AvailabilityZones"]),
         "security_groups": sorted(found.get("SecurityGroups", [])),
         "attributes": declared(as_dict(attributes), wanted.attributes),
-        "tags": declared(as_dict(tags), wanted.tags),
+        **({} if wanted.tags is None else {"tags": ours_of(as_dict(tags), wanted.tags)}),
         "listeners": {port: _picture(listener) for port, listener in listeners.items()},
     }
 
@@ -224,8 +225,8 @@ def _change_settings(elb: Api, wanted: Wanted, outcome: Outcome, about: str) -> 
         elb.call("SetSecurityGroups", about, LoadBalancerArn=arn, SecurityGroups=will["security_groups"])
     if wanted.attributes and was.get("attributes") != will["attributes"]:
         elb.call("ModifyLoadBalancerAttributes", about, LoadBalancerArn=arn, Attributes=as_pairs(wanted.attributes))
-    if wanted.tags and was.get("tags") != will["tags"]:
-        elb.call("AddTags", about, ResourceArns=[arn], Tags=as_pairs(wanted.tags))
+    if wanted.tags is not None:
+        change_tags(elb, arn, was.get("tags", {}), wanted.tags, about)
 
 
 def _change_listeners(

@@ -12,6 +12,8 @@ from typing import Any
 from .._common.progress import TroubleError
 from .api import Api, RefusedError
 from .groups import NoTemplateError, Template, resolved
+from .pairs import as_dict
+from .tags import RECORD, obsolete, ours_of, recorded
 
 KEPT = "kept"
 
@@ -25,6 +27,8 @@ SETTINGS = {
     "default_instance_warmup": "DefaultInstanceWarmup",
     "capacity_rebalance": "CapacityRebalance",
 }
+# What names a tag of a group, beside its value.
+OF_TAG = ("ResourceId", "ResourceType", "Key")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Wanted:
     settings: Mapping[str, Any]
     target_group_arns: Sequence[str]
     hooks: Mapping[str, Hook]
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] | None
 
 
 @dataclass
@@ -188,7 +192,7 @@ def _create(scaling: Api, wanted: Wanted, about: str) -> None:
         # Its first instances wait for their hooks, too: none may be added later.
         LifecycleHookSpecificationList=[hook.arguments(name) for name, hook in wanted.hooks.items()],
         TargetGroupARNs=list(wanted.target_group_arns),
-        Tags=_tags(wanted.name, wanted.tags),
+        Tags=_tags(wanted.name, recorded(wanted.tags or {})),
         **_arguments(wanted),
     )
 
@@ -199,8 +203,8 @@ def _change(scaling: Api, wanted: Wanted, outcome: Outcome, about: str) -> None:
     for name, hook in wanted.hooks.items():
         if before["hooks"].get(name) != after["hooks"][name]:
             scaling.call("PutLifecycleHook", about, AutoScalingGroupName=wanted.name, **hook.arguments(name))
-    if before["tags"] != after["tags"]:
-        scaling.call("CreateOrUpdateTags", about, Tags=_tags(wanted.name, wanted.tags))
+    if wanted.tags is not None and before["tags"] != after["tags"]:
+        _change_tags(scaling, wanted.name, before["tags"], wanted.tags, about)
     missing = [arn for arn in wanted.target_group_arns if arn not in before["target_group_arns"]]
     if missing:
         given = {"AutoScalingGroupName": wanted.name, "TargetGroupARNs": missing}
@@ -219,9 +223,18 @@ def _arguments(wanted: Wanted) -> dict[str, Any]:
     return arguments
 
 
+def _change_tags(scaling: Api, name: str, found: Mapping[str, str], wanted: Mapping[str, str], about: str) -> None:
+    # Before the new record, which no longer has them.
+    gone = [{key: tag[key] for key in OF_TAG} for tag in _tags(name, dict.fromkeys(obsolete(found, wanted), ""))]
+    if gone:
+        scaling.call("DeleteTags", about, Tags=gone)
+    if wanted:
+        scaling.call("CreateOrUpdateTags", about, Tags=_tags(name, recorded(wanted)))
+
+
 def _tags(group: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    of = {"ResourceId": group, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": True}
-    return [{**of, "Key": key, "Value": value} for key, value in tags.items()]
+    of = {"ResourceId": group, "ResourceType": "auto-scaling-group"}
+    return [{**of, "Key": key, "Value": value, "PropagateAtLaunch": key != RECORD} for key, value in tags.items()]
 
 
 def _declared(wanted: Wanted) -> dict[str, Any]:
@@ -232,7 +245,7 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
         **({} if wanted.subnets is None else {"subnets": sorted(wanted.subnets)}),
         "target_group_arns": sorted(wanted.target_group_arns),
         "hooks": {name: vars(hook) for name, hook in wanted.hooks.items()},
-        "tags": dict(wanted.tags),
+        **({} if wanted.tags is None else {"tags": recorded(wanted.tags)}),
     }
 
 
@@ -245,7 +258,7 @@ def _look(scaling: Api, wanted: Wanted, group: Mapping[str, Any], about: str) ->
         "subnets": sorted(filter(None, group.get("VPCZoneIdentifier", "").split(","))),
         "target_group_arns": sorted(set(group.get("TargetGroupARNs", [])) & set(wanted.target_group_arns)),
         "hooks": _hooks(scaling, wanted, about) if wanted.hooks else {},
-        "tags": {tag["Key"]: tag["Value"] for tag in group.get("Tags", []) if tag["Key"] in wanted.tags},
+        "tags": ours_of(as_dict(group.get("Tags", [])), wanted.tags or {}),
     }
     return {key: found[key] for key in _declared(wanted)}
 

@@ -12,6 +12,7 @@ from typing import Any
 from .._common.progress import TroubleError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
+from .tags import change_tags, ours_of, recorded
 
 # What AWS does not change in a group that exists.
 FIXED = {"protocol": "Protocol", "port": "Port", "vpc_id": "VpcId", "target_type": "TargetType"}
@@ -37,7 +38,7 @@ class Wanted:
     target_type: str
     health: Mapping[str, Any]
     attributes: Mapping[str, str]
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] | None
 
 
 @dataclass
@@ -71,8 +72,8 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     if wanted.attributes and was.get("attributes") != outcome.after["attributes"]:
         pairs = as_pairs(wanted.attributes)
         elb.call("ModifyTargetGroupAttributes", about, TargetGroupArn=outcome.arn, Attributes=pairs)
-    if wanted.tags and was.get("tags") != outcome.after["tags"]:
-        elb.call("AddTags", about, ResourceArns=[outcome.arn], Tags=as_pairs(wanted.tags))
+    if wanted.tags is not None:
+        change_tags(elb, outcome.arn, was.get("tags", {}), wanted.tags, about)
     return outcome
 
 
@@ -134,7 +135,7 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
         **{name: getattr(wanted, name) for name in FIXED},
         "health_check": dict(wanted.health),
         "attributes": dict(wanted.attributes),
-        "tags": dict(wanted.tags),
+        **({} if wanted.tags is None else {"tags": recorded(wanted.tags)}),
     }
 
 
@@ -150,7 +151,7 @@ def _look(elb: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dic
         **{name: group.get(api) for name, api in FIXED.items()},
         "health_check": health,
         "attributes": declared(as_dict(attributes), wanted.attributes),
-        "tags": declared(as_dict(tags), wanted.tags),
+        **({} if wanted.tags is None else {"tags": ours_of(as_dict(tags), wanted.tags)}),
     }
 
 
