@@ -10,7 +10,8 @@ short_description: Tags with the tag that records them
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Returns the tags and C(evenkeel:tags), by which M(evenkeel.fleet.purge_tags) finds those that are no longer declared.
+  - Returns the tags and C(evenkeel:tags), by which M(evenkeel.fleet.purge_tags) finds those that are no longer
+    declared.
   - Returns nothing where there are no tags.
 options:
   _input:

@@ -11,9 +11,9 @@ short_description: Check that calls to AWS reach the declared account and region
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Fails where the environment names another region, profile or endpoint than is declared, and where the credentials
-    are of another account. So nothing is created in the wrong place. The roles of this collection run it before any
-    change in AWS.
+  - Fails where the environment names another region, profile or endpoint than is declared, where the inventory lists
+    instances of other regions only, and where the credentials are of another account. So nothing is created in the
+    wrong place. The roles of this collection run it before any change in AWS.
   - Returns the region, its partition and, where O(account) is given, the caller.
 attributes:
   check_mode:
@@ -25,6 +25,12 @@ options:
     type: str
   regions:
     description: By the name of a variable, a region that has to be the declared one. An empty text says nothing.
+    type: dict
+    default: {}
+  inventories:
+    description:
+      - By the path of an inventory, the regions whose instances it lists.
+      - By default, what the files of the plugin P(amazon.aws.aws_ec2#inventory) say that Ansible was started with.
     type: dict
     default: {}
 notes:
@@ -77,12 +83,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.identity impor
     Identity,
     disagreements,
     identify,
+    inventories_elsewhere,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "account": {"type": "str"},
     "regions": {"type": "dict", "default": {}},
+    "inventories": {"type": "dict", "default": {}},
     **client.ARGUMENTS,
 }
 
@@ -109,10 +117,11 @@ def act(module: AnsibleModule) -> Identity:
     # Without a declared region, the environment or the profile are the one source.
     effective = {**declared, "region": declared["region"] or made.meta.region_name}
     found = disagreements(declared, {}, os.environ) + disagreements({"region": effective["region"]}, regions, {})
+    found += inventories_elsewhere(wanted["inventories"], effective["region"])
     if found:
         raise TroubleError(
             f"Nothing was changed, because it is unclear where: {' '.join(found)} Unset what is wrong in the "
-            "environment, or correct fleet_region, fleet_profile or fleet_endpoint_url."
+            "environment, or correct fleet_region, fleet_profile, fleet_endpoint_url or regions of the inventory."
         )
     return identify(Api(made), wanted["account"])
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: aws_users_info
-short_description: Look up who else uses a role, a topic or alarms that are to be deleted
+short_description: Look up what else uses a role, a policy, a launch template, a topic or alarms
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Returns what would break with the deletion of a role with its instance profile, or of alarms with their topic. What
-    does not exist has no users.
+  - Returns what would break with the deletion of a role with its instance profile, of a managed policy, of a launch
+    template, or of alarms with their topic. What does not exist has no users.
 attributes:
   check_mode:
     description: Changes nothing.
@@ -26,6 +26,17 @@ options:
     type: list
     elements: str
     default: []
+  managed_policy:
+    description: Name of a managed policy of this account.
+    type: str
+  iam_users:
+    description: Names of the IAM users that O(managed_policy) is for.
+    type: list
+    elements: str
+    default: []
+  launch_template:
+    description: Name of a launch template. The Auto Scaling group of the same name is deleted with it.
+    type: str
   topic:
     description: Name of an SNS topic.
     type: str
@@ -41,8 +52,11 @@ options:
     default: []
 notes:
   - The IAM actions needed for O(role) are C(iam:ListInstanceProfilesForRole), C(ListAttachedRolePolicies),
-    C(ListRolePolicies), C(GetInstanceProfile) and C(ec2:DescribeInstances), and for O(topic) C(sns:ListTopics),
-    C(sns:ListSubscriptionsByTopic) and C(cloudwatch:DescribeAlarms).
+    C(ListRolePolicies), C(GetInstanceProfile), C(ec2:DescribeInstances), C(ec2:DescribeLaunchTemplateVersions) and
+    C(autoscaling:DescribeAutoScalingGroups), for O(managed_policy) C(iam:ListPolicies) and
+    C(iam:ListEntitiesForPolicy), for O(launch_template) C(ec2:DescribeLaunchTemplates) and
+    C(autoscaling:DescribeAutoScalingGroups), and for O(topic) C(sns:ListTopics), C(sns:ListSubscriptionsByTopic) and
+    C(cloudwatch:DescribeAlarms).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """
@@ -77,6 +91,9 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress im
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "role": {"type": "str"},
     "policies": {"type": "list", "elements": "str", "default": []},
+    "managed_policy": {"type": "str"},
+    "iam_users": {"type": "list", "elements": "str", "default": []},
+    "launch_template": {"type": "str"},
     "topic": {"type": "str"},
     "alarms": {"type": "list", "elements": "str", "default": []},
     "subscriptions": {"type": "list", "elements": "str", "default": []},
@@ -87,7 +104,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_one_of=[("role", "topic")],
+        required_one_of=[("role", "managed_policy", "launch_template", "topic")],
         supports_check_mode=True,
         required_together=client.REQUIRED_TOGETHER,
         mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
@@ -103,8 +120,13 @@ def act(module: AnsibleModule) -> list[str]:
     wanted = module.params
     found = []
     if wanted["role"]:
-        iam, ec2 = (Api(client.client(module, service)) for service in ("iam", "ec2"))
-        found += users.of_role(iam, ec2, wanted["role"], wanted["policies"])
+        iam, ec2, scaling = (Api(client.client(module, service)) for service in ("iam", "ec2", "autoscaling"))
+        found += users.of_role(iam, ec2, scaling, wanted["role"], wanted["policies"])
+    if wanted["managed_policy"]:
+        found += users.of_policy(Api(client.client(module, "iam")), wanted["managed_policy"], wanted["iam_users"])
+    if wanted["launch_template"]:
+        ec2, scaling = (Api(client.client(module, service)) for service in ("ec2", "autoscaling"))
+        found += users.of_launch_template(ec2, scaling, wanted["launch_template"])
     if wanted["topic"]:
         watch, sns = (Api(client.client(module, service)) for service in ("cloudwatch", "sns"))
         found += users.of_alarms(watch, sns, wanted["topic"], wanted["alarms"], wanted["subscriptions"])

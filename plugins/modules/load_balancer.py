@@ -82,8 +82,8 @@ options:
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeLoadBalancers), C(DescribeLoadBalancerAttributes),
     C(DescribeListeners), C(DescribeTags), C(CreateLoadBalancer), C(ModifyLoadBalancerAttributes), C(SetSubnets),
-    C(SetSecurityGroups), C(AddTags), C(RemoveTags), C(CreateListener), C(ModifyListener), C(DeleteListener), and to delete it
-    C(DescribeRules) and C(DeleteLoadBalancer).
+    C(SetSecurityGroups), C(AddTags), C(RemoveTags), C(CreateListener), C(ModifyListener), C(DeleteListener), and
+    to delete it C(DescribeRules) and C(DeleteLoadBalancer).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """

@@ -101,7 +101,8 @@ options:
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
     C(DescribeTags), C(CreateTargetGroup), C(ModifyTargetGroup), C(ModifyTargetGroupAttributes), C(AddTags) and
-    C(RemoveTags), to delete it also C(DescribeTargetHealth), C(DeleteTargetGroup) and C(autoscaling:DescribeAutoScalingGroups).
+    C(RemoveTags), to delete it also C(DescribeTargetHealth), C(DeleteTargetGroup) and
+    C(autoscaling:DescribeAutoScalingGroups).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .._common.progress import TroubleError
@@ -57,6 +57,17 @@ def disagreements(declared: Mapping[str, str], regions: Mapping[str, str], envir
         f"{name} is {value}, and the region is {region}."
         for name, value in regions.items()
         if value and value != region
+    ]
+
+
+def inventories_elsewhere(inventories: Mapping[str, Sequence[str]], region: str) -> list[str]:
+    """By the paths of inventories, the regions whose instances they list. One of them has to be the region of calls."""
+    if region in {each for regions in inventories.values() for each in regions}:
+        return []
+    return [
+        f"The inventory {path} lists instances of {', '.join(regions)}, and the region is {region}."
+        for path, regions in inventories.items()
+        if regions
     ]
 
 

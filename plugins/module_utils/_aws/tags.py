@@ -28,7 +28,8 @@ def recorded(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags with their record; nothing where there are none."""
     if len(tags) > MOST:
         raise TroubleError(
-            f"Nothing was changed: {len(tags)} tags are declared, and AWS takes {MOST} beside {RECORD}. Declare fewer tags."
+            f"Nothing was changed: {len(tags)} tags are declared, and AWS takes {MOST} beside {RECORD}. Declare fewer "
+            "tags."
         )
     return {**tags, RECORD: "".join(sorted(map(_digest, tags.items())))} if tags else {}
 

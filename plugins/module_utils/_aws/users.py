@@ -1,20 +1,21 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who else uses what is to be deleted: a role with its instance profile, a topic, alarms. Each as words."""
+"""What else uses what is to be deleted: a role, a policy, a launch template, a topic, alarms. Each as words."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .api import Api, RefusedError
 
 ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 RUNNING = ["pending", "running", "stopping", "stopped"]
+MANY = {"MaxResults": 200}
 
 
-def of_role(iam: Api, ec2: Api, name: str, policies: Collection[str]) -> list[str]:
+def of_role(iam: Api, ec2: Api, scaling: Api, name: str, policies: Collection[str]) -> list[str]:
     """Of the role of that name and its instance profile; `policies` are its own inline policies."""
     about = f"the role {name}"
     found = []
@@ -32,7 +33,42 @@ def of_role(iam: Api, ec2: Api, name: str, policies: Collection[str]) -> list[st
     except RefusedError as error:
         if error.code != "NoSuchEntity":
             raise
-    return found + _of_profile(iam, ec2, name)
+    return found + _of_profile(iam, ec2, scaling, name)
+
+
+def of_policy(iam: Api, name: str, users: Collection[str]) -> list[str]:
+    """Of the managed policy of that name; `users` are the IAM users that it is for."""
+    about = f"the policy {name}"
+    local = _marked(iam, "ListPolicies", "the policies", "Policies", Scope="Local")
+    arn = next((policy["Arn"] for policy in local if policy["PolicyName"] == name), "")
+    if not arn:
+        return []
+    found = []
+    for kind in ("User", "Group", "Role"):
+        key = f"Policy{kind}s"
+        attached = _marked(iam, "ListEntitiesForPolicy", about, key, PolicyArn=arn, EntityFilter=kind)
+        found += [
+            f"the policy {name} is attached to the {kind.lower()} {each[f'{kind}Name']}"
+            for each in attached
+            if kind != "User" or each["UserName"] not in users
+        ]
+    return found
+
+
+def of_launch_template(ec2: Api, scaling: Api, name: str) -> list[str]:
+    """Of the launch template of that name: Auto Scaling groups other than the one that has its name."""
+    try:
+        said = ec2.call("DescribeLaunchTemplates", f"the launch template {name}", LaunchTemplateNames=[name])
+    except RefusedError as error:
+        if "NotFound" not in error.code:
+            raise
+        return []
+    identifiers = {name, *(template["LaunchTemplateId"] for template in said["LaunchTemplates"])}
+    return [
+        f"the Auto Scaling group {group['AutoScalingGroupName']} launches from the launch template {name}"
+        for group in _groups(scaling)
+        if group["AutoScalingGroupName"] != name and any(identifiers & {*_names(each)} for each in _templates(group))
+    ]
 
 
 def of_alarms(watch: Api, sns: Api, topic: str, names: Collection[str], subscriptions: Collection[str]) -> list[str]:
@@ -61,7 +97,7 @@ def of_alarms(watch: Api, sns: Api, topic: str, names: Collection[str], subscrip
     return found
 
 
-def _of_profile(iam: Api, ec2: Api, name: str) -> list[str]:
+def _of_profile(iam: Api, ec2: Api, scaling: Api, name: str) -> list[str]:
     about = f"the instance profile {name}"
     try:
         profile = iam.call("GetInstanceProfile", about, InstanceProfileName=name)["InstanceProfile"]
@@ -77,7 +113,51 @@ def _of_profile(iam: Api, ec2: Api, name: str) -> list[str]:
         for instance in each["Instances"]
         if instance.get("IamInstanceProfile", {}).get("Arn") == profile["Arn"]
     ]
-    return [f"the instance {instance} has the instance profile {name}" for instance in sorted(instances)]
+    return [f"the instance {instance} has the instance profile {name}" for instance in sorted(instances)] + [
+        f"the launch template {template} names the instance profile {name}"
+        for template in _templates_with(ec2, scaling, profile)
+    ]
+
+
+def _templates_with(ec2: Api, scaling: Api, profile: Mapping[str, Any]) -> list[str]:
+    """The launch templates with the instance profile in their latest or default version, or in one that a group has."""
+    about, key = "the launch templates", "LaunchTemplateVersions"
+    versions = list(ec2.pages("DescribeLaunchTemplateVersions", about, key, Versions=["$Latest", "$Default"], **MANY))
+    used: dict[str, set[str]] = {}
+    for group in _groups(scaling):
+        for template in _templates(group):
+            if template.get("Version", "").isdecimal():
+                used.setdefault(template["LaunchTemplateId"], set()).add(template["Version"])
+    for identifier, numbers in used.items():
+        one = {"LaunchTemplateId": identifier, "Versions": sorted(numbers)}
+        try:
+            versions += ec2.pages("DescribeLaunchTemplateVersions", about, key, **one)
+        except RefusedError as error:
+            if "NotFound" not in error.code:
+                raise
+    named = {"Arn": profile["Arn"], "Name": profile["InstanceProfileName"]}
+    found = set()
+    for version in versions:
+        own = version["LaunchTemplateData"].get("IamInstanceProfile", {})
+        if any(own.get(by) == value for by, value in named.items()):
+            found.add((version["LaunchTemplateName"], int(version["VersionNumber"])))
+    return [f"{name} (version {number})" for name, number in sorted(found)]
+
+
+def _groups(scaling: Api) -> Iterator[dict[str, Any]]:
+    return scaling.pages("DescribeAutoScalingGroups", "the Auto Scaling groups", "AutoScalingGroups")
+
+
+def _templates(group: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """The launch templates of an Auto Scaling group, with those of its mixed instances policy."""
+    mixed = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
+    found = [group.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
+    found += [override.get("LaunchTemplateSpecification") for override in mixed.get("Overrides", [])]
+    return [each for each in found if each]
+
+
+def _names(template: Mapping[str, str]) -> list[str]:
+    return [template[key] for key in ("LaunchTemplateId", "LaunchTemplateName") if key in template]
 
 
 def _all_alarms(watch: Api) -> list[Mapping[str, Any]]:

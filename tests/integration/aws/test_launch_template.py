@@ -156,6 +156,17 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     assert not refused[0] and "would end with it. Scale it in to 0 first, or set force." in refused[2]
     assert operator.group() and operator.template()
     gone["launch_template_force"] = "true"
+    # Another group launches from the same template.
+    own = {"LaunchTemplateName": NAME, "Version": "1"}
+    sizes = {"MinSize": 0, "MaxSize": 0, "VPCZoneIdentifier": operator.variables["launch_template_subnets"][0]}
+    autoscaling.create_auto_scaling_group(AutoScalingGroupName="others", LaunchTemplate=own, **sizes)
+    for options in (["--check"], []):
+        refused = operator.run(*options, **gone)
+        assert (
+            not refused[0] and "the Auto Scaling group others launches from the launch template gateways" in refused[2]
+        )
+    assert operator.group() and operator.template()
+    autoscaling.delete_auto_scaling_group(AutoScalingGroupName="others")
     assert operator.run("--check", **gone)[:2] == operator.run(**gone)[:2] == (True, 2)
     assert operator.group() == {}
 

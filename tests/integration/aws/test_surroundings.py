@@ -235,6 +235,109 @@ def test_users_are_named(endpoint: Endpoint) -> None:
     assert call(endpoint, "aws_users_info", {"role": "front", **topic})["users"] == []
 
 
+def test_launch_templates_and_what_launches_from_them_are_named(endpoint: Endpoint) -> None:
+    subnets = network(endpoint)["subnets"]
+    ec2, scaling, iam = (endpoint.client(service) for service in ("ec2", "autoscaling", "iam"))
+    profile = iam.create_instance_profile(InstanceProfileName="fore")["InstanceProfile"]["Arn"]
+    named = {"ImageId": "ami-1", "InstanceType": "t3.small", "IamInstanceProfile": {"Arn": profile}}
+    other = {"ImageId": "ami-1", "InstanceType": "t3.small"}
+    for name, versions in (("fore", [named]), ("old", [named, other]), ("none", [other])):
+        ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=versions[0])
+        for data in versions[1:]:
+            ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data)
+            ec2.modify_launch_template(LaunchTemplateName=name, DefaultVersion="2")
+    sizes = {"MinSize": 0, "MaxSize": 0, "VPCZoneIdentifier": subnets[0]}
+    own = {"LaunchTemplateName": "fore", "Version": "$Latest"}
+    scaling.create_auto_scaling_group(AutoScalingGroupName="fore", LaunchTemplate=own, **sizes)
+    assert call(endpoint, "aws_users_info", {"launch_template": "fore"})["users"] == []
+
+    mixed = {"LaunchTemplate": {"LaunchTemplateSpecification": own, "Overrides": [{"InstanceType": "t3.large"}]}}
+    scaling.create_auto_scaling_group(AutoScalingGroupName="mixed", MixedInstancesPolicy=mixed, **sizes)
+    pinned = {"LaunchTemplateName": "old", "Version": "1"}
+    scaling.create_auto_scaling_group(AutoScalingGroupName="pinned", LaunchTemplate=pinned, **sizes)
+    assert call(endpoint, "aws_users_info", {"launch_template": "fore"})["users"] == [
+        "the Auto Scaling group mixed launches from the launch template fore"
+    ]
+    assert call(endpoint, "aws_users_info", {"launch_template": "nothing"})["users"] == []
+    assert call(endpoint, "aws_users_info", {"role": "fore"})["users"] == [
+        "the launch template fore (version 1) names the instance profile fore",
+        "the launch template old (version 1) names the instance profile fore",
+    ]
+    for name in ("fore", "mixed", "pinned"):
+        scaling.delete_auto_scaling_group(AutoScalingGroupName=name)
+    for name in ("fore", "old", "none"):
+        ec2.delete_launch_template(LaunchTemplateName=name)
+    iam.delete_instance_profile(InstanceProfileName="fore")
+
+
+def test_a_policy_too_large_for_a_user_is_managed(endpoint: Endpoint, tmp_path: Path) -> None:
+    iam = endpoint.client("iam")
+    iam.create_user(UserName="operator")
+    large = [
+        f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/app/gateways/{number:016d}/1" for number in range(12)
+    ]
+    chosen = {
+        **OF_NO_USE,
+        "iam_directory": str(tmp_path),
+        "iam_name": "large",
+        "fleet_account": ACCOUNT,
+        "fleet_region": REGION,
+        "iam_operators": "operator",
+        "iam_operators_type": "user",
+        "iam_listener_arns": large,
+    }
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/large-operator"
+    document = {"Version": "2012-10-17", "Statement": []}
+    # As the version before would have put it.
+    iam.put_user_policy(UserName="operator", PolicyName="large-operator", PolicyDocument=json.dumps(document))
+    foreign = iam.create_policy(PolicyName="foreign", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+    iam.attach_user_policy(UserName="operator", PolicyArn=foreign)
+
+    def run(*options: str, **more: Any) -> tuple[list[str], str]:
+        played = play(endpoint, {**chosen, **more}, "--tags", "iam", *options)
+        assert (played.code == 0) == (not played.failures), played.text
+        return played.changed, played.failures
+
+    def has() -> tuple[list[str], list[str]]:
+        attached = iam.list_attached_user_policies(UserName="operator")["AttachedPolicies"]
+        return iam.list_user_policies(UserName="operator")["PolicyNames"], sorted(
+            each["PolicyArn"] for each in attached
+        )
+
+    assert "there is no IAM user nobody. Create it first" in run(iam_operators="nobody")[1]
+    many = run(iam_listener_arns=large * 6)[1]
+    assert "characters, and IAM takes 6144 in a policy of a user. Nothing was changed." in many
+    would, made = run("--check"), run()
+    assert made == (would[0], "")
+    assert made[0][-3:] == [
+        "Create the operators' managed policy",
+        "Attach the operators' managed policy",
+        "Delete the inline policy that it replaces",
+    ]
+    assert has() == ([], [foreign, arn])
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    applied = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert applied == json.loads((tmp_path / "operator.json").read_text())
+
+    gone = {"iam_state": "absent"}
+    iam.create_group(GroupName="large-others")
+    iam.attach_group_policy(GroupName="large-others", PolicyArn=arn)
+    for more in ({"iam_listener_arns": []}, gone):
+        changed, refused = run(**more)
+        assert changed == ([] if more == gone else ["Write the documents"])
+        assert "the policy large-operator is attached to the group large-others" in refused
+    iam.detach_group_policy(GroupName="large-others", PolicyArn=arn)
+    assert run(iam_listener_arns=[])[0] == [
+        "Put the operators' inline policy",
+        "Delete the managed policy that it replaces",
+    ]
+    assert has() == (["large-operator"], [foreign])
+    assert run()[1] == ""
+    assert run(**gone)[0][0] == "Delete the operators' managed policy"
+    assert has() == ([], [foreign])
+    assert "large-operator" not in [each["PolicyName"] for each in iam.list_policies(Scope="Local")["Policies"]]
+
+
 def test_a_load_balancer_with_listeners_of_others_stays(endpoint: Endpoint) -> None:
     place = network(endpoint)
     _name, arn = endpoint.group()
@@ -275,6 +378,15 @@ def test_another_place_is_refused_before_anything_changes(endpoint: Endpoint, tm
     ):
         assert words in refused.failures
     assert endpoint.faults.calls == []
+
+    inventory = tmp_path / "aws_ec2.yml"
+    inventory.write_text("{plugin: amazon.aws.aws_ec2, regions: [us-west-2]}")
+    asked = play(endpoint, chosen, "-i", str(inventory))
+    assert (asked.code != 0, asked.changed) == (True, [])
+    words = f"The inventory {inventory} lists instances of us-west-2, and the region is {REGION}."
+    assert words in asked.failures
+    assert set(endpoint.faults.calls) == {"ec2:DescribeInstances"}
+    endpoint.faults.forget()
 
     foreign = play(endpoint, {**chosen, "fleet_account": "210987654321"}, "--tags", "iam")
     assert f"these credentials are of the account {ACCOUNT} (arn:aws:" in foreign.failures
