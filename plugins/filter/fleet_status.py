@@ -31,7 +31,7 @@ options:
     required: true
   balancer:
     description:
-      - The result of M(evenkeel.fleet.target_drain) with C(state=looked) by host, where there is a load balancer.
+      - The result of M(evenkeel.fleet.target_info) by host, where there is a load balancer.
     type: dict
     default: {}
 """

@@ -31,9 +31,9 @@ options:
     description:
       - V(drained) takes the target out and waits until nothing is in flight.
       - V(in_service) puts it in and waits until it is healthy.
-      - V(looked) changes nothing and tells where it stands, or that the load balancer can't be asked.
+      - To get its state only, use M(evenkeel.fleet.target_info).
     type: str
-    choices: [drained, in_service, looked]
+    choices: [drained, in_service]
     required: true
   balancer:
     description: The kind of load balancer.
@@ -98,6 +98,8 @@ notes:
     or zone of their own C(AddTags) and C(RemoveTags).
   - A reload of HAProxy forgets that a server is drained, unless it keeps a state file. The call notices it while it
     waits and fails.
+seealso:
+  - module: evenkeel.fleet.target_info
 """
 
 EXAMPLES = r"""
@@ -197,7 +199,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"type": "str", "choices": ["drained", "in_service", "looked"], "required": True},
+    "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
     "target": {"type": "str", "required": True},
     "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
@@ -234,8 +236,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 
 def act(module: AnsibleModule, report: Report) -> None:
     wanted = module.params
-    drained, looked = wanted["state"] == "drained", wanted["state"] == "looked"
-    common = {"timeout": wanted["timeout"], "check_mode": module.check_mode or looked}
+    drained = wanted["state"] == "drained"
+    common = {"timeout": wanted["timeout"], "check_mode": module.check_mode}
     if wanted["balancer"] == "haproxy":
         where = (wanted["sockets"], wanted["backends"], wanted["target"], report)
         if drained:
@@ -250,8 +252,6 @@ def act(module: AnsibleModule, report: Report) -> None:
             target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
         else:
             target_groups.admit(*what, zone=wanted["availability_zone"], **common)
-    if looked:
-        report.changed, report.expected = False, ""
 
 
 if __name__ == "__main__":

@@ -271,6 +271,11 @@ def admit(
         raise TroubleError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
 
 
+def find(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> None:
+    """Fill the report's places with the state of the server in each backend of each HAProxy."""
+    _memberships(addresses, backends, name, report)
+
+
 def _memberships(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> list[Membership]:
     memberships = []
     for proxy in dict.fromkeys(Proxy(address) for address in addresses):

@@ -225,7 +225,7 @@ def _entries(identifier: str, noted: str) -> list[Health]:
 
 
 @dataclass
-class Seat:
+class Registration:
     """The target's entries in one group, those that it had before it was taken out, and how many others are healthy."""
 
     group: Group
@@ -261,16 +261,18 @@ def drain(
 
     Refused, before anything changes, where fewer than min_healthy others would be healthy in a group.
     """
-    seats = _seats(api, names, target, report)
-    leaving = [seat for seat in seats if any(entry.registered for entry in seat.entries)]
-    for seat in leaving:
-        if seat.healthy_others < min_healthy:
+    registrations = _registrations(api, names, target, report)
+    leaving = [
+        registration for registration in registrations if any(entry.registered for entry in registration.entries)
+    ]
+    for registration in leaving:
+        if registration.healthy_others < min_healthy:
             raise TroubleError(
-                f"{target.id} stays in {seat.group.name}: {_others(seat.healthy_others)} healthy there, and "
-                f"min_healthy is {min_healthy}."
+                f"{target.id} stays in {registration.group.name}: {_others(registration.healthy_others)} healthy "
+                f"there, and min_healthy is {min_healthy}."
             )
     report.changed, report.expected = bool(leaving), "unused" if check_mode else ""
-    longest = max(seat.group.deregistration_delay for seat in seats)
+    longest = max(registration.group.deregistration_delay for registration in registrations)
     report.timeout = timeout if timeout is not None else longest + DRAIN_MARGIN
     if report.timeout < longest:
         report.warnings.append(
@@ -278,28 +280,28 @@ def drain(
         )
     if check_mode:
         return
-    for seat in leaving:
-        if seat.remembered or not seat.as_the_group_has_it:
-            others = [entry for entry in seat.missing if target.port not in (None, entry.port)]
-            api.remember(seat.group, target.id, [*seat.entries, *others])
-    left: list[Seat] = []
-    for seat in leaving:
+    for registration in leaving:
+        if registration.remembered or not registration.as_the_group_has_it:
+            others = [entry for entry in registration.missing if target.port not in (None, entry.port)]
+            api.remember(registration.group, target.id, [*registration.entries, *others])
+    left: list[Registration] = []
+    for registration in leaving:
         try:
-            api.deregister(seat.group, [entry for entry in seat.entries if entry.registered])
+            api.deregister(registration.group, [entry for entry in registration.entries if entry.registered])
         except TroubleError as error:
             raise TroubleError(f"{error}{_put_back(api, left, report)}") from error
-        left.append(seat)
+        left.append(registration)
 
     draining: set[tuple[str, str]] = set()
 
     def gone() -> bool:
-        for seat in seats:
-            for _place, entry in _look_again(api, seat, report):
-                entry_here = (seat.group.arn, entry.name)
+        for registration in registrations:
+            for _place, entry in _look_again(api, registration, report):
+                entry_here = (registration.group.arn, entry.name)
                 if entry.state.endswith("draining"):
                     draining.add(entry_here)
                 elif entry.registered and entry_here in draining:
-                    raise TroubleError(f"Somebody else registered {entry.name} in {seat.group.name} again.")
+                    raise TroubleError(f"Somebody else registered {entry.name} in {registration.group.name} again.")
         return all(place.state == "unused" for place in report.places)
 
     if not report.wait(gone, LONGEST_PAUSE):
@@ -320,65 +322,81 @@ def admit(
 
     It gets the ports and zones that it had before it was taken out.
     """
-    seats = _seats(api, names, target, report)
-    for seat in seats:
-        _expect_the_remembered(seat, target, report)
-    coming = [seat for seat in seats if not seat.entries or any(not entry.registered for entry in seat.entries)]
-    for seat in coming:
-        if not seat.entries:
-            seat.entries = [Health(target.id, target.port or seat.group.port, zone, "unused", NOT_REGISTERED)]
-            seat.places[0].target = seat.entries[0].name
+    registrations = _registrations(api, names, target, report)
+    for registration in registrations:
+        _expect_the_remembered(registration, target, report)
+    coming = [
+        registration
+        for registration in registrations
+        if not registration.entries or any(not entry.registered for entry in registration.entries)
+    ]
+    for registration in coming:
+        if not registration.entries:
+            registration.entries = [
+                Health(target.id, target.port or registration.group.port, zone, "unused", NOT_REGISTERED)
+            ]
+            registration.places[0].target = registration.entries[0].name
     report.changed, report.expected = bool(coming), "healthy" if check_mode else ""
-    report.timeout = timeout if timeout is not None else max(s.group.time_to_healthy for s in seats) + HEALTH_MARGIN
+    report.timeout = (
+        timeout if timeout is not None else max(s.group.time_to_healthy for s in registrations) + HEALTH_MARGIN
+    )
     if check_mode:
         return
-    for seat in coming:
-        api.register(seat.group, [entry for entry in seat.entries if not entry.registered])
+    for registration in coming:
+        api.register(registration.group, [entry for entry in registration.entries if not entry.registered])
 
     def healthy() -> bool:
-        for seat in seats:
+        for registration in registrations:
             lost = []
-            for place, entry in _look_again(api, seat, report):
+            for place, entry in _look_again(api, registration, report):
                 if entry.reason in HOPELESS:
                     raise TroubleError(f"{place.words}: {HOPELESS[entry.reason]}.")
                 if entry.gone:
                     lost.append(entry)
             if lost:  # it was on its way out, and the end of that came after our registration
-                api.register(seat.group, lost)
+                api.register(registration.group, lost)
         return all(place.state == "healthy" for place in report.places)
 
     if not report.wait(healthy, LONGEST_PAUSE):
         raise TroubleError(_overdue(report, "healthy"))
-    for seat in seats:
-        if seat.remembered:
-            _forget(api, seat, target, report)
+    for registration in registrations:
+        if registration.remembered:
+            _forget(api, registration, target, report)
 
 
-def _expect_the_remembered(seat: Seat, target: Target, report: Report) -> None:
-    missing = [entry for entry in seat.missing if target.port in (None, entry.port)]
+def find(api: Api, names: Sequence[str], target: Target, report: Report) -> None:
+    """Fill the report's places with the state of the target, also on ports that it had before it was taken out."""
+    for registration in _registrations(api, names, target, report):
+        _expect_the_remembered(registration, target, report)
+
+
+def _expect_the_remembered(registration: Registration, target: Target, report: Report) -> None:
+    missing = [entry for entry in registration.missing if target.port in (None, entry.port)]
     if not missing:
         return
-    places = [Place(seat.group.name, entry.name, "unused", "unused", NOT_REGISTERED) for entry in missing]
-    if not seat.entries:  # the one that stood for it until here
-        report.places.remove(seat.places.pop())
-    seat.entries += missing
-    seat.places += places
+    places = [Place(registration.group.name, entry.name, "unused", "unused", NOT_REGISTERED) for entry in missing]
+    if not registration.entries:  # the one that stood for it until here
+        report.places.remove(registration.places.pop())
+    registration.entries += missing
+    registration.places += places
     report.places += places
 
 
-def _forget(api: Api, seat: Seat, target: Target, report: Report) -> None:
-    others = [entry for entry in seat.missing if target.port not in (None, entry.port)]
+def _forget(api: Api, registration: Registration, target: Target, report: Report) -> None:
+    others = [entry for entry in registration.missing if target.port not in (None, entry.port)]
     try:
         if others:
-            api.remember(seat.group, target.id, others)
+            api.remember(registration.group, target.id, others)
         else:
-            api.forget(seat.group, target.id)
+            api.forget(registration.group, target.id)
     except TroubleError as error:
-        report.warnings.append(f"The tag {TAG}{target.id} of {seat.group.name} stays, which does no harm: {error}")
+        report.warnings.append(
+            f"The tag {TAG}{target.id} of {registration.group.name} stays, which does no harm: {error}"
+        )
 
 
-def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Seat]:
-    seats = []
+def _registrations(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Registration]:
+    registrations = []
     groups: dict[str, Group] = {}
     for name in names:
         group = api.group(name)
@@ -395,31 +413,31 @@ def _seats(api: Api, names: Sequence[str], target: Target, report: Report) -> li
             places = [Place(group.name, name, "unused", "unused", NOT_REGISTERED)]
         report.places += places
         healthy = {entry.id for entry in listed if entry.id != target.id and entry.state == "healthy"}
-        seats.append(Seat(group, entries, places, len(healthy), remembered.get(group.arn, [])))
-    return seats
+        registrations.append(Registration(group, entries, places, len(healthy), remembered.get(group.arn, [])))
+    return registrations
 
 
-def _look_again(api: Api, seat: Seat, report: Report) -> list[tuple[Place, Health]]:
-    if not seat.entries:
+def _look_again(api: Api, registration: Registration, report: Report) -> list[tuple[Place, Health]]:
+    if not registration.entries:
         return []
-    said = {(entry.id, entry.port): entry for entry in api.health(seat.group, seat.entries)}
+    said = {(entry.id, entry.port): entry for entry in api.health(registration.group, registration.entries)}
     standing = []
-    for place, asked in zip(seat.places, seat.entries):
+    for place, asked in zip(registration.places, registration.entries):
         entry = said.get((asked.id, asked.port), Health(asked.id, asked.port, asked.zone, "unused", NOT_REGISTERED))
         report.update(place, entry.standing, entry.why)
         standing.append((place, entry))
     return standing
 
 
-def _put_back(api: Api, left: Sequence[Seat], report: Report) -> str:
+def _put_back(api: Api, left: Sequence[Registration], report: Report) -> str:
     """Undo what a call that fails half-way has done; says what came of it."""
     words = ""
-    for seat in left:
+    for registration in left:
         try:
-            api.register(seat.group, [entry for entry in seat.entries if entry.registered])
-            words += f" It was registered in {seat.group.name} again."
+            api.register(registration.group, [entry for entry in registration.entries if entry.registered])
+            words += f" It was registered in {registration.group.name} again."
         except TroubleError as error:
-            words += f" It could not be registered in {seat.group.name} again: {error}"
+            words += f" It could not be registered in {registration.group.name} again: {error}"
     report.changed = bool(left)
     return words
 

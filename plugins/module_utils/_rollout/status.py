@@ -29,7 +29,7 @@ def status_of(
     """The status of a fleet, as it is written as JSON.
 
     hosts: instance id by name, of the whole fleet. looks: the results of container_info, of those that were asked.
-    leader, journal: the results of leader_info and rollout_info. balancer: those of target_drain (state looked), of the
+    leader, journal: the results of leader_info and rollout_info. balancer: those of target_info, of the
     hosts that have a load balancer in front. One that failed has but `msg`.
 
     `problems` has a sentence for each thing that somebody should look at; a host that is kept out of service on

@@ -203,3 +203,14 @@ def test_check_mode_tells_and_touches_nothing(pair: tuple[Balancer, Balancer], s
         "before": {one.admin: {"gateways/a": before}},
         "after": {one.admin: {"gateways/a": after}},
     }
+
+
+def test_the_state_of_a_server_is_told_and_nothing_changed(pair: tuple[Balancer, Balancer]) -> None:
+    sockets = [balancer.admin for balancer in pair]
+    asked = {"balancer": "haproxy", "target": "a", "sockets": sockets, "backends": ["gateways"]}
+    result = run_module("target_info", asked)
+    assert not result["failed"] and not result.get("changed")
+    assert [place["state"] for place in result["places"]] == ["UP", "UP"]
+    assert isinstance(result["requests"], int)
+    unknown = run_module("target_info", {**asked, "target": "nobody"})
+    assert unknown["failed"] and "has no server nobody in gateways; it has a, b." in unknown["msg"]
