@@ -328,6 +328,7 @@ def test_a_policy_too_large_for_a_user_is_managed(endpoint: Endpoint, tmp_path: 
     assert "the policy large-operator is attached to the group large-others" in refused
     iam.detach_group_policy(GroupName="large-others", PolicyArn=arn)
     assert run(iam_listener_arns=[])[0] == [
+        "Write the documents",
         "Put the operators' inline policy",
         "Delete the managed policy that it replaces",
     ]
