@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: asg_refresh
-short_description: Replace the instances of an Auto Scaling group by an instance refresh, and see it through
+short_description: Replace the instances of an Auto Scaling group by an instance refresh, and wait for its end
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -28,7 +28,7 @@ attributes:
 options:
   state:
     description:
-      - V(started) has the instances replaced.
+      - V(started) replaces the instances.
       - V(awaited) changes nothing. It waits for O(refresh_id), or for the one that runs.
       - V(cancelled) ends the one that runs. What was replaced stays so.
       - V(rolled_back) ends the one that runs and has AWS put back what was replaced. It is refused after the end, and
@@ -44,7 +44,7 @@ options:
     aliases: [group_name]
   launch_template:
     description:
-      - What the instances shall be of, and the group once all are; without it, what the group has already.
+      - The launch template of the instances, and of the group once all are replaced. The default is the group's own.
       - A group with a mixed instances policy keeps the policy, with this launch template in it.
     type: dict
     suboptions:
@@ -67,17 +67,18 @@ options:
     type: bool
     default: true
   min_healthy_percentage:
-    description: So much of the group stays healthy, 0 to 100; AWS's default is the group's maintenance policy, or 90.
+    description:
+      - Percentage of the group that stays healthy, 0 to 100. AWS's default is the group's maintenance policy, or 90.
     type: int
   max_healthy_percentage:
     description:
-      - So much may be healthy or starting meanwhile, 100 to 200; AWS's default is the group's maintenance policy, or
-        100. It needs O(min_healthy_percentage), at most 100 below.
+      - Percentage that may be healthy or starting meanwhile, 100 to 200. AWS's default is the group's maintenance
+        policy, or 100. It needs O(min_healthy_percentage), at most 100 below.
       - With a O(min_healthy_percentage) of V(100) and more than that here, new instances are launched before old ones
         go.
     type: int
   instance_warmup:
-    description: Seconds that a new instance is left to itself before it counts; else the group's own.
+    description: Seconds until a new instance counts as healthy. The default is the group's own.
     type: int
   checkpoints:
     description:
@@ -93,7 +94,7 @@ options:
     description: Seconds that AWS watches the alarms after the last instance, before the refresh counts as successful.
     type: int
   alarms:
-    description: Up to ten names of CloudWatch alarms; a refresh during which one goes off fails.
+    description: Up to ten names of CloudWatch alarms. The refresh fails when one of them goes into the ALARM state.
     type: list
     elements: str
     default: []
@@ -116,21 +117,21 @@ options:
     type: str
     choices: [terminate, ignore, wait]
   refresh_id:
-    description: With O(state=awaited), which refresh is meant.
+    description: With O(state=awaited), the id of the refresh.
     type: str
   wait:
     description: Whether to wait until it has ended.
     type: bool
     default: true
   wait_percentage:
-    description: Wait only until so much is complete, such as for a look at the fleet at a checkpoint.
+    description: Wait only until this percentage is complete, for instance to check the fleet at a checkpoint.
     type: int
   wait_timeout:
-    description: Seconds to wait. The refresh goes on when they are over.
+    description: Seconds to wait. The refresh goes on after that.
     type: float
     default: 3600
   on_timeout:
-    description: Whether the call fails when the time is over, or returns how far it is.
+    description: Whether the call fails at the end of O(wait_timeout), or returns the progress.
     type: str
     choices: [fail, report]
     default: fail
@@ -146,7 +147,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Replace what is not of the newest version, a fifth first
+- name: Replace the instances that do not have the newest version, a fifth of them first
   evenkeel.fleet.asg_refresh:
     group: gateways
     launch_template: {name: gateways, version: $Latest}
@@ -161,7 +162,7 @@ EXAMPLES = r"""
     region: eu-central-1
   delegate_to: localhost
 
-- name: Put back what is being replaced
+- name: Roll the instance refresh back
   evenkeel.fleet.asg_refresh:
     state: rolled_back
     group: gateways
@@ -184,13 +185,13 @@ refresh:
       returned: always
       sample: Successful
     active: {description: Whether it has not ended., type: bool, returned: always}
-    reason: {description: Why it is so., type: str, returned: always}
+    reason: {description: Why it has this status., type: str, returned: always}
     rollback_reason: {description: Why it is or was rolled back., type: str, returned: always}
     percentage_complete: {description: How much of the group is replaced., type: int, returned: always, sample: 40}
     instances_to_update: {description: How many are left., type: int, returned: always, sample: 3}
     started_at: {description: When it began., type: str, returned: always}
     ended_at: {description: When it ended., type: str, returned: always}
-    launch_template: {description: What it brings; none for the group's own., type: dict, returned: always}
+    launch_template: {description: Its launch template; none for the group's own., type: dict, returned: always}
     preferences: {description: Its preferences by their names in the API., type: dict, returned: always}
 joined:
   description: Whether one was running already that brings the same.
@@ -209,10 +210,10 @@ instances:
   elements: dict
   contains:
     instance_id: {description: Its id., type: str, returned: always, sample: i-0a1b2c3d4e5f60718}
-    state: {description: Of its lifecycle., type: str, returned: always, sample: InService}
+    state: {description: Its lifecycle state., type: str, returned: always, sample: InService}
     health: {description: V(Healthy) or V(Unhealthy)., type: str, returned: always}
     protected: {description: Whether it is protected from scale-in., type: bool, returned: always}
-    launch_template: {description: What it is of., type: dict, returned: always}
+    launch_template: {description: Its launch template., type: dict, returned: always}
     matches: {description: Whether it is of the wanted launch template and version., type: bool, returned: always}
 progress:
   description: What was seen while waiting, and after how many seconds.
@@ -221,11 +222,11 @@ progress:
   elements: str
   sample: ["12.1 s: InProgress, 20 % complete, 4 to update"]
 seconds:
-  description: How long the call took.
+  description: How many seconds the call took.
   returned: always
   type: float
 timeout:
-  description: How long it would have waited.
+  description: How many seconds the call would have waited.
   returned: always
   type: float
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: asg_refresh_info
-short_description: Tell what an Auto Scaling group's instances are of, and how its instance refreshes went
+short_description: Get the launch templates of an Auto Scaling group's instances, and its instance refreshes
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -20,7 +20,7 @@ options:
     required: true
     aliases: [group_name]
   launch_template:
-    description: What to compare the instances with; without it, the group's own.
+    description: The launch template to compare the instances with. The default is the group's own.
     type: dict
     suboptions:
       id:
@@ -34,7 +34,7 @@ options:
         type: str
         default: $Default
   last:
-    description: How many refreshes, from the newest.
+    description: How many refreshes to return, from the newest.
     type: int
     default: 5
 extends_documentation_fragment:
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look which instances are not of the newest version
+- name: Get the instances that do not have the newest version
   evenkeel.fleet.asg_refresh_info:
     group: gateways
     launch_template: {name: gateways, version: $Latest}
@@ -62,7 +62,7 @@ EXAMPLES = r"""
   register: fleet
   delegate_to: localhost
 
-- name: Name them
+- name: Show them
   ansible.builtin.debug:
     msg: "{{ fleet.instances | rejectattr('matches') | map(attribute='instance_id') }}"
 """
@@ -83,10 +83,10 @@ instances:
   elements: dict
   contains:
     instance_id: {description: Its id., type: str, returned: always, sample: i-0a1b2c3d4e5f60718}
-    state: {description: Of its lifecycle., type: str, returned: always, sample: InService}
+    state: {description: Its lifecycle state., type: str, returned: always, sample: InService}
     health: {description: V(Healthy) or V(Unhealthy)., type: str, returned: always}
     protected: {description: Whether it is protected from scale-in., type: bool, returned: always}
-    launch_template: {description: What it is of., type: dict, returned: always}
+    launch_template: {description: Its launch template., type: dict, returned: always}
     matches: {description: Whether it is of the wanted launch template and version., type: bool, returned: always}
 active:
   description: The refresh that runs, like RV(refreshes); none if none does.
@@ -107,13 +107,13 @@ refreshes:
       returned: always
       sample: Successful
     active: {description: Whether it has not ended., type: bool, returned: always}
-    reason: {description: Why it is so., type: str, returned: always}
+    reason: {description: Why it has this status., type: str, returned: always}
     rollback_reason: {description: Why it is or was rolled back., type: str, returned: always}
     percentage_complete: {description: How much of the group is replaced., type: int, returned: always, sample: 40}
     instances_to_update: {description: How many are left., type: int, returned: always, sample: 3}
     started_at: {description: When it began., type: str, returned: always}
     ended_at: {description: When it ended., type: str, returned: always}
-    launch_template: {description: What it brings; none for the group's own., type: dict, returned: always}
+    launch_template: {description: Its launch template; none for the group's own., type: dict, returned: always}
     preferences: {description: Its preferences by their names in the API., type: dict, returned: always}
 """
 

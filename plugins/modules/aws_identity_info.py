@@ -120,7 +120,7 @@ def act(module: AnsibleModule) -> Identity:
     found += inventories_elsewhere(wanted["inventories"], effective["region"])
     if found:
         raise TroubleError(
-            f"Nothing was changed, because it is unclear where: {' '.join(found)} Unset what is wrong in the "
+            f"Nothing was changed, because the settings disagree: {' '.join(found)} Unset what is wrong in the "
             "environment, or correct fleet_region, fleet_profile, fleet_endpoint_url or regions of the inventory."
         )
     return identify(Api(made), wanted["account"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cloudwatch_alarms
-short_description: A fleet's alarms and its dashboard, in one call
+short_description: Manage CloudWatch alarms and a dashboard, in one call
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -24,20 +24,20 @@ attributes:
     support: full
 options:
   alarms:
-    description: The alarms that there are to be, each with the parameters of C(PutMetricAlarm) by AWS's own names.
+    description: The alarms to create or change, each with the parameters of C(PutMetricAlarm).
     type: list
     elements: dict
     default: []
   absent:
-    description: Names of alarms that there are not to be.
+    description: Names of alarms to delete.
     type: list
     elements: str
     default: []
   dashboard:
-    description: The dashboard's name. Without it no dashboard is looked at.
+    description: The dashboard's name. Without it, dashboards are left alone.
     type: str
   dashboard_body:
-    description: Its C(widgets) and the like, as the API has them. Without it there is to be no dashboard of this name.
+    description: Its body with C(widgets), as the API has it. Without it, the dashboard of this name is deleted.
     type: dict
 notes:
   - The IAM actions needed are C(cloudwatch:DescribeAlarms), C(PutMetricAlarm), C(DeleteAlarms), C(GetDashboard),
@@ -47,7 +47,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Say when memory is short
+- name: Create an alarm on memory
   evenkeel.fleet.cloudwatch_alarms:
     alarms:
       - AlarmName: gateways-memory

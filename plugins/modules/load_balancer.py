@@ -21,7 +21,7 @@ attributes:
     description: Asks AWS and changes nothing; refuses what it would refuse.
     support: full
   diff_mode:
-    description: Shows what is declared, as it was and as it is then.
+    description: Shows the declared settings before and after.
     support: full
 options:
   state:

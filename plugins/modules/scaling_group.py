@@ -7,23 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: scaling_group
-short_description: An Auto Scaling group with its lifecycle hooks, and never its instances
+short_description: Manage an Auto Scaling group with its lifecycle hooks, but not its instances
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Creates an Auto Scaling group of a launch template, changes what differs, or deletes it.
-  - The hooks are made with the group, so that its very first instances wait for them, too.
+  - The hooks are created with the group, so that its first instances wait for them, too.
   - What is not given is left as it is, such as the capacity that a scaling policy chooses. Other hooks, tags and target
     groups stay.
   - It replaces no instance and waits for none.
-  - C(amazon.aws.autoscaling_group) says of every group that exists that check mode would change it, makes it without
-    hooks, and knows no default instance warmup.
+  - C(amazon.aws.autoscaling_group) reports a change in check mode for every group that exists, creates groups without
+    hooks, and has no option for the default instance warmup.
 attributes:
   check_mode:
     description: Asks AWS and changes nothing; refuses what it would refuse.
     support: full
   diff_mode:
-    description: Shows what is declared, as it was and as it is then.
+    description: Shows the declared settings before and after.
     support: full
 options:
   state:
@@ -34,7 +34,7 @@ options:
     choices: [present, absent]
     default: present
   force:
-    description: With O(state=absent), delete the group with its instances. They end without a drain.
+    description: With O(state=absent), delete the group with its instances. They are terminated without a drain.
     type: bool
     default: false
   name:
@@ -60,41 +60,41 @@ options:
     type: list
     elements: str
   min_size:
-    description: How many instances it has at least. Needed to create it.
+    description: Minimum number of instances. Needed to create it.
     type: int
   max_size:
-    description: How many it has at most. Needed to create it.
+    description: Maximum number of instances. Needed to create it.
     type: int
   desired_capacity:
-    description: How many it is to have now. Without it a new group begins with O(min_size), and another is left alone.
+    description: Desired number of instances. Without it, a new group gets O(min_size), and another is left alone.
     type: int
   health_check_type:
     description:
-      - V(ELB) replaces instances that a load balancer takes for unhealthy, too. It is refused for a group without a
+      - V(ELB) also replaces instances that a load balancer finds unhealthy. It is refused for a group without a
         target group.
     type: str
     choices: [EC2, ELB]
   health_check_grace_period:
-    description: Seconds after an instance came into service in which a bad health check does not count.
+    description: Seconds after an instance came into service in which failed health checks do not count.
     type: int
   default_instance_warmup:
     description: Seconds until a new instance's metrics count, and until an instance refresh goes on.
     type: int
   capacity_rebalance:
-    description: Replace spot instances that are at risk before they are interrupted.
+    description: Replace spot instances that are at an elevated risk of interruption before they are interrupted.
     type: bool
   target_group_arns:
-    description: Target groups that its instances are to be in, by their ARNs; others stay attached.
+    description: ARNs of target groups to attach. Others stay attached.
     type: list
     elements: str
     default: []
   target_groups:
-    description: The same by their names.
+    description: Names of target groups to attach.
     type: list
     elements: str
     default: []
   hooks:
-    description: Lifecycle hooks that it is to have.
+    description: Lifecycle hooks to create or change. Others stay.
     type: list
     elements: dict
     default: []
@@ -104,16 +104,16 @@ options:
         type: str
         required: true
       transition:
-        description: When an instance waits for it.
+        description: The lifecycle transition at which an instance waits for it.
         type: str
         choices: [launching, terminating]
         required: true
       heartbeat_timeout:
-        description: Seconds that it waits, 30 to 7200, unless a heartbeat has this time begin anew.
+        description: Seconds that the instance waits, 30 to 7200. A heartbeat restarts this time.
         type: int
         default: 3600
       default_result:
-        description: What is done when nobody said anything in time.
+        description: The result of the lifecycle action when the time is over.
         type: str
         choices: [ABANDON, CONTINUE]
         default: ABANDON
@@ -135,7 +135,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Have a group whose instances bootstrap themselves and drain before they end
+- name: Create a group whose instances bootstrap themselves and drain before they are terminated
   evenkeel.fleet.scaling_group:
     name: gateways
     launch_template: gateways
@@ -151,13 +151,13 @@ EXAMPLES = r"""
       - {name: gateways-terminating, transition: terminating, heartbeat_timeout: 300, default_result: CONTINUE}
     region: eu-central-1
 
-- name: Scale a group in, whatever else it is
+- name: Scale a group in, and leave its other settings alone
   evenkeel.fleet.scaling_group:
     name: gateways-blue
     min_size: 0
     desired_capacity: 0
 
-- name: Delete it, once it has no instances
+- name: Delete a group that has no instances
   evenkeel.fleet.scaling_group:
     name: gateways
     state: absent

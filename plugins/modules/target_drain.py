@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: target_drain
-short_description: Take a host out of a load balancer, or into it again, and wait until it says so
+short_description: Drain a host in a load balancer, or put it back in service, and wait
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Deregisters a target from the target groups of an ALB or NLB, or drains a server of HAProxy, and comes back when the
-    load balancer says that nothing is in flight there any more.
-  - Registers it again, also while it is still draining, and comes back when the load balancer finds it healthy.
+  - Deregisters a target from the target groups of an ALB or NLB, or drains a server of HAProxy, and returns when the
+    load balancer has no request in flight there any more.
+  - Registers it again, also while it is still draining, and returns when the load balancer finds it healthy.
   - All groups and HAProxies are asked first. Where one of them does not answer, or would be left with too few healthy
     targets, the call fails and nothing has changed.
   - Where a wait ends without success, the target stays as it is then, and the message says why the load balancer does
@@ -24,7 +24,7 @@ attributes:
     description: Asks the load balancer and changes nothing; refuses what it would refuse.
     support: full
   diff_mode:
-    description: Shows where the target stands in each group or backend, before and after.
+    description: Shows the state of the target in each group or backend, before and after.
     support: full
 options:
   state:
@@ -68,7 +68,7 @@ options:
     elements: str
     default: []
   min_healthy:
-    description: So many other targets must be healthy in each group or backend, or O(target) is not taken out.
+    description: How many other targets must be healthy in each group or backend before O(target) is drained.
     type: int
     default: 1
   timeout:
@@ -103,7 +103,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the host out of the target group
+- name: Drain the host in the target group
   evenkeel.fleet.target_drain:
     state: drained
     target: "{{ instance_id }}"
@@ -112,7 +112,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Put it in again; the same for every host of a fleet that is behind an ALB and an NLB
+- name: Put it back in service in the target groups of an ALB and an NLB
   evenkeel.fleet.target_drain:
     state: in_service
     target: "{{ private_ip }}:80"
@@ -121,7 +121,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Take the host out of two HAProxies, and cut what is left after two minutes
+- name: Drain the host in two HAProxies, and shut down sessions that are left after two minutes
   evenkeel.fleet.target_drain:
     state: drained
     balancer: haproxy
@@ -136,7 +136,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 places:
-  description: Where the target stands, one entry for each group and port, or each HAProxy and backend.
+  description: The state of the target, one entry for each group and port, or each HAProxy and backend.
   returned: always
   type: list
   elements: dict
@@ -168,11 +168,11 @@ progress:
   elements: str
   sample: ["0.1 s: i-0123456789abcdef0:80 is draining in gateways"]
 seconds:
-  description: How long the call took.
+  description: How many seconds the call took.
   returned: always
   type: float
 timeout:
-  description: How long it would have waited.
+  description: How many seconds the call would have waited.
   returned: always
   type: float
 cut_sessions:

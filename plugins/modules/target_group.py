@@ -21,7 +21,7 @@ attributes:
     description: Asks AWS and changes nothing; refuses what it would refuse.
     support: full
   diff_mode:
-    description: Shows what is declared, as it was and as it is then.
+    description: Shows the declared settings before and after.
     support: full
 options:
   state:
@@ -58,33 +58,33 @@ options:
     choices: [instance, ip]
     default: instance
   health_check:
-    description: How the load balancer looks at targets.
+    description: The health checks of targets.
     type: dict
     suboptions:
       path:
-        description: The path that it asks for.
+        description: The path of the request.
         type: str
       port:
-        description: The port that it asks; a number, or V(traffic-port).
+        description: The port, a number or V(traffic-port).
         type: str
       protocol:
-        description: How it asks.
+        description: The protocol of the request.
         type: str
         choices: [HTTP, HTTPS]
       interval:
-        description: Seconds between two questions, 5 to 300.
+        description: Seconds between two health checks of a target, 5 to 300.
         type: int
       timeout:
         description: Seconds within which a target has to answer, 2 to 120.
         type: int
       healthy_threshold:
-        description: So many good answers in a row make a target healthy, 2 to 10.
+        description: Number of consecutive successful health checks after which a target is healthy, 2 to 10.
         type: int
       unhealthy_threshold:
-        description: So many bad ones make it unhealthy, 2 to 10.
+        description: Number of consecutive failed health checks after which a target is unhealthy, 2 to 10.
         type: int
       matcher:
-        description: The status codes of a good answer, such as V(200) or V(200-299).
+        description: The status codes of a successful answer, such as V(200) or V(200-299).
         type: str
   attributes:
     description:
@@ -108,7 +108,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Have a target group for the gateways
+- name: Create a target group for the gateways
   evenkeel.fleet.target_group:
     name: gateways
     vpc_id: vpc-0123456789abcdef0

@@ -14,9 +14,9 @@ description:
   - Sets the weights of the target groups that listeners of an ALB forward to, in one call for each listener, or those
     of HAProxy's servers, in one command for each HAProxy. New requests are split like this at once; those that are in
     flight end where they are.
-  - A side gets more requests only when the load balancer finds its targets healthy, which is waited for. Where that
-    does not come, or anybody does not answer, nothing is switched.
-  - Without O(weights), it only tells how it is.
+  - A side gets a larger weight only when its targets are healthy, which is waited for. If they do not become healthy,
+    or a load balancer does not answer, traffic is not switched.
+  - Without O(weights), it only returns the weights and the number of healthy targets.
   - It runs where the API or the stats sockets can be reached, usually on the controller (C(delegate_to)).
 attributes:
   check_mode:
@@ -60,10 +60,10 @@ options:
     elements: str
     default: []
   min_healthy:
-    description: So many targets of a side must be healthy before it gets more requests; without it, all that it has.
+    description: How many targets of a side must be healthy before it gets a larger weight. The default is all of them.
     type: int
   timeout:
-    description: Seconds to wait for their health.
+    description: Seconds to wait until they are healthy.
     type: float
     default: 60
 extends_documentation_fragment:
@@ -77,7 +77,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See which side the clients get
+- name: Get the weights of the sides
   evenkeel.fleet.traffic_split:
     listeners: ["{{ listener_arn }}"]
     sides: {blue: [gateways-blue], green: [gateways-green]}
@@ -85,7 +85,7 @@ EXAMPLES = r"""
   register: split
   delegate_to: localhost
 
-- name: Lead all clients to green
+- name: Switch all requests to green
   evenkeel.fleet.traffic_split:
     listeners: ["{{ listener_arn }}"]
     sides: {blue: [gateways-blue], green: [gateways-green]}
@@ -93,7 +93,7 @@ EXAMPLES = r"""
     region: eu-central-1
   delegate_to: localhost
 
-- name: Lead a tenth of them there, on two HAProxies
+- name: Send a tenth of the requests to green, on two HAProxies
   evenkeel.fleet.traffic_split:
     balancer: haproxy
     sockets: [/run/haproxy/admin.sock, 127.0.0.1:9999]
@@ -120,7 +120,7 @@ progress:
   elements: str
   sample: ["0.1 s: green: all targets are healthy"]
 seconds:
-  description: How long the call took.
+  description: How many seconds the call took.
   returned: always
   type: float
 """

@@ -74,8 +74,8 @@ class Api:
         except ResponseParserError as error:
             url = self._client.meta.endpoint_url
             raise NoAnswerError(
-                f"{operation} got an answer that is not AWS's. Is {url} the right endpoint, and does no proxy answer "
-                "in its place?"
+                f"{operation} got an answer that is not from AWS. Check that {url} is the right endpoint, and that no "
+                "proxy answers instead."
             ) from error
         except BotoCoreError as error:
             raise TroubleError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
@@ -96,7 +96,7 @@ class Api:
             permission = f"{IAM_NAMES.get(service, service)}:{operation}"
             words = f"AWS denies it: the role or user needs {permission} on {what}. ({said})"
         elif THROTTLED.search(code) or status >= 500:
-            return NoAnswerError(f"{operation} was put off by AWS: {code}: {said}")
+            return NoAnswerError(f"AWS did not serve {operation}: {code}: {said}")
         else:
             words = f"{operation} failed: {code}: {said}. {_advice(code + ' ' + said)}".strip()
         return RefusedError(words, code, said)

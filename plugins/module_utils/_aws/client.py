@@ -59,5 +59,5 @@ def client(module: AnsibleModule, service: str) -> Any:
         ) from error
     except (BotoCoreError, ValueError) as error:
         raise TroubleError(
-            f"There is no way to the AWS API: {error} Check region, profile and endpoint_url."
+            f"The AWS client could not be created: {error} Check region, profile and endpoint_url."
         ) from error

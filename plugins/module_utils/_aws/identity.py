@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose account and which region calls reach, and whether that is what is declared."""
+"""The account and the region that calls to AWS reach, compared with the declared ones."""
 
 from __future__ import annotations
 

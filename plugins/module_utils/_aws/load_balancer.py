@@ -78,8 +78,8 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     }
     if found and found["Scheme"] != wanted.scheme:
         raise TroubleError(
-            f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}: give the new "
-            "one another name."
+            f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}. Create "
+            "one with another name."
         )
     outcome.changed = outcome.before != outcome.after
     if check_mode:
@@ -108,7 +108,7 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
         return Outcome()
     foreign = _foreign(elb, found["LoadBalancerArn"], f"the load balancer {name}")
     if foreign:
-        raise TroubleError(f"The load balancer {name} stays: {' '.join(foreign)}")
+        raise TroubleError(f"The load balancer {name} was not deleted: {' '.join(foreign)}")
     if not check_mode:
         elb.call("DeleteLoadBalancer", f"the load balancer {name}", LoadBalancerArn=found["LoadBalancerArn"])
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An instance refresh of an Auto Scaling group: whether to start one, how it goes on, and how it ended."""
+"""An instance refresh of an Auto Scaling group: start it or join it, wait for it, cancel it, roll it back."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class Refresh:
 
     @property
     def words(self) -> str:
-        """How it stands, for a line of progress."""
+        """Its state, for a line of progress."""
         why = f" ({self.why})" if self.why else ""
         return f"{self.status}, {self.percentage} % complete, {self.to_update} to update{why}"
 
     @property
     def about(self) -> str:
-        """What it is, for whoever stumbles over it."""
+        """Its state with where it leads and when it began, for a message."""
         brings = f"to {self.template.words}" if self.template else "of the group's own configuration"
         since = f" since {self.started:%Y-%m-%d %H:%M:%S %Z}" if self.started else ""
         return f"{self.id} ({brings}){since}: {self.words}"
@@ -201,7 +201,7 @@ def to_replace(group: Group, wish: Wish) -> list[str]:
 
 
 def decide(group: Group, wish: Wish, active: Refresh | None) -> str:
-    """Whether to start one, to join the one that runs, or nothing; TroubleError where another one is in the way."""
+    """Whether to start one, to join the one that runs, or nothing; TroubleError where another one runs."""
     if active is None:
         keeps = wish.preferences["SkipMatching"] and (
             wish.template is None or (group.template is not None and wish.template.same(group.template))
@@ -254,7 +254,7 @@ class Refreshes:
         return Refresh.of(said[0])
 
     def start(self, group: Group, wish: Wish, report: Report, *, check_mode: bool = False) -> None:
-        """Have one running that brings what is wished for; the report tells it."""
+        """Start the refresh, or join the one that runs and brings the same; the report has it."""
         for first in (True, False):
             active = self.active()
             report.replaces = to_replace(group, wish)
@@ -296,7 +296,7 @@ class Refreshes:
         if not wish.preferences.get("AutoRollback") or own is None or own.fixed:
             return
         raise TroubleError(
-            f"Nothing was changed: auto_rollback has no way back, because {group.name} follows {own.version} of the "
+            f"Nothing was changed: auto_rollback can't roll back, because {group.name} follows {own.version} of the "
             f"launch template {own.name or own.id} and AWS rolls back only to a number. Set the group's version to a "
             "number first (scaling_group with launch_template_version=kept does), or leave auto_rollback out."
         )
@@ -313,8 +313,8 @@ class Refreshes:
         if last is None or last.status not in (*GOES_ON, "RollbackInProgress", "RollbackSuccessful"):
             which = f" The last one is {last.about}." if last else ""
             raise TroubleError(
-                f"Nothing was changed: no instance refresh of {self._group} runs that could be rolled back.{which}"
-                " Start one with the launch template of before."
+                f"Nothing was changed: no instance refresh of {self._group} can be rolled back.{which}"
+                " Start one with the previous launch template."
             )
         report.stands(last)
         if last.status in GOES_ON:
@@ -323,7 +323,7 @@ class Refreshes:
             report.changed = self._end("RollbackInstanceRefresh", check_mode)
 
     def wait(self, report: Report, *, wanted: Sequence[str], percentage: int | None = None) -> bool:
-        """Until it has ended, or so much is complete; whether in time. TroubleError where it did not end as wanted."""
+        """Wait for its end or a percentage; returns whether in time. TroubleError where it did not end as requested."""
         if report.refresh is None:
             return True
         identifier = report.refresh.id
@@ -336,7 +336,9 @@ class Refreshes:
         if not report.wait(arrived, LONGEST_PAUSE):
             return False
         if not report.refresh.active and report.refresh.status not in wanted:
-            raise TroubleError(f"The instance refresh of {self._group} ended otherwise: {report.refresh.about}.")
+            raise TroubleError(
+                f"The instance refresh of {self._group} did not end as requested: {report.refresh.about}."
+            )
         return True
 
     def _end(self, operation: str, check_mode: bool) -> bool:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Auto Scaling group as it is declared, with its lifecycle hooks; its instances are its own business."""
+"""An Auto Scaling group as it is declared, with its lifecycle hooks. Its instances are left alone."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def ensure(scaling: Api, ec2: Callable[[], Api], wanted: Wanted, check_mode: boo
 
 
 def remove(scaling: Api, name: str, force: bool, check_mode: bool) -> Outcome:
-    """Delete the group; with instances in it, which would end with it, only where somebody means it."""
+    """Delete the group; one with instances, which would be terminated, only with force."""
     about = f"the Auto Scaling group {name}"
     group = _find(scaling, name, about)
     if not group or _dying(group):
@@ -106,8 +106,8 @@ def remove(scaling: Api, name: str, force: bool, check_mode: bool) -> Outcome:
     instances = sorted(instance["InstanceId"] for instance in group["Instances"])
     if instances and not force:
         raise TroubleError(
-            f"The Auto Scaling group {name} stays: {', '.join(instances)} would end with it. Scale it in to 0 first, "
-            "or set force."
+            f"The Auto Scaling group {name} was not deleted: {', '.join(instances)} would be terminated with it. Scale "
+            "it in to 0 first, or set force."
         )
     if not check_mode:
         scaling.call("DeleteAutoScalingGroup", about, AutoScalingGroupName=name, ForceDelete=force)
@@ -125,7 +125,7 @@ def _dying(group: Mapping[str, Any]) -> bool:
 
 def _refuse_a_dying_one(group: Mapping[str, Any], name: str) -> None:
     if _dying(group):
-        raise TroubleError(f"An Auto Scaling group {name} is just being deleted: run this again when it is gone.")
+        raise TroubleError(f"An Auto Scaling group {name} is being deleted. Run this again when it is gone.")
 
 
 def _refuse_half_of_one(wanted: Wanted) -> None:
@@ -133,7 +133,7 @@ def _refuse_half_of_one(wanted: Wanted) -> None:
     missing = [name for name in ("launch_template", "subnets", "min_size", "max_size") if given.get(name) is None]
     if missing:
         raise TroubleError(
-            f"There is no Auto Scaling group {wanted.name}; to make one takes {', '.join(missing)}, too."
+            f"There is no Auto Scaling group {wanted.name}. To create it, set {', '.join(missing)}, too."
         )
 
 
@@ -150,8 +150,8 @@ def target_groups(elb: Api, names: Sequence[str]) -> list[str]:
     missing = [name for name in names if name not in arns]
     if missing:
         raise TroubleError(
-            f"Nothing was changed: of {what}, not all exist in {elb.region}. Create them first, for instance by "
-            "playbooks/aws.yml, or check the names, the region and the account."
+            f"Nothing was changed: there is no target group {', '.join(missing)} in {elb.region}. Create it first, for "
+            "instance with playbooks/aws.yml, or check the name, the region and the account."
         )
     return [arns[name] for name in names]
 
@@ -167,7 +167,7 @@ def _refuse_one_without_traffic(wanted: Wanted, group: Mapping[str, Any]) -> Non
 
 
 def _with_a_number(wanted: Wanted, group: Mapping[str, Any], ec2: Callable[[], Api], check_mode: bool) -> Wanted:
-    """With what KEPT means for this group. A rollback of an instance refresh needs a number there."""
+    """With the number that KEPT means for this group, because AWS rolls an instance refresh back only to a number."""
     if wanted.launch_template is None or wanted.version != KEPT:
         return wanted
     own = Template.of(group.get("LaunchTemplate"))
@@ -180,7 +180,7 @@ def _with_a_number(wanted: Wanted, group: Mapping[str, Any], ec2: Callable[[], A
     except NoTemplateError:
         if not check_mode:
             raise
-        # Whoever makes the group makes the launch template before.
+        # A run without check mode creates the launch template before the group.
         return replace(wanted, version="1")
 
 
@@ -189,7 +189,7 @@ def _create(scaling: Api, wanted: Wanted, about: str) -> None:
         "CreateAutoScalingGroup",
         about,
         AutoScalingGroupName=wanted.name,
-        # Its first instances wait for their hooks, too: none may be added later.
+        # Added later, they would miss the first instances.
         LifecycleHookSpecificationList=[hook.arguments(name) for name, hook in wanted.hooks.items()],
         TargetGroupARNs=list(wanted.target_group_arns),
         Tags=_tags(wanted.name, recorded(wanted.tags or {})),
@@ -199,7 +199,7 @@ def _create(scaling: Api, wanted: Wanted, about: str) -> None:
 
 def _change(scaling: Api, wanted: Wanted, outcome: Outcome, about: str) -> None:
     before, after = outcome.before, outcome.after
-    # What new instances need comes before what may start some.
+    # What may start instances comes last.
     for name, hook in wanted.hooks.items():
         if before["hooks"].get(name) != after["hooks"][name]:
             scaling.call("PutLifecycleHook", about, AutoScalingGroupName=wanted.name, **hook.arguments(name))

@@ -91,14 +91,14 @@ def remove(elb: Api, scaling: Api, name: str, deleted_load_balancer: str | None,
     if listed:
         targets = ", ".join(sorted(item["Target"]["Id"] for item in listed))
         raise TroubleError(
-            f"The target group {name} stays: {targets} are registered there. Drain them, or detach the group from its "
-            "Auto Scaling group, and then delete it."
+            f"The target group {name} was not deleted: {targets} are registered there. Drain them, or detach the group "
+            "from its Auto Scaling group, and then delete it."
         )
     users = _users(scaling, group, deleted_load_balancer, about)
     if users:
         raise TroubleError(
-            f"The target group {name} stays: {', '.join(users)} use it. Take it out of their listeners and rules, or "
-            "detach it, and then delete it."
+            f"The target group {name} was not deleted: it is used by {', '.join(users)}. Remove it from their "
+            "listeners and rules, or detach it, and then delete it."
         )
     if not check_mode:
         elb.call("DeleteTargetGroup", about, TargetGroupArn=arn)
@@ -159,7 +159,7 @@ def _refuse_what_is_fixed(outcome: Outcome, name: str) -> None:
     moved = [key for key in FIXED if outcome.before[key] != outcome.after[key]]
     if moved:
         what = ", ".join(f"{key} (is {outcome.before[key]}, wanted {outcome.after[key]})" for key in moved)
-        raise TroubleError(f"AWS can't change {what} of the target group {name}: give the new one another name.")
+        raise TroubleError(f"AWS can't change {what} of the target group {name}. Create one with another name.")
 
 
 def _health_arguments(health: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,34 +22,36 @@ Weights = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Side:
-    """What the load balancer says of one side: its weight, its healthy targets, and of the others why they are not."""
+    """One side in the load balancer: its weight, its healthy targets, and why the others are unhealthy."""
 
     weight: int
     healthy: tuple[str, ...]
-    sick: tuple[str, ...]
+    unhealthy: tuple[str, ...]
 
-    def fit(self, min_healthy: int | None) -> bool:
-        return bool(self.healthy) and not self.sick if min_healthy is None else len(self.healthy) >= min_healthy
+    def healthy_enough(self, min_healthy: int | None) -> bool:
+        return bool(self.healthy) and not self.unhealthy if min_healthy is None else len(self.healthy) >= min_healthy
 
     @property
     def words(self) -> str:
-        return "; ".join(self.sick) or ("no target is registered" if not self.healthy else "all targets are healthy")
+        return "; ".join(self.unhealthy) or (
+            "no target is registered" if not self.healthy else "all targets are healthy"
+        )
 
 
 class Balancer(Protocol):
-    def look(self) -> dict[str, Side]:
-        """How it is now; raises TroubleError where one part of it does not answer or says another thing."""
+    def read(self) -> dict[str, Side]:
+        """The sides as they are now; raises TroubleError where a part of it does not answer or disagrees."""
 
-    def have_checked(self) -> None:
-        """See to it that the health of each side is known, also of one that has no weight. No request moves."""
+    def start_health_checks(self) -> None:
+        """Have the targets of all sides checked, also of a side without weight. No request moves."""
 
-    def lead(self, weights: Weights) -> None:
-        """Let new requests be split like this, at once; where that fails half-way, as it was before."""
+    def set_weights(self, weights: Weights) -> None:
+        """Split new requests like this, at once; restore the previous weights where that fails half-way."""
 
 
 @dataclass
 class Report(Progress):
-    """What a call has found and done; before and after are how it was and how it is."""
+    """What a call has found and done; before and after are the sides at its begin and at its end."""
 
     changed: bool = False
     before: dict[str, Side] = field(default_factory=dict)
@@ -80,12 +82,12 @@ def split(
     check_mode: bool,
     min_healthy: int | None = None,
 ) -> None:
-    """Split the requests like this, or only look where there are no weights.
+    """Split the requests like this; without weights, only read the sides.
 
-    A side gets more only when all its targets are healthy, or min_healthy of them, which is waited for.
+    A side gets a larger weight only when all its targets are healthy, or min_healthy of them, which is waited for.
     """
     report.timeout = timeout
-    report.before = report.after = balancer.look()
+    report.before = report.after = balancer.read()
     wanted = {**{name: side.weight for name, side in report.before.items()}, **weights}
     _refuse(weights, wanted, report.before)
     if all(report.before[name].weight == weight for name, weight in wanted.items()):
@@ -95,35 +97,41 @@ def split(
         report.expected = wanted
         return
     growing = [name for name, weight in wanted.items() if weight > report.before[name].weight]
-    balancer.have_checked()
+    balancer.start_health_checks()
 
-    def fit() -> bool:
-        report.after = balancer.look()
+    def healthy() -> bool:
+        report.after = balancer.read()
         for name in growing:
             report.note(f"{name}: {report.after[name].words}")
-        return all(report.after[name].fit(min_healthy) for name in growing)
+        return all(report.after[name].healthy_enough(min_healthy) for name in growing)
 
-    if not report.wait(fit, LONGEST_PAUSE):
+    if not report.wait(healthy, LONGEST_PAUSE):
         report.changed = False
-        late = [f"{name}: {report.after[name].words}" for name in growing if not report.after[name].fit(min_healthy)]
-        raise TroubleError(f"Nothing was switched, for after {timeout:g} s this is not fit. {' '.join(late)}.")
-    balancer.lead(wanted)
-    report.after = balancer.look()
+        late = [
+            f"{name}: {report.after[name].words}"
+            for name in growing
+            if not report.after[name].healthy_enough(min_healthy)
+        ]
+        raise TroubleError(
+            f"Traffic was not switched: not enough targets are healthy after {timeout:g} s. {' '.join(late)}."
+        )
+    balancer.set_weights(wanted)
+    report.after = balancer.read()
     report.note(", ".join(f"{name} {side.weight}" for name, side in report.after.items()))
     now = {name: side.weight for name, side in report.after.items()}
     if now != wanted:
-        raise TroubleError(f"Somebody else switched meanwhile: wanted was {wanted}, and it is {now}.")
+        raise TroubleError(f"The weights were changed by somebody else meanwhile: expected {wanted}, found {now}.")
 
 
 def _refuse(given: Weights, wanted: Weights, sides: Mapping[str, Side]) -> None:
     unknown = sorted(set(given) - set(sides))
     if unknown:
-        raise TroubleError(f"weights: {unknown[0]} is none of the sides, which are {', '.join(sorted(sides))}.")
+        raise TroubleError(f"weights: {unknown[0]} is not a side. The sides are {', '.join(sorted(sides))}.")
     wrong = [name for name, weight in given.items() if not 0 <= weight <= LARGEST_WEIGHT]
     if wrong:
-        raise TroubleError(f"weights: {wrong[0]} is to get {given[wrong[0]]}, which is not between 0 and 100.")
+        raise TroubleError(f"weights: {wrong[0]} has the weight {given[wrong[0]]}, which is not between 0 and 100.")
     if given and not any(wanted.values()):
-        raise TroubleError("weights: no side would get any request.")
+        raise TroubleError("weights: all sides would have the weight 0, and no request would be served.")
 
 
 class Listeners:
@@ -136,26 +144,33 @@ class Listeners:
         self._names = sides
         self._known: dict[str, Group] = {}
 
-    def look(self) -> dict[str, Side]:
+    def read(self) -> dict[str, Side]:
         told = {arn: self._weights(arn, self._actions(arn)) for arn in self._listeners}
         first = next(iter(told.values()))
         if any(weights != first for weights in told.values()):
-            raise TroubleError(f"The listeners are not of one mind: {told}. Let them have the same weights first.")
+            names = {group.arn: name for name, group in self._groups.items()}
+            shares = [
+                f"{arn}: {', '.join(f'{names[group]} {weight}' for group, weight in weights.items())}"
+                for arn, weights in told.items()
+            ]
+            raise TroubleError(
+                f"The listeners have different weights: {'; '.join(shares)}. Give them the same weights first."
+            )
         return {name: self._side(name, first.get(group.arn, 0)) for name, group in self._groups.items()}
 
-    def have_checked(self) -> None:
+    def start_health_checks(self) -> None:
         for arn in self._listeners:
             actions = self._actions(arn)
             weights = self._weights(arn, actions)
             if set(weights) != {group.arn for group in self._groups.values()}:
                 self._modify(arn, actions, weights)
 
-    def lead(self, weights: Weights) -> None:
+    def set_weights(self, weights: Weights) -> None:
         wanted = {group.arn: weights[name] for name, group in self._groups.items()}
-        # All are asked before one is told.
+        # All are read before one is changed.
         asked = {arn: self._actions(arn) for arn in self._listeners}
         for arn, actions in asked.items():
-            self._weights(arn, actions)  # nobody but the sides
+            self._weights(arn, actions)  # refuses target groups that are of no side
         told: dict[str, list[dict[str, Any]]] = {}
         for arn, actions in asked.items():
             told[arn] = actions
@@ -169,8 +184,8 @@ class Listeners:
             for arn, actions in told.items():
                 self._modify(arn, actions, self._weights(arn, actions))
         except TroubleError as error:
-            return f" Not all listeners are as they were: {error}"
-        return " All listeners are as they were."
+            return f" Not all listeners have their previous weights again: {error}"
+        return " All listeners have their previous weights again."
 
     @property
     def _groups(self) -> dict[str, Group]:
@@ -196,7 +211,8 @@ class Listeners:
         actions: list[dict[str, Any]] = found[0]["DefaultActions"] if found else []
         if not actions or actions[-1]["Type"] != "forward":
             raise TroubleError(
-                f"The listener {arn} forwards to no target group by default: it is not what clients use."
+                f"The default action of the listener {arn} forwards to no target group. Set a listener whose default "
+                "action does."
             )
         return actions
 
@@ -209,7 +225,7 @@ class Listeners:
             weights = dict.fromkeys(weights, LARGEST_WEIGHT)
         strangers = sorted(set(weights) - {group.arn for group in self._groups.values()})
         if strangers:
-            raise TroubleError(f"The listener {arn} forwards to {strangers[0]}, which is none of the sides.")
+            raise TroubleError(f"The listener {arn} forwards to {strangers[0]}, which is no target group of a side.")
         return weights
 
     def _modify(self, arn: str, actions: Sequence[dict[str, Any]], weights: Mapping[str, int]) -> None:
@@ -235,18 +251,18 @@ class Proxies:
         self._backends = backends
         self._sides = sides
 
-    def look(self) -> dict[str, Side]:
+    def read(self) -> dict[str, Side]:
         servers = {proxy: self._servers(proxy) for proxy in self._proxies}
         return {name: self._side(names, servers) for name, names in self._sides.items()}
 
-    def have_checked(self) -> None:
-        """HAProxy checks all servers, whatever their weight."""
+    def start_health_checks(self) -> None:
+        """HAProxy checks all servers, whatever their weight is."""
 
-    def lead(self, weights: Weights) -> None:
+    def set_weights(self, weights: Weights) -> None:
         told: list[tuple[Proxy, list[Server]]] = []
         for proxy in self._proxies:
             servers = self._servers(proxy)
-            # Who gets more comes first, so that somebody is there for each request.
+            # The side whose weight grows comes first, so that each request has a server.
             growing = sorted(self._sides, key=lambda name: -weights[name])
             orders = [
                 f"set weight {server.backend}/{server.name} {_share(server, weights[name])}"
@@ -266,8 +282,8 @@ class Proxies:
             try:
                 proxy.execute(*(f"set weight {server.backend}/{server.name} {server.weight}" for server in servers))
             except TroubleError:
-                words += f" The weights at {proxy.address} may be others now."
-        return words or " All weights are as they were."
+                words += f" The weights at {proxy.address} may have changed."
+        return words or " All servers have their previous weights again."
 
     def _servers(self, proxy: Proxy) -> list[Server]:
         """Of both sides, in the backends that are meant: those named, or all with such a server."""
@@ -303,7 +319,7 @@ def _share(server: Server, percent: int) -> int:
     weight, rest = divmod(server.configured_weight * percent, 100)
     if rest:
         raise TroubleError(
-            f"{server.backend}/{server.name} has the weight {server.configured_weight} in HAProxy's configuration, of "
-            f"which {percent} % can't be had. Nothing was switched; give the servers a weight of 100."
+            f"{server.backend}/{server.name} has the weight {server.configured_weight} in HAProxy's configuration, and "
+            f"{percent} % of it is no whole number. Traffic was not switched. Give the servers a weight of 100."
         )
     return weight

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A target of an ALB's or NLB's target groups: out of service, and into it again."""
+"""A target in the target groups of an ALB or NLB: deregister it, and register it again."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .._aws.api import RefusedError
 from .._common.progress import TroubleError
 from .report import Place, Report
 
-# What DescribeTargetHealth says of the registration itself is late by a little.
+# Seconds, because DescribeTargetHealth lags behind.
 DRAIN_MARGIN = 60
 HEALTH_MARGIN = 120
 LONGEST_PAUSE = 10.0
-# A tag of a target group, for each target that is out and had another port or zone than the group's. Whoever puts it
-# back finds them there, also after this process was killed.
+# A tag of a target group for each deregistered target that had another port or zone than the group's. Its
+# registration finds them there, also after this process was killed.
 TAG = "evenkeel:out:"
 MOST_TAGGED = 20
 NOT_REGISTERED = "Target.NotRegistered"
-# The reasons which no waiting ends.
+# Reasons that waiting does not end.
 HOPELESS = {
     "Target.NotInUse": "no listener of a load balancer forwards to the group, or its zone is not enabled there",
     "Target.InvalidState": "the instance is stopped or terminated",
@@ -190,14 +190,14 @@ class Api:
 
     def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
         try:
-            return self._aws.call(operation, f"the group {group}", **arguments)
+            return self._aws.call(operation, f"the target group {group}", **arguments)
         except RefusedError as error:
             if error.code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
                 raise TroubleError(self._missing(group)) from error
             if error.code in ("InvalidTarget", "InvalidTargetException"):
                 if operation == "DescribeTargetHealth":
                     raise _NoSuchTargetError(error.said) from error
-                raise TroubleError(f"The target can't be in the group {group}: {error.said}") from error
+                raise TroubleError(f"AWS refuses the target in the target group {group}: {error.said}") from error
             raise
 
     def _missing(self, group: str) -> str:
@@ -242,7 +242,7 @@ class Registration:
 
     @property
     def as_the_group_has_it(self) -> bool:
-        """Whether registering it without a word about port and zone would bring the same."""
+        """Whether registering it without port and zone would have the same result."""
         zone = self.entries[0].key.get("AvailabilityZone")
         return len(self.entries) == 1 and self.entries[0].port in (None, self.group.port) and zone != "all"
 
@@ -268,8 +268,8 @@ def drain(
     for registration in leaving:
         if registration.healthy_others < min_healthy:
             raise TroubleError(
-                f"{target.id} stays in {registration.group.name}: {_others(registration.healthy_others)} healthy "
-                f"there, and min_healthy is {min_healthy}."
+                f"{target.id} was not deregistered from {registration.group.name}: "
+                f"{_others(registration.healthy_others)} healthy there, and min_healthy is {min_healthy}."
             )
     report.changed, report.expected = bool(leaving), "unused" if check_mode else ""
     longest = max(registration.group.deregistration_delay for registration in registrations)
@@ -301,7 +301,9 @@ def drain(
                 if entry.state.endswith("draining"):
                     draining.add(entry_here)
                 elif entry.registered and entry_here in draining:
-                    raise TroubleError(f"Somebody else registered {entry.name} in {registration.group.name} again.")
+                    raise TroubleError(
+                        f"{entry.name} was registered in {registration.group.name} again by somebody else."
+                    )
         return all(place.state == "unused" for place in report.places)
 
     if not report.wait(gone, LONGEST_PAUSE):
@@ -404,7 +406,9 @@ def _registrations(api: Api, names: Sequence[str], target: Target, report: Repor
     remembered = api.remembered(list(groups.values()), target.id)
     for group in groups.values():
         if group.kind in ("instance", "ip") and group.kind != target.kind:
-            raise TroubleError(f"The group {group.name} takes targets by {group.kind}, and {target.id} is none.")
+            raise TroubleError(
+                f"The target group {group.name} has the target type {group.kind}, and {target.id} is not one."
+            )
         listed = [entry for entry in api.health(group) if not entry.gone]
         entries = [entry for entry in listed if entry.id == target.id and target.port in (None, entry.port)]
         places = [Place(group.name, entry.name, entry.standing, entry.standing, entry.why) for entry in entries]
@@ -430,7 +434,7 @@ def _look_again(api: Api, registration: Registration, report: Report) -> list[tu
 
 
 def _put_back(api: Api, left: Sequence[Registration], report: Report) -> str:
-    """Undo what a call that fails half-way has done; says what came of it."""
+    """Register the target again where a call fails half-way; returns the outcome in words."""
     words = ""
     for registration in left:
         try:

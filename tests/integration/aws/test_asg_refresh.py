@@ -201,7 +201,7 @@ def test_how_it_failed(aws: Scaled, auto_rollback: bool, status: str) -> None:
     aws.refreshes.failing[group.name] = (1, reason)
     result = call(aws, group, auto_rollback=auto_rollback)
     assert (result["failed"], result["changed"], result["refresh"]["status"]) == (True, True, status)
-    assert f"The instance refresh of {group.name} ended otherwise: " in result["msg"]
+    assert f"The instance refresh of {group.name} did not end as requested: " in result["msg"]
     assert reason.rstrip(".") in result["msg"]
     assert sorted(group.versions.values()) == (["1", "1", "1"] if auto_rollback else ["1", "1", "2"])
     assert group.described["LaunchTemplate"]["Version"] == "1"

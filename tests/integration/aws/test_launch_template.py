@@ -153,7 +153,7 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
 
     gone: dict[str, Any] = {"launch_template_state": "absent"}
     refused = operator.run(**gone)
-    assert not refused[0] and "would end with it. Scale it in to 0 first, or set force." in refused[2]
+    assert not refused[0] and "would be terminated with it. Scale it in to 0 first, or set force." in refused[2]
     assert operator.group() and operator.template()
     gone["launch_template_force"] = "true"
     # Another group launches from the same template.
@@ -212,7 +212,7 @@ def test_no_group_without_traffic(operator: Operator) -> None:
         refused = operator.run(*options, **nothing)
         assert not refused[0] and "has the health check type ELB and no target group" in refused[2]
         missing = operator.run(*options, **nothing, load_balancer_name="nowhere")
-        assert not missing[0] and "of the target groups nowhere, not all exist in eu-central-1" in missing[2]
+        assert not missing[0] and "there is no target group nowhere in eu-central-1" in missing[2]
     assert operator.group() == {}
     # By the name of the load balancer, in a run that did not make it.
     name, arn = operator.endpoint.group()

@@ -45,7 +45,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     would = play(endpoint, chosen, "--check")
     assert (would.code, would.failures) == (0, "")
     assert elb.describe_load_balancers()["LoadBalancers"] == []
-    (shown,) = would.tasks["Have the alarms and the dashboard"].diff
+    (shown,) = would.tasks["Create or change the alarms and the dashboard"].diff
     assert len(shown["after"]) == 8 + 1, "all alarms and the dashboard, though there is no load balancer yet"
     refused = play(endpoint, chosen, "--tags", "alarms", "--check")
     assert "Nothing was changed: there is no load balancer front to set alarms on." in refused.failures
@@ -55,7 +55,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert set(made.tasks) - set(made.changed) == {
         name
         for name in made.tasks
-        if name.startswith(("Validating", "Check", "Look up", "Refuse", "Remove tags", "Show", "Tell"))
+        if name.startswith(("Validating", "Check", "Look up", "Refuse", "Remove tags", "Set the facts", "Show"))
     }
 
     (group,) = elb.describe_target_groups(Names=["front"])["TargetGroups"]
@@ -125,11 +125,11 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     for name, task in would.tasks.items():
         assert changed.tasks[name].diff == task.diff, name
     assert changed.changed == [
-        "Have the target group, and leave its targets alone",
-        "Have the load balancer and its listeners",
+        "Create or change the target group",
+        "Create or change the load balancer and its listeners",
         "Write the documents",
-        "Give it its policy",
-        "Have the alarms and the dashboard",
+        "Put the hosts' policy",
+        "Create or change the alarms and the dashboard",
     ]
     listeners = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
     actions = {each["Port"]: each["DefaultActions"] for each in listeners}
@@ -142,7 +142,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     gone = {**other, **{f"{role}_state": "absent" for role in ("load_balancer", "iam", "alarms")}}
     refused = play(endpoint, gone, "--tags", "load_balancer")
     assert refused.code != 0
-    assert f"The target group front stays: {TARGET} are registered there." in refused.failures
+    assert f"The target group front was not deleted: {TARGET} are registered there." in refused.failures
     assert elb.describe_load_balancers(Names=["front"])["LoadBalancers"]
     assert endpoint.standings(arn) == {f"{TARGET}:80": "healthy"}
     assert endpoint.states.changes == []  # nobody but us registered or deregistered anything
@@ -150,8 +150,8 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     endpoint.states.groups.clear()
     remove = used_by_others(endpoint, chosen, arn)
     for words, *options in (
-        ("The target group front stays: the load balancer other use it.", "load_balancer"),
-        ("The target group front stays: the load balancer other use it.", "load_balancer", "--check"),
+        ("The target group front was not deleted: it is used by the load balancer other.", "load_balancer"),
+        ("The target group front was not deleted: it is used by the load balancer other.", "load_balancer", "--check"),
         ("Nothing was changed: the instance profile others contains the role front, the policy arn:", "iam"),
         ("Nothing was changed: email:someone@example.com is subscribed to the topic front-alarms, the", "alarms"),
     ):
@@ -353,7 +353,7 @@ def test_a_load_balancer_with_listeners_of_others_stays(endpoint: Endpoint) -> N
     for check in (True, False):
         refused = call(endpoint, "load_balancer", gone, check=check)
         assert refused["msg"] == (
-            "The load balancer shared stays: It has listeners of others, on port 8443; delete these first."
+            "The load balancer shared was not deleted: It has listeners of others, on port 8443; delete these first."
         )
     elb.delete_listener(ListenerArn=other)
     assert call(endpoint, "load_balancer", gone)["changed"]
@@ -444,7 +444,7 @@ def test_a_target_group_that_is_half_done_is_finished(endpoint: Endpoint) -> Non
     assert off["diff"]["before"]["attributes"] == {"stickiness.enabled": "true"}
     moved = call(endpoint, "target_group", {**wanted, "port": 8080}, check=True)
     assert moved["msg"] == (
-        "AWS can't change port (is 80, wanted 8080) of the target group half: give the new one another name."
+        "AWS can't change port (is 80, wanted 8080) of the target group half. Create one with another name."
     )
     elsewhere = call(endpoint, "target_group", {**wanted, "name": "other"}, region="us-west-2")
     assert "CreateTargetGroup failed" in elsewhere["msg"]
@@ -473,7 +473,7 @@ def test_a_load_balancer_that_is_half_done_is_finished(endpoint: Endpoint) -> No
     assert "half is internet-facing and AWS can't make it internal" in inside["msg"]
     endpoint.faults.throttled["elasticloadbalancing:DescribeLoadBalancers"] = 50
     busy = call(endpoint, "load_balancer", wanted)
-    assert "DescribeLoadBalancers was put off by AWS: Throttling: Rate exceeded" in busy["msg"]
+    assert "AWS did not serve DescribeLoadBalancers: Throttling: Rate exceeded" in busy["msg"]
 
 
 def test_alarms_that_are_wrong_are_refused_before_anything_changes(endpoint: Endpoint) -> None:

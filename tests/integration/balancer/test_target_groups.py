@@ -169,7 +169,7 @@ def test_what_can_not_be_remembered_is_not_taken_out(endpoint: Endpoint, action:
     name, arn = endpoint.group(f"{A}:8080", B)
     endpoint.faults.denied[f"elasticloadbalancing:{action}"] = ""
     result = call(endpoint, "drained", A, name)
-    assert result["failed"] and f"needs elasticloadbalancing:{action} on the group {name}" in result["msg"]
+    assert result["failed"] and f"needs elasticloadbalancing:{action} on the target group {name}" in result["msg"]
     assert endpoint.standings(arn) == {f"{A}:8080": "healthy", f"{B}:80": "healthy"}
 
 
@@ -188,7 +188,10 @@ def test_the_last_healthy_target_stays(endpoint: Endpoint) -> None:
     name, arn = endpoint.group(A, B)
     result = call(endpoint, "drained", A, safe, name)
     assert (result["failed"], result["changed"]) == (True, False)
-    assert f"{A} stays in {name}: no other target is healthy there, and min_healthy is 1." in result["msg"]
+    assert (
+        f"{A} was not deregistered from {name}: no other target is healthy there, and min_healthy is 1."
+        in result["msg"]
+    )
     assert endpoint.states.changes == []
 
     forced = call(endpoint, "drained", A, name, min_healthy=0)
@@ -254,7 +257,7 @@ def test_a_group_that_is_missing_stops_it_before_anything_changes(endpoint: Endp
 
 def test_a_target_of_the_wrong_kind(endpoint: Endpoint) -> None:
     name, _ = endpoint.group(A, B)
-    assert "takes targets by instance" in call(endpoint, "in_service", "10.0.0.1", name)["msg"]
+    assert "has the target type instance" in call(endpoint, "in_service", "10.0.0.1", name)["msg"]
     assert "no instance id" in call(endpoint, "in_service", "host-1", name)["msg"]
 
 
@@ -273,7 +276,7 @@ def test_a_denied_call_names_the_permission(endpoint: Endpoint, action: str, sta
     endpoint.faults.denied[f"elasticloadbalancing:{action}"] = ""
     result = call(endpoint, state, A, name)
     assert result["failed"]
-    assert f"the role or user needs elasticloadbalancing:{action} on the group {name}" in result["msg"]
+    assert f"the role or user needs elasticloadbalancing:{action} on the target group {name}" in result["msg"]
     assert endpoint.states.changes == []
 
 

@@ -83,7 +83,10 @@ def test_a_side_that_is_not_up_gets_nothing(pair: Pair, upstreams: dict[str, Ups
     upstreams["b"].stop()
     refused = split(**on(one, two, weights={"blue": 0, "green": 100}, timeout=1.5))
     assert refused["failed"]
-    assert "Nothing was switched, for after 1.5 s this is not fit. green: gateways/b is DOWN" in refused["msg"]
+    assert (
+        "Traffic was not switched: not enough targets are healthy after 1.5 s. green: gateways/b is DOWN"
+        in refused["msg"]
+    )
     assert refused["weights"] == {"blue": 100, "green": 0}
     assert one.get() == "a"
 
@@ -104,11 +107,11 @@ def test_what_one_haproxy_does_not_do_the_others_take_back(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"weights": {"red": 1}}, "red is none of the sides, which are blue, green"),
+        ({"weights": {"red": 1}}, "red is not a side. The sides are blue, green"),
         ({"weights": {"blue": 101}}, "blue is to get 101"),
         ({"weights": {"blue": "half"}}, "each has to be a number from 0 to 100"),
         ({"weights": {"blue": 0, "green": 0}}, "no side would get any request"),
-        ({"weights": {"blue": 50}}, "has the weight 1 in HAProxy's configuration, of which 50 % can't be had"),
+        ({"weights": {"blue": 50}}, "has the weight 1 in HAProxy's configuration, and 50 % of it is no whole number"),
         ({"sides": {"blue": ["a"], "green": ["x"]}}, "has no server x"),
         ({"backends": ["elsewhere"]}, "the backend elsewhere of HAProxy"),
     ],
@@ -164,4 +167,6 @@ def test_who_may_not_and_what_is_not_there(forwarding: Forwarding, served: Endpo
     assert nowhere["failed"] and "DescribeListeners failed: ListenerNotFound" in nowhere["msg"]
     _name, third = served.group()
     stranger = forwarding.split(sides={"blue": [third], "green": [forwarding.green]})
-    assert stranger["failed"] and f"forwards to {forwarding.blue}, which is none of the sides" in stranger["msg"]
+    assert (
+        stranger["failed"] and f"forwards to {forwarding.blue}, which is no target group of a side" in stranger["msg"]
+    )

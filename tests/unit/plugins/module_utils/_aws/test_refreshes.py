@@ -233,7 +233,7 @@ def clock() -> tuple[Report, list[float]]:
 
 def test_questions_without_an_answer_are_asked_again() -> None:
     report, time = clock()
-    put_off = NoAnswerError("DescribeInstanceRefreshes was put off by AWS: Throttling")
+    put_off = NoAnswerError("AWS did not serve DescribeInstanceRefreshes: Throttling")
     report.refresh = running()
     refreshes = Refreshes(ApiDouble(described(), put_off, put_off, described("Successful")), "web")
     assert refreshes.wait(report, wanted=["Successful"])

@@ -39,7 +39,7 @@ class ApiDouble(Api):
     def health(self, group: Group, entries: object = ()) -> list[Health]:
         self.asked.append(self.time)
         if any(start <= self.time < end for start, end in self.unanswered):
-            raise NoAnswerError("DescribeTargetHealth was put off by AWS: Throttling")
+            raise NoAnswerError("AWS did not serve DescribeTargetHealth: Throttling")
         left = self.time
         for seconds, state in self.script:
             if left < seconds:
@@ -112,7 +112,7 @@ def test_no_answer_before_the_start_changes_nothing() -> None:
 
 def test_somebody_else_registers_it_again() -> None:
     api = ApiDouble((1, "healthy"), (5, "draining"), (FOREVER, "initial"))
-    with pytest.raises(TroubleError, match="Somebody else registered i-0123456789abcdef0:80 in web again"):
+    with pytest.raises(TroubleError, match="i-0123456789abcdef0:80 was registered in web again by somebody else"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
