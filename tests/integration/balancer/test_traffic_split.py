@@ -108,9 +108,9 @@ def test_what_one_haproxy_does_not_do_the_others_take_back(pair: Pair) -> None:
     ("wrong", "words"),
     [
         ({"weights": {"red": 1}}, "red is not a side. The sides are blue, green"),
-        ({"weights": {"blue": 101}}, "blue is to get 101"),
+        ({"weights": {"blue": 101}}, "blue has the weight 101"),
         ({"weights": {"blue": "half"}}, "each has to be a number from 0 to 100"),
-        ({"weights": {"blue": 0, "green": 0}}, "no side would get any request"),
+        ({"weights": {"blue": 0, "green": 0}}, "all sides would have the weight 0"),
         ({"weights": {"blue": 50}}, "has the weight 1 in HAProxy's configuration, and 50 % of it is no whole number"),
         ({"sides": {"blue": ["a"], "green": ["x"]}}, "has no server x"),
         ({"backends": ["elsewhere"]}, "the backend elsewhere of HAProxy"),
