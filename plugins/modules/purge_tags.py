@@ -104,7 +104,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 
 def act(module: AnsibleModule) -> dict[str, dict[str, str]]:
     wanted = module.params
-    resources = []
+    resources: list[purge.Resource | None] = []
     if wanted["role"] or wanted["instance_profile"]:
         iam = Api(client.client(module, "iam"))
         resources += [purge.role(iam, wanted["role"])] if wanted["role"] else []

@@ -90,13 +90,13 @@ def test_patience_with_an_api_that_does_not_answer_for_a_while() -> None:
     report = api.report
     drain(api, ["web"], US, report, min_healthy=1, timeout=None)
     assert 140 <= api.time < 155
-    assert sum("put off" in line for line in report.progress) == 1
+    assert sum("did not serve" in line for line in report.progress) == 1
 
 
 def test_but_no_answer_at_the_end_is_a_no() -> None:
     api = ApiDouble((0.1, "healthy"), (100, "draining"), (FOREVER, "unused"))
     api.unanswered = [(20, FOREVER)]
-    with pytest.raises(TroubleError, match="put off by AWS"):
+    with pytest.raises(TroubleError, match="did not serve"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
