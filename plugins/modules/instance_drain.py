@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_drain
-short_description: Permit to take an instance out of service, or put it back
+short_description: Ask for permission to drain an instance, or put it back in service
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Asks the database, in one transaction that holds off elections and other calls, whether an instance may be taken
     out of service now, and marks it as draining if so. It is refused while the instance leads, while nobody does,
-    while too few others would be in service, and while somebody else's rollout holds the fleet. A question that is not
-    answered is a no.
+    while too few others would be in service, and while another rollout holds the lock. If the database does not
+    answer, the permission is refused.
   - An instance that is draining is not elected. It still serves; taking it out of the load balancer is what comes next.
   - For a rollout, the journal remembers that the instance is out until this module puts it back, also when its row in
     the database vanishes meanwhile because its gateway is replaced. The mark of a rollout that is over is removed
@@ -26,7 +26,7 @@ options:
     required: true
   state:
     description:
-      - V(drained) asks for the permit and marks the instance.
+      - V(drained) asks for the permission and marks the instance.
       - V(active) removes the mark, and has the instance counted as in service again. It is refused without a fresh
         heartbeat.
     type: str
@@ -59,7 +59,7 @@ options:
     description: Its name in the inventory, for the journal. The instance id, where it is not given.
     type: str
   holder:
-    description: Who asks, for the journal, without O(rollout_id). The user and host of this machine, where not given.
+    description: Name of the caller in the journal, without O(rollout_id). By default this machine's user and name.
     type: str
 extends_documentation_fragment:
   - evenkeel.fleet.database
@@ -90,7 +90,7 @@ EXAMPLES = r"""
   failed_when: permit is failed and permit.refusal | default(none) != 'leading'
   delegate_to: localhost
 
-- name: Put it back into service, and note what was done
+- name: Put it back in service, and record what was done
   evenkeel.fleet.instance_drain:
     database: "{{ fleet_database }}"
     rollout_id: "{{ rollout.rollout_id }}"

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: load_balancer
-short_description: An Application Load Balancer that forwards to a target group
+short_description: Manage an Application Load Balancer that forwards to a target group
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Creates an Application Load Balancer with its listeners, changes what differs, or deletes it.
   - With a certificate, port 443 forwards to the target group and port 80 redirects there; without one port 80 forwards.
     Listeners on other ports are left alone, and so are the rules of these.
-  - C(amazon.aws.elb_application_lb) shows no diff, takes a wanted scheme for the present one, and sets a listener's
-    weights back; C(amazon.aws.elb_application_lb_info) breaks on a name that there is none of.
+  - C(amazon.aws.elb_application_lb) shows no diff, does not notice another scheme, and resets a listener's weights.
+    C(amazon.aws.elb_application_lb_info) fails on a name that does not exist.
 attributes:
   check_mode:
     description: Asks AWS and changes nothing; refuses what it would refuse.
@@ -26,7 +26,7 @@ attributes:
 options:
   state:
     description:
-      - Whether there is to be one.
+      - V(present) creates or changes it.
       - V(absent) is refused while it has listeners on other ports than 80 and 443, rules, or deletion protection.
     type: str
     choices: [present, absent]
@@ -49,12 +49,12 @@ options:
     type: list
     elements: str
   target_group_arn:
-    description: Where to forward to. Needed with O(state=present).
+    description: ARN of the target group to forward to. Needed with O(state=present).
     type: str
   keep_forward:
     description:
-      - Whether a listener that forwards already goes on as it does, with the weights of a canary or to the other side
-        of a blue/green flip.
+      - Whether a listener keeps the target groups and weights that it forwards to already, such as those of a canary or
+        of a blue/green switch.
     type: bool
     default: true
   certificate_arn:
@@ -62,7 +62,7 @@ options:
     type: str
     default: ""
   ssl_policy:
-    description: Which versions and ciphers of TLS clients may use.
+    description: The security policy, which sets the versions and ciphers of TLS.
     type: str
     default: ELBSecurityPolicy-TLS13-1-2-2021-06
   attributes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: load_balancer_info
-short_description: Look up an Application Load Balancer and its target group by name
+short_description: Get the ARNs of an Application Load Balancer and its target group by name
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:

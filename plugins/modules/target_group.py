@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: target_group
-short_description: A target group's health checks and attributes, and never its targets
+short_description: Manage a target group's health checks and attributes, but not its targets
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -41,7 +41,7 @@ options:
         check mode it is still there.
     type: str
   protocol:
-    description: How the load balancer speaks to targets.
+    description: The protocol between the load balancer and its targets.
     type: str
     choices: [HTTP, HTTPS]
     default: HTTP
@@ -53,7 +53,7 @@ options:
     description: The VPC of the targets. Needed with O(state=present).
     type: str
   target_type:
-    description: What targets are named by.
+    description: Whether targets are registered by instance id or by address.
     type: str
     choices: [instance, ip]
     default: instance
