@@ -21,8 +21,9 @@ options:
   fleet:
     description:
       - C(hosts) (instance id by name, of the whole fleet), C(looks) (by host, the result of
-        M(evenkeel.fleet.container_swap) with C(state=pulled)), C(instances) (of M(evenkeel.fleet.leader_info)) and
-        C(interrupted) (of M(evenkeel.fleet.rollout_lock)).
+        M(evenkeel.fleet.container_swap) with C(state=pulled)), C(instances) (of M(evenkeel.fleet.leader_info)),
+        C(interrupted) (of M(evenkeel.fleet.rollout_lock)) and C(before) (by host, this rollout's C(hosts) of
+        M(evenkeel.fleet.rollout_info)).
     type: dict
     required: true
   wanted:
@@ -98,7 +99,7 @@ def rollout_step(
     updated: int = 0,
 ) -> dict[str, Any]:
     known = (fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
-    hosts = fleet_of(*known, settings_count=not undone)
+    hosts = fleet_of(*known, before=fleet.get("before"), settings_count=not undone)
     digests = digests_before(undone, fleet["looks"], selected) if undone else dict.fromkeys(selected, wanted)
     goal = digests if undone else wanted
     step = next_step(hosts, goal, knobs, selected, events)

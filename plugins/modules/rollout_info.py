@@ -100,6 +100,12 @@ rollouts:
         result: {description: How that ended., type: str, returned: always}
         state: {description: V(out) where it was not put back into service., type: str, returned: always}
         seconds: {description: How long its steps took together., type: float, returned: always}
+    inherited:
+      description:
+        - The digest by host, for hosts that have no step in this rollout and got its image from an unfinished rollout
+          that it resumed. The digest is what the host ran before that one.
+      returned: always
+      type: dict
     steps:
       description: What was done, in order.
       returned: with O(steps)

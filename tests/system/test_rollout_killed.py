@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.fleet import Run, wait_until
-from tests.system.rollouts import LOCK, digest, digests, last_words, nobody_notices, order, roll, start
+from tests.system.rollouts import LOCK, digest, digests, hooks, last_words, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.fleet import Fleet, Process
@@ -73,6 +73,21 @@ def test_a_daemon_that_is_killed_in_a_start_keeps_no_port(serving: Fleet, images
             again = roll(serving, "--limit", host, gateway_image=image, rollout_lock_wait=60, **LOCK)
             assert again.code == 0, run.output + again.output
     assert digests(serving, host) == {digest(images[0])}
+    serving.assert_serving()
+
+
+def test_a_resumed_rollout_that_fails_goes_back_everywhere(serving: Fleet, images: tuple[str, str]) -> None:
+    first, second, _ = order(serving)
+    with nobody_notices(serving):
+        process = start(serving, gateway_image=images[1], **LOCK)
+        wait_until(lambda: is_finished(serving, first, images[1]), f"{first} is updated")
+        killed = Run(-9, process.kill())
+        fails = hooks("after_host", "command.yml", happens="false", happens_to=second)
+        policy = {"rollout_on_failure": "rollback_all", "rollout_lock_wait": 60}
+        run = roll(serving, gateway_image=images[1], **LOCK, **fails, **policy)
+    assert run.code != 0 and run.says(f"{second} failed"), killed.output + run.output
+    assert digests(serving) == {digest(images[0])}, run.output
+    assert serving.out_of_the_balancer() == []
     serving.assert_serving()
 
 

@@ -53,7 +53,9 @@ def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bo
                 earlier = connection.execute(_EARLIER, (one.id, silent, journal.SWAP)).fetchall()
                 for name, digest in earlier:
                     hosts[name]["before"] = digest
-            shown.append({**one.shown(now), "hosts": hosts, **({"steps": written[one.id]} if steps else {})})
+            inherited = journal.inherited(pasts[number], pasts[number + 1 :])
+            told = {**one.shown(now), "hosts": hosts, "inherited": inherited}
+            shown.append({**told, "steps": written[one.id]} if steps else told)
         out = out_of_service(connection)
     return {
         "lock": open_.shown(now) if open_ else None,

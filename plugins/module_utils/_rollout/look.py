@@ -20,6 +20,7 @@ def fleet_of(
     instances: Iterable[Mapping[str, Any]],
     interrupted: Iterable[Mapping[str, Any]] = (),
     *,
+    before: Mapping[str, Mapping[str, Any]] | None = None,
     settings_count: bool = True,
 ) -> list[Host]:
     """Every host of the inventory.
@@ -44,6 +45,7 @@ def fleet_of(
                 healthy=runs and bool(instance.get("fresh")),
                 draining=draining,
                 leads=bool(instance.get("leads")),
+                before=((before or {}).get(name) or {}).get("before"),
                 kept_out=_kept_out(instance.get("draining_since"), left_out.get(identity)),
             )
         )
@@ -61,7 +63,7 @@ def digests_before(
     found = {}
     for name in selected:
         runs = ((looks.get(name) or {}).get("serving") or {}).get("digest")
-        before = (undone["hosts"].get(name) or {}).get("before")
+        before = (undone["hosts"].get(name) or {}).get("before") or (undone.get("inherited") or {}).get(name)
         digest = before if runs in (None, undone["digest"]) else runs
         if digest:
             found[name] = str(digest)

@@ -22,7 +22,9 @@ The rules, for any fleet and whatever happens:
 - A host that turns leader before it is drained is put off to the end, once.
 - With a canary, no more hosts than its share run the wanted digest before it was judged, once, beside those that do
   not. One that is condemned is put back, unless on_failure is stop.
-- After a failure no host is updated any more.
+- After a failure no host is updated any more. All hosts that left their old digest are put back, also those that the
+  unfinished rollout updated which this one resumes. A host that it left out of service is put back unless on_failure is
+  stop.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class RefusedError(Exception):
 class Host:
     """What is known of one host of the fleet. digest is None where it runs nothing or it is not known.
 
+    before is the digest that it ran before this rollout, or before the unfinished one that this one resumes.
     kept_out says by whom and why it is kept out of service, such as for maintenance; draining is true then, too.
     """
 
@@ -67,6 +70,7 @@ class Host:
     draining: bool = False
     leads: bool = False
     kept_out: str = ""
+    before: str | None = None
 
     @property
     def serves(self) -> bool:
@@ -152,6 +156,10 @@ class Rollout:
     serving: frozenset[str]
     updated: frozenset[str]
     leader: str = ""
+    # Updated by the unfinished rollout that this one resumes.
+    inherited: tuple[str, ...] = ()
+    # Left out of service by it.
+    left_out: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     in_work: frozenset[str] = frozenset()
     work: str = ""
@@ -228,7 +236,7 @@ class Rollout:
 
     def canaries_left(self) -> int:
         """How many hosts may be updated before the verdict; without one to come, any number."""
-        if self.judged or not is_wanted(self.knobs.canary):
+        if self.judged or self.failures or not is_wanted(self.knobs.canary):
             return len(self.hosts)
         return at_most(self.knobs.canary, len(self.hosts)) - len(self.updated & self.serving)
 
@@ -236,6 +244,10 @@ class Rollout:
         if self.judged or not is_wanted(self.knobs.canary) or not self.pending:
             return False
         return self.canaries_left() <= 0 or not self.followers()
+
+    def on_new_image(self) -> tuple[str, ...]:
+        """Who was taken off its old digest by this rollout or the one that it resumes, from the first."""
+        return (*self.inherited, *self.done)
 
     def may_hand_over(self) -> bool:
         return self.handovers == 0
@@ -272,21 +284,28 @@ class Rollout:
 
     def _after_a_failure(self) -> tuple[Step, Rollout]:
         words = list(self.failures)
-        wanted_back = self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure != "stop")
-        if wanted_back and not self.lock_lost:
-            left = [host for host in reversed(self.done) if host not in self.restored]
-            if self.leader in left and len(self.hosts) > 1:
-                left.remove(self.leader)
-                words.append(f"{self.leader} leads and stays on the new image: a second handover is not made.")
-            if left and not self.unrestored:
-                batch = self.batch(left)
-                if batch:
-                    return Step("put_back", batch), self._take_out("put_back", batch)
-                words.append("No host can be taken out of service to be put back.")
-            if left:
-                words.append(f"Still on the new image: {', '.join(left)}.")
-        elif self.done:
-            words.append(f"On the new image: {', '.join(self.done)}.")
+        all_back = self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure != "stop")
+        updated = [host for host in reversed(self.on_new_image()) if host not in self.restored]
+        left_out = [host for host in self.left_out if host in self.pending and host != self.leader]
+        if self.knobs.on_failure == "stop":
+            left_out = []
+        if self.lock_lost:
+            all_back, left_out = False, []
+        elif all_back and self.leader in updated and len(self.hosts) > 1:
+            updated.remove(self.leader)
+            words.append(f"{self.leader} leads and stays on the new image: a second handover is not made.")
+        to_do = [*left_out, *(updated if all_back else [])]
+        if to_do and not self.unrestored:
+            batch = self.batch(to_do)
+            if batch:
+                return Step("put_back", batch), self._take_out("put_back", batch)
+            words.append("No host can be taken out of service to be put back.")
+        if left_out:
+            words.append(f"Still out of service: {', '.join(left_out)}.")
+        if all_back and updated:
+            words.append(f"Still on the new image: {', '.join(updated)}.")
+        elif updated and not all_back:
+            words.append(f"On the new image: {', '.join(reversed(updated))}.")
         if self.pending:
             words.append(f"Not touched: {', '.join(self.pending)}.")
         return Step("end", result="failed", words=tuple(words)), self
@@ -312,7 +331,7 @@ class Rollout:
     def _on_unreachable(self, event: Event) -> Rollout:
         rollout = self._back(event.host, serves=False)
         rollout = replace(rollout, pending=_without(rollout.pending, event.host))
-        rollout = replace(rollout, unrestored=rollout.unrestored or event.host in rollout.done)
+        rollout = replace(rollout, unrestored=rollout.unrestored or event.host in rollout.on_new_image())
         return rollout._fail(f"{event.host} can't be reached{_because(event)}.")
 
     def _on_put_off(self, event: Event) -> Rollout:
@@ -353,7 +372,12 @@ class Rollout:
 
     def _on_put_back(self, event: Event) -> Rollout:
         rollout = self._back(event.host, serves=True)
-        return replace(rollout, restored=rollout.restored | {event.host}, updated=rollout.updated - {event.host})
+        return replace(
+            rollout,
+            pending=_without(rollout.pending, event.host),
+            restored=rollout.restored | {event.host},
+            updated=rollout.updated - {event.host},
+        )
 
     def _on_not_put_back(self, event: Event) -> Rollout:
         rollout = replace(self._back(event.host, serves=event.serves), unrestored=True)
@@ -427,6 +451,12 @@ def begin(
         serving=frozenset(host.name for host in fleet if host.serves),
         updated=frozenset(name for name, is_settled in settled.items() if is_settled),
         leader=leaders[0] if leaders else "",
+        inherited=tuple(
+            host.name
+            for host in fleet
+            if host.name in chosen and settled[host.name] and host.before not in (None, host.digest)
+        ),
+        left_out=tuple(host.name for host in fleet if host.name in chosen and host.draining and host.before),
     )
     reasons = _refusals(rollout, fleet)
     if reasons:
@@ -444,8 +474,8 @@ def sunny_day(rollout: Rollout) -> list[Step]:
             return steps
         if step.kind == "hand_over":
             rollout = rollout.after(Event("handed_over", step.candidates[0]))
-        for host in step.hosts if step.kind in ("update", "judge") else ():
-            rollout = rollout.after(Event("done" if step.kind == "update" else "promoted", host))
+        for host in step.hosts if step.kind != "hand_over" else ():
+            rollout = rollout.after(Event(ANSWERS[step.kind][0], host))
 
 
 def replay(rollout: Rollout, events: Iterable[Event]) -> Step:

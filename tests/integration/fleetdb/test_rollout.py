@@ -412,3 +412,19 @@ def test_a_resumed_rollout_inherits_what_was_before_the_one_that_it_finishes(fle
     fleet.release(again)
     [rollout] = run_module("rollout_info", {**fleet.options, "last": 1})["rollouts"]
     assert {host["before"] for host in rollout["hosts"].values()} == {"v2"}, "one that had succeeded is over"
+
+
+def test_a_rollout_that_resumes_a_part_knows_what_the_others_ran(fleet: Fleet) -> None:
+    fleet.populate(2)
+
+    def plan(rollout_id: int, host: str) -> None:
+        fleet.renew(rollout_id, steps=[{"host": host, "step": "plan", "result": "succeeded", "digest": "v1"}])
+
+    killed = fleet.acquire(digest="v2")["rollout_id"]
+    for host in ("gateway-1", "gateway-2"):
+        plan(killed, host)
+    fleet.query("UPDATE fleet_rollout SET expires_at = clock_timestamp() WHERE finished_at IS NULL")
+    resumed = fleet.acquire(digest="v2")["rollout_id"]
+    plan(resumed, "gateway-2")
+    [rollout] = run_module("rollout_info", {**fleet.options, "rollout_id": resumed})["rollouts"]
+    assert rollout["inherited"] == {"gateway-1": "v1"}

@@ -410,3 +410,31 @@ def test_a_canary_needs_somebody_beside_it(hosts: list[Host], canary: str, reaso
     assert reason in reasons(
         hosts, Knobs(canary=canary, allow_unhealthy=True, max_unavailable="100%", min_in_service=0)
     )
+
+
+RESUMED = [
+    Host("host-1", "old", leads=True, before="old"),
+    Host("host-2", "new", before="old"),
+    Host("host-3", "new", before="new"),
+    Host("host-4", "old", before="old"),
+    Host("host-5", None, healthy=False, draining=True, before="old"),
+]
+
+
+def test_a_resumed_rollout_puts_back_what_the_killed_one_updated() -> None:
+    rollout = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2, on_failure="rollback_all"))
+    step, rollout = at(rollout, Event("done", "host-5"), Event("failed", "host-4", serves=True))
+    assert shape([step]) == [("put_back", "host-5")]
+    step, rollout = at(rollout, Event("put_back", "host-5"))
+    assert shape([step]) == [("put_back", "host-2")], "host-3 ran it before"
+    step, _ = at(rollout, Event("put_back", "host-2"))
+    assert step.words == ("host-4 failed. It serves with what it had before.", "Not touched: host-1.")
+
+
+def test_what_a_killed_rollout_left_out_of_service_is_put_back_after_a_failure() -> None:
+    rollout = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2))
+    step, rollout = told(rollout, Event("out_of_service", "host-4"))
+    assert shape([step]) == [("put_back", "host-5")]
+    stops = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2, on_failure="stop"))
+    step, _ = told(stops, Event("out_of_service", "host-4"))
+    assert step.words[1:] == ("On the new image: host-2.", "Not touched: host-1, host-4, host-5.")

@@ -64,6 +64,7 @@ def fleets(draw: Callable[..., Any]) -> list[Host]:
                 healthy=is_now != "unhealthy",
                 draining=is_now == "draining",
                 leads=number == leader,
+                before=draw(st.sampled_from([None, "old"])) if is_now in ("updated", "draining") else None,
             )
         )
     return hosts
@@ -84,6 +85,9 @@ class World:
         self.selected = set(selected)
         self.serving = {host.name for host in hosts if host.serves}
         self.updated = {host.name for host in hosts if host.digest == "new" and not host.draining}
+        # Those that an unfinished rollout updated, or left out of service.
+        self.inherited = {host.name for host in hosts if host.name in self.updated & self.selected and host.before}
+        self.left_out = {host.name for host in hosts if host.draining and host.before} & self.selected
         self.leader = next(host.name for host in hosts if host.leads)
         self.known_leader = self.leader
         self.rollout = rollout
@@ -177,9 +181,13 @@ class World:
             self.tell(Event(answer, host))
 
     def do_put_back(self, step: Step, mishaps: bool) -> None:
-        assert self.failed
-        assert self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure == "rollback_host")
-        assert set(step.hosts) <= self.updated & set(self.touched)
+        assert self.failed or self.rollout.put_off
+        assert self.knobs.on_failure != "stop"
+        left_out = self.left_out - set(self.touched)
+        if self.knobs.on_failure == "rollback_all" or self.condemned:
+            assert set(step.hosts) <= (self.updated & (self.inherited | set(self.touched))) | left_out
+        else:
+            assert set(step.hosts) <= left_out
         assert self.known_leader not in step.hosts or len(self.names) == 1
         self.may_leave(step)
         for host in self.any_order(step.hosts):
@@ -236,7 +244,10 @@ class World:
 
 def digests_of_their_own(hosts: list[Host]) -> tuple[list[Host], Wanted]:
     """The same fleet, of which each host is to go to another digest, as in a rollback."""
-    known = [replace(host, digest=f"{host.digest} of {host.name}") for host in hosts]
+    known = [
+        replace(host, digest=f"{host.digest} of {host.name}", before=host.before and f"{host.before} of {host.name}")
+        for host in hosts
+    ]
     return known, {host.name: f"new of {host.name}" for host in hosts}
 
 
@@ -252,7 +263,7 @@ def play(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject,
     end = world.play(mishaps)
     if end.result == "succeeded":
         assert world.selected <= world.updated
-    if not world.failed:
+    if not (world.failed or world.rollout.put_off):
         assert not [host for host, times in world.touched.items() if times > 1], "touched twice without a failure"
     assert set(world.touched) <= world.selected
     return world

@@ -8,6 +8,7 @@ The plan, the journal's summary and the digests of a rollback are the real ones;
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import jou
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import digests_before, fleet_of, next_step
 
 NEW = "v2"
+CANARY = "the canary"
 KNOBS = {"batches": [1], "max_unavailable": 1, "min_in_service": 1}
 
 
@@ -61,10 +63,19 @@ class World:
             if row.digest and row.past.hosts:
                 earlier = [one.past for one in reversed(self.rows[:number])]
                 hosts = {name: {"before": journal.origin(name, row.past, earlier)} for name in row.past.hosts}
-                return {"digest": row.digest, "hosts": hosts}
+                return {"digest": row.digest, "hosts": hosts, "inherited": journal.inherited(row.past, earlier)}
         return {}
 
-    def run(self, *, back: bool = False, kill: int | None = None, fails: str | None = None) -> str:
+    def run(
+        self,
+        *,
+        back: bool = False,
+        kill: int | None = None,
+        fails: str | None = None,
+        limit: str = "",
+        **knobs: Any,
+    ) -> str:
+        """`fails`: a host whose new container fails, or the canary's. `limit`: the names of the selected hosts."""
         self.patience = kill
         undone = self.undone() if back else {}
         if back and not undone:
@@ -74,48 +85,66 @@ class World:
         row = Row(None if back else NEW)
         self.rows.append(row)
         try:
-            row.result = self._work(row, undone, fails)
+            row.result = self._work(row, undone, fails, limit or self.runs, {**KNOBS, "allow_unhealthy": True, **knobs})
         except KilledError:
             return "killed"
         return row.result
 
-    def _work(self, row: Row, undone: dict[str, Any], fails: str | None) -> str:
+    def before(self, row: Row) -> dict[str, Any]:
+        """As rollout_info tells it of the rollout that runs."""
+        past = self.rows[: self.rows.index(row)]
+        earlier = [one.past for one in reversed(past)]
+        return {name: {"before": journal.origin(name, row.past, earlier)} for name in row.past.hosts}
+
+    def _work(
+        self, row: Row, undone: dict[str, Any], fails: str | None, selected: Iterable[str], knobs: dict[str, Any]
+    ) -> str:
         self.tick()
-        looks = {name: {"serving": {"digest": digest} if digest else {}} for name, digest in self.runs.items()}
+        runs = {name: self.runs[name] for name in selected}
+        looks = {name: {"serving": {"digest": digest} if digest else {}} for name, digest in runs.items()}
         instances = [{"instance_id": f"i-{name}", "fresh": True, "leads": name == self.leader} for name in self.runs]
         hosts = {name: f"i-{name}" for name in self.runs}
-        fleet = fleet_of(hosts, looks, instances, list(self.out.values()))
-        wanted = digests_before(undone, looks, hosts) if undone else NEW
-        for name, digest in self.runs.items():
+        for name, digest in runs.items():
             row.steps.append({"host": name, "step": journal.PLAN, "result": "succeeded", "digest": digest})
+        before = self.before(row)
+        fleet = fleet_of(hosts, looks, instances, list(self.out.values()), before=before)
+        wanted = digests_before(undone, looks, runs) if undone else NEW
         events: list[dict[str, Any]] = []
-        while (step := next_step(fleet, wanted, {**KNOBS, "allow_unhealthy": True}, hosts, events))["kind"] != "end":
-            assert step["kind"] in ("update", "hand_over"), step
+        if next_step(fleet, wanted, knobs, runs)["kind"] == "refused":
+            row.steps.clear()
+            return "refused"
+        while (step := next_step(fleet, wanted, knobs, runs, events))["kind"] != "end":
+            assert step["kind"] in ("update", "hand_over", "judge", "put_back"), step
             if step["kind"] == "hand_over":
                 self.leader = step["candidates"][0]
                 events.append({"kind": "handed_over", "host": self.leader})
-                continue
-            for name in step["hosts"]:
+            for name in step["hosts"] if step["kind"] == "judge" else ():
+                events.append({"kind": "condemned" if fails == CANARY else "promoted", "host": name})
+            for name in step["hosts"] if step["kind"] == "update" else ():
                 digest = wanted if isinstance(wanted, str) else wanted[name]
-                events.append(self._update(row, name, digest, fails=name == fails))
+                self._replace(row, name, before[name]["before"] if name == fails else digest, fails=name == fails)
+                kind = {"kind": "failed", "serves": True} if name == fails else {"kind": "done"}
+                events.append({**kind, "host": name})
+            for name in step["hosts"] if step["kind"] == "put_back" else ():
+                self._replace(row, name, before[name]["before"])
+                events.append({"kind": "put_back", "host": name})
         return str(step["result"])
 
-    def _update(self, row: Row, name: str, digest: str, *, fails: bool) -> dict[str, Any]:
+    def _replace(self, row: Row, name: str, digest: str, *, fails: bool = False) -> None:
+        """A host leaves, gets this image, and comes back; where it fails, it is the one that it had."""
         self.tick()
         row.steps.append({"host": name, "step": journal.PERMIT, "result": "succeeded"})
         self.out[name] = {"instance_id": f"i-{name}", "host": name, "reason": None}
         self.tick()
-        old = self.runs[name] or self.stopped[name]
-        self.stopped[name], self.runs[name] = old, None
+        self.stopped[name], self.runs[name] = self.runs[name] or self.stopped[name], None
         self.tick()
-        self.runs[name] = old if fails else digest
+        self.runs[name] = digest
         self.tick()
         swap = {"host": name, "step": journal.SWAP, "result": "failed" if fails else "succeeded"}
         row.steps.append(swap if fails else {**swap, "digest": digest})
         row.steps.append({"host": name, "step": journal.ACTIVE, "result": "succeeded"})
         del self.out[name]
         self.tick()
-        return {"kind": "failed", "host": name, "serves": True} if fails else {"kind": "done", "host": name}
 
 
 names = ("a", "b", "c")
@@ -157,6 +186,18 @@ def test_every_moment_of_one_kill_and_one_resume() -> None:
         assert world.runs == {"a": "v1", "b": "v1", "c": "v0"}, kill
 
 
+def test_a_rollout_that_was_finished_with_a_limit_is_taken_back_everywhere() -> None:
+    for kill in range(16):
+        before = {"a": "v1", "b": "v1", "c": "v0"}
+        world = World(dict(before))
+        assert world.run(kill=kill) == "killed"
+        left = "".join(name for name, digest in world.runs.items() if digest != NEW or name in world.out)
+        if left and world.run(limit=left) == "succeeded":
+            assert set(world.runs.values()) == {NEW}, kill
+            assert world.run(back=True) == "succeeded", kill
+            assert world.runs == before, kill
+
+
 def test_a_drain_in_between_and_a_rollback_that_was_given_up_hide_nothing() -> None:
     world = World({"a": "v1", "b": "v1", "c": "v1"})
     world.run(kill=10)
@@ -174,3 +215,38 @@ def test_what_was_finished_before_is_not_taken_back_with_the_next() -> None:
     assert world.run() == "succeeded"
     world.run(back=True)
     assert set(world.runs.values()) == {NEW}
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    before=runs,
+    kills=st.lists(a_kill, min_size=1, max_size=3),
+    fails=st.sampled_from([*names, CANARY]),
+    policy=st.sampled_from(["rollback_host", "rollback_all", "stop"]),
+    again=st.none() | a_kill,
+)
+def test_what_fails_after_a_resume_goes_back_whoever_updated_it(
+    before: dict[str, str], kills: list[int], fails: str, policy: str, again: int | None
+) -> None:
+    """`again`: the run that puts them back is killed, too, and the next one fails like it."""
+    world = World(dict(before))
+    for kill in kills:
+        if world.run(kill=kill) == "succeeded":
+            return
+    knobs = {"on_failure": policy, "canary": 1 if fails == CANARY else 0}
+    if again is not None and world.run(kill=again, fails=fails, **knobs) == "succeeded":
+        return
+    result = world.run(fails=fails, **knobs)
+    if result == "succeeded":
+        assert set(world.runs.values()) == {NEW}
+    elif result == "refused":
+        return  # a canary with nobody to compare it with
+    elif policy == "rollback_all" or (policy == "rollback_host" and fails == CANARY):
+        # The leader stays: there is no second handover.
+        assert {name: digest for name, digest in world.runs.items() if name != world.leader} == {
+            name: digest for name, digest in before.items() if name != world.leader
+        }
+    else:
+        assert fails == CANARY or world.runs[fails] == before[fails]
+    world.run(back=True)
+    assert world.runs == before
