@@ -183,7 +183,7 @@ def _rollout(rollout: Report) -> dict[str, Any]:
         for step in rollout.get("steps") or ()
         if step["result"] == "failed"
     ]
-    summary = {key: value for key, value in rollout.items() if key not in ("steps", "hosts")}
+    summary = {key: value for key, value in rollout.items() if key not in ("steps", "hosts", "inherited")}
     return {**summary, "failures": failures}
 
 
