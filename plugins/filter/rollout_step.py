@@ -30,7 +30,7 @@ options:
     description: The digest of the wanted image.
     type: str
     required: true
-  knobs:
+  policy:
     description: C(batches), C(max_unavailable), C(min_in_service), C(on_failure), C(elects), C(allow_unhealthy).
     type: dict
     required: true
@@ -60,7 +60,7 @@ EXAMPLES = r"""
 - name: Show what comes next
   ansible.builtin.debug:
     msg: >-
-      {{ events | evenkeel.fleet.rollout_step(fleet=fleet, wanted=digest, knobs={}, selected=ansible_play_hosts) }}
+      {{ events | evenkeel.fleet.rollout_step(fleet=fleet, wanted=digest, policy={}, selected=ansible_play_hosts) }}
 """
 
 RETURN = r"""
@@ -76,7 +76,7 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.playbook import (
     checkpoint,
     digests_before,
     fleet_of,
@@ -92,7 +92,7 @@ def rollout_step(
     *,
     fleet: Mapping[str, Any],
     wanted: str,
-    knobs: Mapping[str, Any],
+    policy: Mapping[str, Any],
     selected: Sequence[str],
     undone: Mapping[str, Any] | None = None,
     checkpoints: Sequence[int | str] = (),
@@ -102,14 +102,14 @@ def rollout_step(
     hosts = fleet_of(*known, before=fleet.get("before"), settings_count=not undone)
     digests = digests_before(undone, fleet["looks"], selected) if undone else dict.fromkeys(selected, wanted)
     goal = digests if undone else wanted
-    step = next_step(hosts, goal, knobs, selected, events)
+    step = next_step(hosts, goal, policy, selected, events)
     return {
         **step,
         "checkpoint": checkpoint(checkpoints, len(hosts), updated, step["updated"]),
-        "plan": plan_lines(hosts, goal, knobs, selected),
-        "batches": planned_batches(hosts, goal, knobs, selected),
+        "plan": plan_lines(hosts, goal, policy, selected),
+        "batches": planned_batches(hosts, goal, policy, selected),
         "digests": digests,
-        "min_in_service": in_service_at_least(hosts, knobs),
+        "min_in_service": in_service_at_least(hosts, policy),
     }
 
 

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Event, Host, Knobs, Step, begin
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Event, Host, Step
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.policy import Policy
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.preconditions import begin
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "scale.md"
 SEED = 1
@@ -105,7 +107,7 @@ class Run:
 
 def simulate(
     count: int,
-    knobs: Knobs,
+    policy: Policy,
     costs: Costs = Costs(),
     waits: Waits = Waits(),
     *,
@@ -115,7 +117,7 @@ def simulate(
     """Roll a fleet of so many hosts, each of which fails with the given probability."""
     chance = random.Random(seed)
     run = Run()
-    rollout = begin([Host(f"host-{n}", "old", leads=n == 0) for n in range(count)], "new", knobs)
+    rollout = begin([Host(f"host-{n}", "old", leads=n == 0) for n in range(count)], "new", policy)
     run.ansible += 2 * costs.play + 2 * costs.on_hosts(count) + costs.facts(count)  # plan, pre-pull
     run.waiting += slowest(chance, waits.pull, waits, count)
     while True:
@@ -168,7 +170,7 @@ class InstanceRefresh:
 
 # The page.
 
-ONE, TENTH, QUARTER = Knobs(batches=(1,)), Knobs(batches=(1, "10%")), Knobs(batches=(1, "10%", "25%"))
+ONE, TENTH, QUARTER = Policy(batches=(1,)), Policy(batches=(1, "10%")), Policy(batches=(1, "10%", "25%"))
 SETTINGS = (("[1]", ONE), ('[1, "10%"]', TENTH), ('[1, "10%", "25%"]', QUARTER))
 
 
@@ -221,8 +223,8 @@ def inputs() -> str:
 def batches() -> str:
     rows: list[tuple[int | str, ...]] = []
     for count in (6, 100, 1000):
-        for name, knobs in SETTINGS:
-            run = simulate(count, knobs)
+        for name, policy in SETTINGS:
+            run = simulate(count, policy)
             share = percent(run.ansible / run.wall)
             at_once = max(run.batches)
             rows.append((count, f"`{name}`", len(run.batches), at_once, minutes(run.wall), share))

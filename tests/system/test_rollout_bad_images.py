@@ -24,7 +24,7 @@ ENTRYPOINT ["/opt/gateway/program"]"""
 
 
 @pytest.mark.parametrize(
-    ("dockerfile", "words", "knobs"),
+    ("dockerfile", "words", "variables"),
     [
         pytest.param(CRASHES, ["exit code 7", "the licence has expired"], {}, id="crashes after two seconds"),
         pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 6}, id="never healthy"),
@@ -33,12 +33,12 @@ ENTRYPOINT ["/opt/gateway/program"]"""
     ],
 )
 def test_a_bad_image(
-    serving: Fleet, images: tuple[str, str], dockerfile: str, words: list[str], knobs: dict[str, Any]
+    serving: Fleet, images: tuple[str, str], dockerfile: str, words: list[str], variables: dict[str, Any]
 ) -> None:
     first, *others = order(serving)
     image = made(serving, others[0], images[1], dockerfile) if dockerfile else images[1]
     with serving.untouched(*others), nobody_notices(serving):
-        run = roll(serving, gateway_image=image, **knobs)
+        run = roll(serving, gateway_image=image, **variables)
     assert run.code != 0
     assert run.says(f"{first} failed", *words)
     assert_put_back(serving, run, first, images[0])

@@ -5,7 +5,7 @@
 
 A Rollout is a value. advance() says what to do next, after() returns the rollout that has heard what became of it:
 
-    rollout = begin(fleet, wanted, knobs)
+    rollout = begin(fleet, wanted, policy)
     step, rollout = rollout.advance()                   # update host-2
     rollout = rollout.after(Event("done", "host-2"))
     step, rollout = rollout.advance()                   # update host-3, host-4
@@ -29,12 +29,12 @@ The rules, for any fleet and whatever happens:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Union
 
-ON_FAILURE = ("rollback_host", "rollback_all", "stop")
+from .policy import Policy, at_least, at_most, is_set
+
 ANSWERS = {
     "update": ("done", "failed", "unreachable", "put_off", "refused"),
     "put_back": ("put_back", "not_put_back", "unreachable"),
@@ -42,18 +42,8 @@ ANSWERS = {
     "judge": ("promoted", "condemned", "unreachable"),
 }
 
-# A number of hosts, or a percentage of the fleet such as "25%".
-Share = Union[int, str]
 # A digest that all hosts are to run, or one for each by name.
 Wanted = Union[str, Mapping[str, str]]
-
-
-class RefusedError(Exception):
-    """The rollout must not begin. reasons has a sentence for each thing that is wrong, and what to do about it."""
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__(" ".join(reasons))
-        self.reasons = tuple(reasons)
 
 
 @dataclass(frozen=True)
@@ -75,26 +65,6 @@ class Host:
     @property
     def serves(self) -> bool:
         return self.healthy and not self.draining
-
-
-@dataclass(frozen=True)
-class Knobs:
-    """An operator's wishes.
-
-    batches are the sizes one after the other, the last one again and again. Percentages are of the whole fleet, also
-    where only a part of it is updated; batches and max_unavailable are rounded down, but to one at least,
-    min_in_service is rounded up. elects is false for a fleet whose image knows no leader. allow_unhealthy lets a
-    rollout begin where hosts are unhealthy, such as one that brings the remedy. canary is the share of the fleet,
-    rounded down, but one at least, that is judged before the rest is updated; 0 is none.
-    """
-
-    batches: tuple[Share, ...] = (1, "10%", "25%")
-    max_unavailable: Share = "25%"
-    min_in_service: Share = 1
-    on_failure: str = "rollback_host"
-    elects: bool = True
-    allow_unhealthy: bool = False
-    canary: Share = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +119,7 @@ class Event:
 class Rollout:
     """A rollout at one moment. The sets hold names of hosts."""
 
-    knobs: Knobs
+    policy: Policy
     hosts: tuple[str, ...]
     pending: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -217,14 +187,14 @@ class Rollout:
     def room(self) -> int:
         """How many hosts in service may be taken out of it now."""
         out_of_service = len(self.hosts) - len(self.serving)
-        above_minimum = len(self.serving) - at_least(self.knobs.min_in_service, len(self.hosts))
-        return min(above_minimum, at_most(self.knobs.max_unavailable, len(self.hosts)) - out_of_service)
+        above_minimum = len(self.serving) - at_least(self.policy.min_in_service, len(self.hosts))
+        return min(above_minimum, at_most(self.policy.max_unavailable, len(self.hosts)) - out_of_service)
 
     def batch(self, candidates: Iterable[str]) -> tuple[str, ...]:
         """The next batch of them, as large as it may be; empty where nobody may be taken out."""
-        sizes = self.knobs.batches
+        sizes = self.policy.batches
         size = at_most(sizes[min(self.batches_begun, len(sizes) - 1)], len(self.hosts))
-        size = min(size, at_most(self.knobs.max_unavailable, len(self.hosts)), self.canaries_left())
+        size = min(size, at_most(self.policy.max_unavailable, len(self.hosts)), self.canaries_left())
         room = max(self.room(), 0)
         chosen: list[str] = []
         for host in candidates:
@@ -236,12 +206,12 @@ class Rollout:
 
     def canaries_left(self) -> int:
         """How many hosts may be updated before the verdict; without one to come, any number."""
-        if self.judged or self.failures or not is_wanted(self.knobs.canary):
+        if self.judged or self.failures or not is_set(self.policy.canary):
             return len(self.hosts)
-        return at_most(self.knobs.canary, len(self.hosts)) - len(self.updated & self.serving)
+        return at_most(self.policy.canary, len(self.hosts)) - len(self.updated & self.serving)
 
     def to_be_judged(self) -> bool:
-        if self.judged or not is_wanted(self.knobs.canary) or not self.pending:
+        if self.judged or not is_set(self.policy.canary) or not self.pending:
             return False
         return self.canaries_left() <= 0 or not self.followers()
 
@@ -284,10 +254,10 @@ class Rollout:
 
     def _after_a_failure(self) -> tuple[Step, Rollout]:
         words = list(self.failures)
-        all_back = self.knobs.on_failure == "rollback_all" or (self.condemned and self.knobs.on_failure != "stop")
+        all_back = self.policy.on_failure == "rollback_all" or (self.condemned and self.policy.on_failure != "stop")
         updated = [host for host in reversed(self.on_new_image()) if host not in self.restored]
         left_out = [host for host in self.left_out if host in self.pending and host != self.leader]
-        if self.knobs.on_failure == "stop":
+        if self.policy.on_failure == "stop":
             left_out = []
         if self.lock_lost:
             all_back, left_out = False, []
@@ -351,7 +321,7 @@ class Rollout:
 
     def _on_leader(self, event: Event) -> Rollout:
         rollout = replace(self, leader=event.host)
-        return rollout if event.host or not self.knobs.elects else rollout._fail("Nobody leads.")
+        return rollout if event.host or not self.policy.elects else rollout._fail("Nobody leads.")
 
     def _on_handed_over(self, event: Event) -> Rollout:
         rollout = replace(self, leader=event.host, handing_over=False)
@@ -410,7 +380,7 @@ class Rollout:
     def _no_room(self) -> str:
         return (
             f"{len(self.serving)} of {len(self.hosts)} hosts are in service: with min_in_service "
-            f"{self.knobs.min_in_service} and max_unavailable {self.knobs.max_unavailable} none of them may leave."
+            f"{self.policy.min_in_service} and max_unavailable {self.policy.max_unavailable} none of them may leave."
         )
 
     def _count_of_done(self) -> str:
@@ -421,50 +391,7 @@ class Rollout:
         return tuple(host for host in self.hosts if host in wanted)
 
 
-def begin(
-    fleet: Sequence[Host], wanted: Wanted, knobs: Knobs | None = None, selected: Iterable[str] | None = None
-) -> Rollout:
-    """The rollout of this digest, or of these; RefusedError where it must not begin.
-
-    fleet has every host, also where only the selected ones are to be updated: the rules are about all of them.
-    Of digests by host, each selected one needs its own; any other without one counts as not updated.
-    """
-    wishes = knobs or Knobs()
-    chosen = {host.name for host in fleet} if selected is None else set(selected)
-    reasons = [*wrong_knobs(wishes, len(fleet)), *_wrong_fleet(fleet, chosen, wishes)]
-    digests = dict.fromkeys((host.name for host in fleet), wanted) if isinstance(wanted, str) else wanted
-    unknown = [host.name for host in fleet if host.name in chosen and host.name not in digests]
-    if unknown:
-        reasons.append(
-            f"Which digest they are to run is not known of: {', '.join(unknown)}. Leave them out with --limit, or "
-            "roll an image out to them."
-        )
-    if reasons:
-        raise RefusedError(reasons)
-    leaders = [host.name for host in fleet if host.leads]
-    settled = {host.name: host.digest == digests.get(host.name, "") and not host.draining for host in fleet}
-    rollout = Rollout(
-        knobs=wishes,
-        hosts=tuple(host.name for host in fleet),
-        pending=tuple(host.name for host in fleet if host.name in chosen and not settled[host.name]),
-        skipped=tuple(host.name for host in fleet if host.name in chosen and settled[host.name]),
-        serving=frozenset(host.name for host in fleet if host.serves),
-        updated=frozenset(name for name, is_settled in settled.items() if is_settled),
-        leader=leaders[0] if leaders else "",
-        inherited=tuple(
-            host.name
-            for host in fleet
-            if host.name in chosen and settled[host.name] and host.before not in (None, host.digest)
-        ),
-        left_out=tuple(host.name for host in fleet if host.name in chosen and host.draining and host.before),
-    )
-    reasons = _refusals(rollout, fleet)
-    if reasons:
-        raise RefusedError(reasons)
-    return rollout
-
-
-def sunny_day(rollout: Rollout) -> list[Step]:
+def planned_steps(rollout: Rollout) -> list[Step]:
     """All steps of it if nothing fails, the end among them: the plan to be shown."""
     steps: list[Step] = []
     while True:
@@ -487,109 +414,6 @@ def replay(rollout: Rollout, events: Iterable[Event]) -> Step:
             rollout = rollout.advance()[1]
         rollout = rollout.after(event)
     return rollout.advance()[0]
-
-
-def at_most(share: Share, fleet: int) -> int:
-    """A number of hosts as an upper limit: rounded down, but one at least."""
-    number, percent = _read(share)
-    return max(1, fleet * number // 100 if percent else number)
-
-
-def is_wanted(share: Share) -> bool:
-    return str(share).strip() not in ("0", "0%")
-
-
-def at_least(share: Share, fleet: int) -> int:
-    """A number of hosts as a lower limit: rounded up."""
-    number, percent = _read(share)
-    return -(-fleet * number // 100) if percent else number
-
-
-def wrong_knobs(knobs: Knobs, fleet: int) -> list[str]:
-    """A sentence for each wish that can't be."""
-    reasons = []
-    if not knobs.batches:
-        reasons.append("rollout_batches is empty: give at least one size, such as [1].")
-    for name, shares in (
-        ("rollout_batches", knobs.batches),
-        ("rollout_max_unavailable", (knobs.max_unavailable,)),
-        ("rollout_min_in_service", (knobs.min_in_service,)),
-        ("rollout_canary", (knobs.canary,)),
-    ):
-        lowest = 0 if name in ("rollout_min_in_service", "rollout_canary") else 1
-        for share in shares:
-            try:
-                number, percent = _read(share)
-            except ValueError as error:
-                reasons.append(f"{name}: {error}.")
-                continue
-            if number < lowest or (percent and number > 100):
-                reasons.append(f"{name}: {share} is out of range.")
-            elif name == "rollout_min_in_service" and fleet and not percent and number > fleet:
-                reasons.append(f"{name} is {number}, and the fleet has {fleet} hosts.")
-    if knobs.on_failure not in ON_FAILURE:
-        reasons.append(f"rollout_on_failure is {knobs.on_failure}: take one of {', '.join(ON_FAILURE)}.")
-    return reasons
-
-
-def _wrong_fleet(fleet: Sequence[Host], chosen: set[str], knobs: Knobs) -> list[str]:
-    names = [host.name for host in fleet]
-    leaders = [host.name for host in fleet if host.leads]
-    reasons = []
-    if not names:
-        reasons.append("The fleet has no host.")
-    if len(set(names)) < len(names):
-        reasons.append(f"A host is there twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
-    if chosen - set(names):
-        reasons.append(f"Not in the fleet: {', '.join(sorted(chosen - set(names)))}.")
-    reasons += [
-        f"{host.name} is kept out of service {host.kept_out.rstrip('.')}. Admit it, or leave it out: "
-        f"--limit 'gateways:!{host.name}'."
-        for host in fleet
-        if host.kept_out and host.name in chosen
-    ]
-    if len(leaders) > 1:
-        reasons.append(f"{' and '.join(leaders)} say that they lead: nothing is drained before that is settled.")
-    if knobs.elects and names and not leaders:
-        reasons.append("Nobody leads: wait for the election, or look at the database. Nothing is drained until then.")
-    return reasons
-
-
-def _refusals(rollout: Rollout, fleet: Sequence[Host]) -> list[str]:
-    if not rollout.pending:
-        return []
-    knobs, leader = rollout.knobs, rollout.leader
-    unhealthy = [host.name for host in fleet if not host.healthy and not host.draining]
-    if unhealthy and not knobs.allow_unhealthy:
-        return [
-            f"Not healthy before the start: {', '.join(unhealthy)}. Mend them or take them out of the inventory, or "
-            "set rollout_allow_unhealthy, which counts them as out of service and updates them first."
-        ]
-    # Who is out of service and comes first will be in service when the others' turn comes.
-    later = replace(rollout, serving=rollout.serving | set(rollout.followers()))
-    if rollout.serving & set(rollout.pending) and later.room() < 1:
-        return [f"{rollout._no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]
-    if is_wanted(knobs.canary) and at_most(knobs.canary, len(rollout.hosts)) >= len(rollout.hosts):
-        return [
-            f"A canary of {knobs.canary} is the whole fleet of {len(rollout.hosts)}, and nobody is left to compare it "
-            "with. Lower rollout_canary, or roll out without one."
-        ]
-    if leader in rollout.pending and len(rollout.hosts) > 1:
-        others = (rollout.updated & rollout.serving) | set(rollout.pending)
-        if not others - {leader}:
-            return [
-                f"{leader} leads, and there is no updated host to hand over to: let another host be updated as well."
-            ]
-    end = sunny_day(rollout)[-1]
-    return list(end.words) if is_wanted(knobs.canary) and end.result == "failed" else []
-
-
-def _read(share: Share) -> tuple[int, bool]:
-    """The number, and whether it is a percentage."""
-    match = re.fullmatch(r"(\d+)(%?)", str(share).strip())
-    if not match or isinstance(share, bool):
-        raise ValueError(f"{share!r} is neither a number of hosts nor a percentage")
-    return int(match[1]), bool(match[2])
 
 
 def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:

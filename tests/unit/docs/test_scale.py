@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Knobs
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.policy import Policy
 from ansible_collections.evenkeel.fleet.tests.simulation.scale import PAGE, Costs, Waits, simulate, written
 
 
@@ -17,7 +17,7 @@ def test_the_page_says_what_the_simulation_says() -> None:
 def test_a_rollout_without_waits_costs_what_ansible_costs() -> None:
     """Three hosts one by one, and a handover."""
     still = Waits(drain=0, swap=0, gate=0, admit=0, bake=0, pull=0, handover=0)
-    run = simulate(3, Knobs(batches=(1,)), Costs(cores=64), still)
+    run = simulate(3, Policy(batches=(1,)), Costs(cores=64), still)
     assert (run.batches, run.waiting, run.result) == ([1, 1, 1], 0.0, "succeeded")
     steps = 4 * (3 * 0.06 + 2 * 3 * 0.066 / 64)
     assert run.ansible == pytest.approx(3 * 0.6 + steps + (3 + 3 * 2) * 0.45 + (3 * 4 + 1) * 0.12)
@@ -31,5 +31,5 @@ def test_the_model_fits_what_was_measured_with_96_hosts() -> None:
 
 
 def test_a_failure_ends_it() -> None:
-    run = simulate(100, Knobs(batches=(10,)), failing=1.0)
+    run = simulate(100, Policy(batches=(10,)), failing=1.0)
     assert (run.batches, run.updated, run.result) == ([10], 0, "failed")

@@ -10,18 +10,15 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
     Event,
     Host,
-    Knobs,
-    RefusedError,
     Rollout,
     Step,
-    at_least,
-    at_most,
-    begin,
+    planned_steps,
     replay,
-    sunny_day,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.policy import Policy, at_least, at_most
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.preconditions import RolloutRefusedError, begin
 
-ONE_BY_ONE = Knobs(batches=(1,))
+ONE_BY_ONE = Policy(batches=(1,))
 
 
 def fleet(count: int, leader: int = 1, **changed: Host) -> list[Host]:
@@ -49,14 +46,14 @@ def at(rollout: Rollout, *events: Event) -> tuple[Step, Rollout]:
     return step, rollout
 
 
-def reasons(hosts: list[Host], knobs: Knobs | None = None, selected: list[str] | None = None) -> str:
-    with pytest.raises(RefusedError) as caught:
-        begin(hosts, "new", knobs, selected)
+def reasons(hosts: list[Host], policy: Policy | None = None, selected: list[str] | None = None) -> str:
+    with pytest.raises(RolloutRefusedError) as caught:
+        begin(hosts, "new", policy, selected)
     return str(caught.value)
 
 
 def test_followers_in_growing_batches_then_the_leader_alone() -> None:
-    steps = sunny_day(begin(fleet(20, leader=3), "new"))
+    steps = planned_steps(begin(fleet(20, leader=3), "new"))
     assert [len(step.hosts) for step in steps if step.kind == "update"] == [1, 2, 5, 5, 5, 1, 1]
     assert steps[-3].kind == "hand_over"
     assert (steps[-3].hosts, steps[-3].candidates[0]) == (("host-3",), "host-1")
@@ -65,7 +62,7 @@ def test_followers_in_growing_batches_then_the_leader_alone() -> None:
 
 
 def test_three_hosts() -> None:
-    assert shape(sunny_day(begin(fleet(3), "new"))) == [
+    assert shape(planned_steps(begin(fleet(3), "new"))) == [
         ("update", "host-2"),
         ("update", "host-3"),
         ("hand_over", "host-1"),
@@ -78,28 +75,28 @@ def test_who_runs_it_already_is_left_alone() -> None:
     hosts = fleet(4, host_2=Host("host-2", "new"))
     rollout = begin(hosts, "new")
     assert rollout.skipped == ("host-2",)
-    assert shape(sunny_day(rollout))[:2] == [("update", "host-3"), ("update", "host-4")]
+    assert shape(planned_steps(rollout))[:2] == [("update", "host-3"), ("update", "host-4")]
 
 
 def test_nothing_to_do() -> None:
     hosts = [Host("host-1", "new", leads=True), Host("host-2", "new", healthy=False)]
-    assert shape(sunny_day(begin(hosts, "new"))) == [("end",)]
+    assert shape(planned_steps(begin(hosts, "new"))) == [("end",)]
 
 
 def test_a_leader_that_is_updated_already_keeps_leading() -> None:
     hosts = fleet(3, host_1=Host("host-1", "new", leads=True))
-    assert shape(sunny_day(begin(hosts, "new"))) == [("update", "host-2"), ("update", "host-3"), ("end",)]
+    assert shape(planned_steps(begin(hosts, "new"))) == [("update", "host-2"), ("update", "host-3"), ("end",)]
 
 
 def test_what_a_dead_controller_left_draining_is_finished_first() -> None:
     hosts = fleet(4, host_4=Host("host-4", "new", draining=True))
     rollout = begin(hosts, "new", ONE_BY_ONE)
-    assert shape(sunny_day(rollout))[:2] == [("update", "host-4"), ("update", "host-2")]
+    assert shape(planned_steps(rollout))[:2] == [("update", "host-4"), ("update", "host-2")]
 
 
 def test_a_part_of_the_fleet_keeps_the_rules_of_the_whole() -> None:
     hosts = fleet(8, leader=1)
-    assert shape(sunny_day(begin(hosts, "new", selected=["host-1", "host-2"]))) == [
+    assert shape(planned_steps(begin(hosts, "new", selected=["host-1", "host-2"]))) == [
         ("update", "host-2"),
         ("hand_over", "host-1"),
         ("update", "host-1"),
@@ -107,19 +104,19 @@ def test_a_part_of_the_fleet_keeps_the_rules_of_the_whole() -> None:
     ]
     assert "let another host be updated" in reasons(hosts, selected=["host-1"])
     updated = fleet(8, host_5=Host("host-5", "new"))
-    assert sunny_day(begin(updated, "new", selected=["host-1"]))[0].candidates == ("host-5",)
+    assert planned_steps(begin(updated, "new", selected=["host-1"]))[0].candidates == ("host-5",)
     assert "Not in the fleet: host-9." in reasons(hosts, selected=["host-1", "host-9"])
 
 
 def test_one_host_only() -> None:
     assert "none of them may leave" in reasons(fleet(1))
-    assert shape(sunny_day(begin(fleet(1), "new", Knobs(min_in_service=0)))) == [("update", "host-1"), ("end",)]
+    assert shape(planned_steps(begin(fleet(1), "new", Policy(min_in_service=0)))) == [("update", "host-1"), ("end",)]
 
 
 def test_a_fleet_that_does_not_elect() -> None:
     hosts = fleet(3, leader=0)
     assert "Nobody leads" in reasons(hosts)
-    assert shape(sunny_day(begin(hosts, "new", Knobs(elects=False)))) == [
+    assert shape(planned_steps(begin(hosts, "new", Policy(elects=False)))) == [
         ("update", "host-1"),
         ("update", "host-2"),
         ("update", "host-3"),
@@ -132,13 +129,13 @@ def test_each_host_to_a_digest_of_its_own() -> None:
     wanted = {"host-1": "old", "host-2": "oldest", "host-3": "older"}
     rollout = begin(hosts, wanted)
     assert rollout.skipped == ("host-3",)
-    steps = sunny_day(rollout)
+    steps = planned_steps(rollout)
     assert shape(steps) == [("update", "host-2"), ("hand_over", "host-1"), ("update", "host-1"), ("end",)]
     assert steps[1].candidates == ("host-2", "host-3")
-    with pytest.raises(RefusedError, match=r"not known of: host-2.*--limit"):
+    with pytest.raises(RolloutRefusedError, match=r"not known of: host-2.*--limit"):
         begin(hosts, {"host-1": "old", "host-3": "older"})
     only_the_leader = begin(hosts, {"host-1": "old", "host-3": "older"}, selected=["host-1"])
-    assert shape(sunny_day(only_the_leader))[0] == ("hand_over", "host-1")
+    assert shape(planned_steps(only_the_leader))[0] == ("hand_over", "host-1")
 
 
 def test_who_is_kept_out_of_service_is_not_touched() -> None:
@@ -147,7 +144,7 @@ def test_who_is_kept_out_of_service_is_not_touched() -> None:
     assert "host-2 is kept out of service by ops@desk: new disk. Admit it" in reasons(hosts)
     others = ["host-1", "host-3", "host-4"]
     assert "max_unavailable 25%" in reasons(hosts, selected=others), "it counts as out of service"
-    steps = sunny_day(begin(hosts, "new", Knobs(max_unavailable=2), others))
+    steps = planned_steps(begin(hosts, "new", Policy(max_unavailable=2), others))
     assert shape(steps)[:2] == [("update", "host-3"), ("update", "host-4")]
     assert steps[2].candidates == ("host-3", "host-4")
 
@@ -155,39 +152,39 @@ def test_who_is_kept_out_of_service_is_not_touched() -> None:
 def test_two_leaders() -> None:
     hosts = fleet(3, host_2=Host("host-2", "old", leads=True))
     assert "host-1 and host-2 say that they lead" in reasons(hosts)
-    assert "host-1 and host-2 say that they lead" in reasons(hosts, Knobs(elects=False))
+    assert "host-1 and host-2 say that they lead" in reasons(hosts, Policy(elects=False))
 
 
 def test_an_unhealthy_follower() -> None:
     hosts = fleet(4, host_3=Host("host-3", "old", healthy=False))
     assert "Not healthy before the start: host-3." in reasons(hosts)
-    allowed = Knobs(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
+    allowed = Policy(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
     rollout = begin(hosts, "new", allowed)
-    assert shape(sunny_day(rollout))[:2] == [("update", "host-3"), ("update", "host-2")]
+    assert shape(planned_steps(rollout))[:2] == [("update", "host-3"), ("update", "host-2")]
     step, _unused = at(rollout, Event("failed", "host-3"))
     assert step.words[0] == "host-3 failed. It is out of service."
     others = ["host-1", "host-2"]
     assert "3 of 4 hosts are in service: with min_in_service 3" in reasons(hosts, allowed, others)
-    assert "max_unavailable 1" in reasons(hosts, Knobs(allow_unhealthy=True, max_unavailable=1), others)
+    assert "max_unavailable 1" in reasons(hosts, Policy(allow_unhealthy=True, max_unavailable=1), others)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "words"),
+    ("policy", "words"),
     [
-        (Knobs(batches=()), "rollout_batches is empty"),
-        (Knobs(batches=(0,)), "rollout_batches: 0 is out of range"),
-        (Knobs(batches=("x",)), "'x' is neither a number of hosts nor a percentage"),
-        (Knobs(batches=(1, "101%")), "101% is out of range"),
-        (Knobs(max_unavailable="0%"), "rollout_max_unavailable: 0% is out of range"),
-        (Knobs(max_unavailable=-1), "-1 is neither"),
-        (Knobs(min_in_service=4), "rollout_min_in_service is 4, and the fleet has 3 hosts"),
-        (Knobs(min_in_service=3), "with min_in_service 3"),
-        (Knobs(min_in_service="100%"), "with min_in_service 100%"),
-        (Knobs(on_failure="panic"), "take one of rollback_host, rollback_all, stop"),
+        (Policy(batches=()), "rollout_batches is empty"),
+        (Policy(batches=(0,)), "rollout_batches: 0 is out of range"),
+        (Policy(batches=("x",)), "'x' is neither a number of hosts nor a percentage"),
+        (Policy(batches=(1, "101%")), "101% is out of range"),
+        (Policy(max_unavailable="0%"), "rollout_max_unavailable: 0% is out of range"),
+        (Policy(max_unavailable=-1), "-1 is neither"),
+        (Policy(min_in_service=4), "rollout_min_in_service is 4, and the fleet has 3 hosts"),
+        (Policy(min_in_service=3), "with min_in_service 3"),
+        (Policy(min_in_service="100%"), "with min_in_service 100%"),
+        (Policy(on_failure="panic"), "take one of rollback_host, rollback_all, stop"),
     ],
 )
-def test_wishes_that_cannot_be(knobs: Knobs, words: str) -> None:
-    assert words in reasons(fleet(3), knobs)
+def test_wishes_that_cannot_be(policy: Policy, words: str) -> None:
+    assert words in reasons(fleet(3), policy)
 
 
 def test_percentages() -> None:
@@ -209,7 +206,7 @@ def test_a_failure_ends_it_and_the_rest_stays_untouched() -> None:
 
 
 def test_the_others_of_a_batch_finish_before_the_end() -> None:
-    rollout = begin(fleet(12), "new", Knobs(batches=(3,)))
+    rollout = begin(fleet(12), "new", Policy(batches=(3,)))
     step, rollout = at(rollout, Event("failed", "host-2", serves=True, words="no answer"))
     assert step == Step("wait", ("host-3", "host-4"))
     step, rollout = told(rollout, Event("done", "host-3"), Event("unreachable", "host-4"))
@@ -218,9 +215,9 @@ def test_the_others_of_a_batch_finish_before_the_end() -> None:
 
 
 def test_all_are_put_back_but_who_leads() -> None:
-    knobs = Knobs(batches=(1,), on_failure="rollback_all")
+    policy = Policy(batches=(1,), on_failure="rollback_all")
     done = [Event("done", f"host-{number}") for number in (2, 3)]
-    rollout = begin(fleet(4), "new", knobs)
+    rollout = begin(fleet(4), "new", policy)
     step, before = at(rollout, *done, Event("failed", "host-4", serves=True))
     assert step == Step("put_back", ("host-3",))
     step, after = told(before, Event("put_back", "host-3"))
@@ -302,7 +299,7 @@ def test_leadership_that_moves_by_itself_needs_no_handover() -> None:
 def test_replayed_events_lead_to_where_the_rollout_was() -> None:
     rollout = begin(fleet(3), "new")
     events: list[Event] = []
-    for step in sunny_day(rollout):
+    for step in planned_steps(rollout):
         assert replay(rollout, events) == step
         if step.kind == "hand_over":
             events.append(Event("handed_over", step.candidates[0]))
@@ -313,9 +310,9 @@ def test_replayed_events_lead_to_where_the_rollout_was() -> None:
 
 
 def test_a_lost_lock_ends_it_without_touching_anybody() -> None:
-    knobs = Knobs(batches=(1,), on_failure="rollback_all")
+    policy = Policy(batches=(1,), on_failure="rollback_all")
     step, _unused = at(
-        begin(fleet(4), "new", knobs), Event("done", "host-2"), Event("lock_lost"), Event("done", "host-3")
+        begin(fleet(4), "new", policy), Event("done", "host-2"), Event("lock_lost"), Event("done", "host-3")
     )
     assert (step.kind, step.words[0]) == ("end", "The lock on the fleet was lost.")
 
@@ -342,7 +339,7 @@ def test_answers_that_nobody_asked_for() -> None:
             rollout.after(event)
 
 
-CANARY = Knobs(batches=(1, "50%"), max_unavailable="50%", canary="20%")
+CANARY = Policy(batches=(1, "50%"), max_unavailable="50%", canary="20%")
 
 
 def judged(rollout: Rollout, kind: str, words: str = "") -> tuple[Step, Rollout]:
@@ -355,7 +352,7 @@ def judged(rollout: Rollout, kind: str, words: str = "") -> tuple[Step, Rollout]
 
 
 def test_a_canary_is_judged_beside_the_others_before_they_follow() -> None:
-    steps = sunny_day(begin(fleet(10), "new", CANARY))
+    steps = planned_steps(begin(fleet(10), "new", CANARY))
     assert [(step.kind, len(step.hosts)) for step in steps] == [
         ("update", 1),
         ("update", 1),
@@ -408,7 +405,7 @@ def test_a_host_that_is_lost_while_it_is_watched_ends_it() -> None:
 )
 def test_a_canary_needs_somebody_beside_it(hosts: list[Host], canary: str, reason: str) -> None:
     assert reason in reasons(
-        hosts, Knobs(canary=canary, allow_unhealthy=True, max_unavailable="100%", min_in_service=0)
+        hosts, Policy(canary=canary, allow_unhealthy=True, max_unavailable="100%", min_in_service=0)
     )
 
 
@@ -422,7 +419,7 @@ RESUMED = [
 
 
 def test_a_resumed_rollout_puts_back_what_the_killed_one_updated() -> None:
-    rollout = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2, on_failure="rollback_all"))
+    rollout = begin(RESUMED, "new", Policy(batches=(1,), max_unavailable=2, on_failure="rollback_all"))
     step, rollout = at(rollout, Event("done", "host-5"), Event("failed", "host-4", serves=True))
     assert shape([step]) == [("put_back", "host-5")]
     step, rollout = at(rollout, Event("put_back", "host-5"))
@@ -432,9 +429,9 @@ def test_a_resumed_rollout_puts_back_what_the_killed_one_updated() -> None:
 
 
 def test_what_a_killed_rollout_left_out_of_service_is_put_back_after_a_failure() -> None:
-    rollout = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2))
+    rollout = begin(RESUMED, "new", Policy(batches=(1,), max_unavailable=2))
     step, rollout = told(rollout, Event("out_of_service", "host-4"))
     assert shape([step]) == [("put_back", "host-5")]
-    stops = begin(RESUMED, "new", Knobs(batches=(1,), max_unavailable=2, on_failure="stop"))
+    stops = begin(RESUMED, "new", Policy(batches=(1,), max_unavailable=2, on_failure="stop"))
     step, _ = told(stops, Event("out_of_service", "host-4"))
     assert step.words[1:] == ("On the new image: host-2.", "Not touched: host-1, host-4, host-5.")

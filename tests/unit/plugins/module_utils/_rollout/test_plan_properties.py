@@ -19,24 +19,25 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
-    ON_FAILURE,
     Event,
     Host,
-    Knobs,
-    RefusedError,
     Rollout,
     Step,
     Wanted,
+    planned_steps,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.policy import (
+    ON_FAILURE,
+    Policy,
     at_least,
     at_most,
-    begin,
-    is_wanted,
-    sunny_day,
+    is_set,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.preconditions import RolloutRefusedError, begin
 
 shares = st.one_of(st.integers(1, 12), st.integers(1, 100).map("{}%".format))
-knobs = st.builds(
-    Knobs,
+policy = st.builds(
+    Policy,
     batches=st.lists(shares, min_size=1, max_size=4).map(tuple),
     max_unavailable=shares,
     min_in_service=st.one_of(st.integers(0, 5), st.integers(0, 90).map("{}%".format)),
@@ -91,7 +92,7 @@ class World:
         self.leader = next(host.name for host in hosts if host.leads)
         self.known_leader = self.leader
         self.rollout = rollout
-        self.knobs = rollout.knobs
+        self.policy = rollout.policy
         self.draw = data.draw
         # Troubles of one kind keep others from being met: not every day has all of them.
         self.faults = self.draw(st.sampled_from([0, 0, 1, 4]))
@@ -127,16 +128,16 @@ class World:
 
     def do_update(self, step: Step, mishaps: bool) -> None:
         assert not self.failed, "after a failure nobody is updated"
-        size = self.knobs.batches[min(self.batches, len(self.knobs.batches) - 1)]
+        size = self.policy.batches[min(self.batches, len(self.policy.batches) - 1)]
         self.batches += 1
         assert 0 < len(step.hosts) <= at_most(size, len(self.names))
         assert set(step.hosts) <= self.selected
         assert not set(step.hosts) & self.updated
         if len(self.names) > 1:
             assert self.known_leader not in step.hosts, "the leader is never updated"
-        if is_wanted(self.knobs.canary) and not self.judged:
+        if is_set(self.policy.canary) and not self.judged:
             canaries = (self.updated & self.serving) | set(step.hosts)
-            assert len(canaries) <= at_most(self.knobs.canary, len(self.names)), "more than the canary before a verdict"
+            assert len(canaries) <= at_most(self.policy.canary, len(self.names)), "too many canaries"
         self.may_leave(step)
         # An election that the rollout has not heard of; after the handover it is the worst time for one.
         if mishaps and self.draw(st.integers(1, 6)) <= max(self.elections, 3 * self.handovers):
@@ -166,7 +167,7 @@ class World:
             self.tell(Event(outcome.split()[0], host, serves=outcome == "failed back"))
 
     def do_judge(self, step: Step, mishaps: bool) -> None:
-        assert is_wanted(self.knobs.canary) and not self.failed and not self.judged
+        assert is_set(self.policy.canary) and not self.failed and not self.judged
         self.judged = True
         others = set(step.candidates)
         assert others and others == self.serving - self.updated
@@ -182,9 +183,9 @@ class World:
 
     def do_put_back(self, step: Step, mishaps: bool) -> None:
         assert self.failed or self.rollout.put_off
-        assert self.knobs.on_failure != "stop"
+        assert self.policy.on_failure != "stop"
         left_out = self.left_out - set(self.touched)
-        if self.knobs.on_failure == "rollback_all" or self.condemned:
+        if self.policy.on_failure == "rollback_all" or self.condemned:
             assert set(step.hosts) <= (self.updated & (self.inherited | set(self.touched))) | left_out
         else:
             assert set(step.hosts) <= left_out
@@ -204,7 +205,7 @@ class World:
         assert not self.failed
         self.handovers += 1
         assert self.handovers <= 1, "a second handover"
-        assert self.judged or not is_wanted(self.knobs.canary), "the leader goes without a verdict"
+        assert self.judged or not is_set(self.policy.canary), "the leader goes without a verdict"
         assert step.hosts == (self.known_leader,)
         assert set(step.candidates) <= self.updated & self.serving - set(step.hosts)
         left = self.selected - self.updated
@@ -227,9 +228,9 @@ class World:
 
     def room_for(self, count: int) -> None:
         left = len(self.serving) - count
-        assert left >= at_least(self.knobs.min_in_service, len(self.names)), "fewer than min_in_service"
+        assert left >= at_least(self.policy.min_in_service, len(self.names)), "fewer than min_in_service"
         out = len(self.names) - left
-        assert out <= at_most(self.knobs.max_unavailable, len(self.names)), "more than max_unavailable"
+        assert out <= at_most(self.policy.max_unavailable, len(self.names)), "more than max_unavailable"
 
     def tell(self, event: Event) -> None:
         self.rollout = self.rollout.after(event)
@@ -251,12 +252,12 @@ def digests_of_their_own(hosts: list[Host]) -> tuple[list[Host], Wanted]:
     return known, {host.name: f"new of {host.name}" for host in hosts}
 
 
-def play(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject, *, mishaps: bool) -> World | None:
+def play(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject, *, mishaps: bool) -> World | None:
     hosts, selected = part
     known, wanted = digests_of_their_own(hosts) if data.draw(st.booleans()) else (hosts, "new")
     try:
         rollout = begin(known, wanted, wishes, selected)
-    except RefusedError as refused:
+    except RolloutRefusedError as refused:
         assert all(reason.endswith(".") for reason in refused.reasons)
         return None
     world = World(hosts, selected, rollout, data)
@@ -280,21 +281,21 @@ bad_days = settings(
 
 
 @bad_days
-@given(part=parts(), wishes=knobs, data=st.data())
-def test_on_any_day(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject) -> None:
+@given(part=parts(), wishes=policy, data=st.data())
+def test_on_any_day(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject) -> None:
     play(part, wishes, data, mishaps=True)
 
 
 @bad_days
-@given(part=parts(), wishes=knobs, data=st.data())
-def test_on_a_sunny_day(part: tuple[list[Host], list[str]], wishes: Knobs, data: st.DataObject) -> None:
+@given(part=parts(), wishes=policy, data=st.data())
+def test_on_a_sunny_day(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject) -> None:
     """What begins comes to its end, whoever was out of service before; and the plan that is shown is what happens."""
     world = play(part, wishes, data, mishaps=False)
     if world is not None:
         assert not world.failed
         assert world.selected <= world.updated
         hosts, selected = part
-        plan = sunny_day(begin(hosts, "new", wishes, selected))
+        plan = planned_steps(begin(hosts, "new", wishes, selected))
         leader = next(host.name for host in hosts if host.leads)
         updates = [step.hosts for step in plan if step.kind == "update"]
         if len(hosts) > 1 and leader in world.touched:
@@ -304,8 +305,8 @@ def test_on_a_sunny_day(part: tuple[list[Host], list[str]], wishes: Knobs, data:
 
 
 def without_minimum(rollout: Rollout) -> int:
-    knobs = replace(rollout.knobs, min_in_service=0)
-    return ORIGINAL_ROOM(replace(rollout, knobs=knobs))
+    policy = replace(rollout.policy, min_in_service=0)
+    return ORIGINAL_ROOM(replace(rollout, policy=policy))
 
 
 def everybody(rollout: Rollout) -> tuple[str, ...]:

@@ -16,11 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import journal
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import digests_before, fleet_of, next_step
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.playbook import (
+    digests_before,
+    fleet_of,
+    next_step,
+)
 
 NEW = "v2"
 CANARY = "the canary"
-KNOBS = {"batches": [1], "max_unavailable": 1, "min_in_service": 1}
+POLICY = {"batches": [1], "max_unavailable": 1, "min_in_service": 1}
 
 
 class KilledError(Exception):
@@ -73,7 +77,7 @@ class World:
         kill: int | None = None,
         fails: str | None = None,
         limit: str = "",
-        **knobs: Any,
+        **policy: Any,
     ) -> str:
         """`fails`: a host whose new container fails, or the canary's. `limit`: the names of the selected hosts."""
         self.patience = kill
@@ -85,7 +89,9 @@ class World:
         row = Row(None if back else NEW)
         self.rows.append(row)
         try:
-            row.result = self._work(row, undone, fails, limit or self.runs, {**KNOBS, "allow_unhealthy": True, **knobs})
+            row.result = self._work(
+                row, undone, fails, limit or self.runs, {**POLICY, "allow_unhealthy": True, **policy}
+            )
         except KilledError:
             return "killed"
         return row.result
@@ -97,7 +103,7 @@ class World:
         return {name: {"before": journal.origin(name, row.past, earlier)} for name in row.past.hosts}
 
     def _work(
-        self, row: Row, undone: dict[str, Any], fails: str | None, selected: Iterable[str], knobs: dict[str, Any]
+        self, row: Row, undone: dict[str, Any], fails: str | None, selected: Iterable[str], policy: dict[str, Any]
     ) -> str:
         self.tick()
         runs = {name: self.runs[name] for name in selected}
@@ -110,10 +116,10 @@ class World:
         fleet = fleet_of(hosts, looks, instances, list(self.out.values()), before=before)
         wanted = digests_before(undone, looks, runs) if undone else NEW
         events: list[dict[str, Any]] = []
-        if next_step(fleet, wanted, knobs, runs)["kind"] == "refused":
+        if next_step(fleet, wanted, policy, runs)["kind"] == "refused":
             row.steps.clear()
             return "refused"
-        while (step := next_step(fleet, wanted, knobs, runs, events))["kind"] != "end":
+        while (step := next_step(fleet, wanted, policy, runs, events))["kind"] != "end":
             assert step["kind"] in ("update", "hand_over", "judge", "put_back"), step
             if step["kind"] == "hand_over":
                 self.leader = step["candidates"][0]
@@ -222,26 +228,26 @@ def test_what_was_finished_before_is_not_taken_back_with_the_next() -> None:
     before=runs,
     kills=st.lists(a_kill, min_size=1, max_size=3),
     fails=st.sampled_from([*names, CANARY]),
-    policy=st.sampled_from(["rollback_host", "rollback_all", "stop"]),
+    on_failure=st.sampled_from(["rollback_host", "rollback_all", "stop"]),
     again=st.none() | a_kill,
 )
 def test_what_fails_after_a_resume_goes_back_whoever_updated_it(
-    before: dict[str, str], kills: list[int], fails: str, policy: str, again: int | None
+    before: dict[str, str], kills: list[int], fails: str, on_failure: str, again: int | None
 ) -> None:
     """`again`: the run that puts them back is killed, too, and the next one fails like it."""
     world = World(dict(before))
     for kill in kills:
         if world.run(kill=kill) == "succeeded":
             return
-    knobs = {"on_failure": policy, "canary": 1 if fails == CANARY else 0}
-    if again is not None and world.run(kill=again, fails=fails, **knobs) == "succeeded":
+    policy = {"on_failure": on_failure, "canary": 1 if fails == CANARY else 0}
+    if again is not None and world.run(kill=again, fails=fails, **policy) == "succeeded":
         return
-    result = world.run(fails=fails, **knobs)
+    result = world.run(fails=fails, **policy)
     if result == "succeeded":
         assert set(world.runs.values()) == {NEW}
     elif result == "refused":
         return  # a canary with nobody to compare it with
-    elif policy == "rollback_all" or (policy == "rollback_host" and fails == CANARY):
+    elif on_failure == "rollback_all" or (on_failure == "rollback_host" and fails == CANARY):
         # The leader stays: there is no second handover.
         assert {name: digest for name, digest in world.runs.items() if name != world.leader} == {
             name: digest for name, digest in before.items() if name != world.leader

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.filter.rollout_step import rollout_step
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.look import checkpoint, fleet_of
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.playbook import checkpoint, fleet_of
 
 OLD, NEW = "sha256:old", "sha256:new"
 HOSTS = {"a": "i-1", "b": "i-2", "c": "i-3"}
-KNOBS = {"batches": [1, "50%"], "max_unavailable": "50%", "min_in_service": "1", "on_failure": "rollback_host"}
+POLICY = {"batches": [1, "50%"], "max_unavailable": "50%", "min_in_service": "1", "on_failure": "rollback_host"}
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def state(**changes: Any) -> dict[str, Any]:
     return {"hosts": HOSTS, "looks": looks, "instances": instances, "interrupted": [], **changes}
 
 
-def step(*events: dict[str, Any], fleet: dict[str, Any] | None = None, **knobs: Any) -> dict[str, Any]:
-    return rollout_step(events, fleet=fleet or state(), wanted=NEW, knobs={**KNOBS, **knobs}, selected=list(HOSTS))
+def step(*events: dict[str, Any], fleet: dict[str, Any] | None = None, **policy: Any) -> dict[str, Any]:
+    return rollout_step(events, fleet=fleet or state(), wanted=NEW, policy={**POLICY, **policy}, selected=list(HOSTS))
 
 
 def test_the_leader_comes_last_after_a_handover() -> None:
@@ -74,8 +74,8 @@ def test_more_steps_than_ansible_can_nest_are_refused() -> None:
     large = {"hosts": hosts, "looks": looks, "instances": instances}
     kinds = {}
     for batches in ([1], [1, "10%"]):
-        knobs = {**KNOBS, "batches": batches}
-        kinds[len(batches)] = rollout_step([], fleet=large, wanted=NEW, knobs=knobs, selected=list(hosts))
+        policy = {**POLICY, "batches": batches}
+        kinds[len(batches)] = rollout_step([], fleet=large, wanted=NEW, policy=policy, selected=list(hosts))
     assert kinds[1]["kind"] == "refused"
     assert kinds[1]["words"][0].startswith("The plan has 122 steps, and Ansible can't nest more than 110.")
     assert kinds[2]["kind"] == "update"
@@ -143,7 +143,7 @@ def test_the_next_step_knows_of_checkpoints() -> None:
     known: dict[str, Any] = {
         "fleet": state(),
         "wanted": NEW,
-        "knobs": KNOBS,
+        "policy": POLICY,
         "selected": list(HOSTS),
         "checkpoints": ["33%"],
     }
@@ -160,7 +160,7 @@ def test_a_rollout_is_taken_back_where_its_image_runs() -> None:
     looks["c"] = {"serving": {"digest": OLD}, "as_declared": False}
 
     def back(*events: dict[str, Any], looks: dict[str, Any] = looks) -> dict[str, Any]:
-        known: dict[str, Any] = {"fleet": state(looks=looks), "wanted": NEW, "knobs": KNOBS, "selected": list(HOSTS)}
+        known: dict[str, Any] = {"fleet": state(looks=looks), "wanted": NEW, "policy": POLICY, "selected": list(HOSTS)}
         return rollout_step(events, **known, undone=undone)
 
     first = back()

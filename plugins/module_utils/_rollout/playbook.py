@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .plan import Event, Host, Knobs, RefusedError, Rollout, Step, Wanted, at_least, at_most, begin, replay, sunny_day
+from .plan import Event, Host, Rollout, Step, Wanted, planned_steps, replay
+from .policy import Policy, at_least, at_most
+from .preconditions import RolloutRefusedError, begin
 
 # Ansible includes each step in the one before. Its stack ends at some 240 of them; hooks and putting back want theirs.
 MOST_STEPS = 110
@@ -80,7 +82,7 @@ def _kept_out(marked_since: str | None, out: Mapping[str, Any] | None) -> str:
 def next_step(
     fleet: Sequence[Host],
     wanted: Wanted,
-    knobs: Mapping[str, Any],
+    policy: Mapping[str, Any],
     selected: Iterable[str],
     events: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -89,10 +91,10 @@ def next_step(
     kind is refused where it must not begin.
     """
     try:
-        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
-    except RefusedError as error:
+        rollout = begin(fleet, wanted, policy_of(policy), selected)
+    except RolloutRefusedError as error:
         return {**_shown(Step("refused", result="failed", words=error.reasons)), "updated": 0}
-    steps = len(sunny_day(rollout))
+    steps = len(planned_steps(rollout))
     if steps > MOST_STEPS:
         words = (
             f"The plan has {steps} steps, and Ansible can't nest more than {MOST_STEPS}. Let rollout_batches grow, or "
@@ -103,14 +105,14 @@ def next_step(
     return {**_shown(replay(rollout, heard)), "updated": sum(event.kind == "done" for event in heard)}
 
 
-def knobs_of(values: Mapping[str, Any]) -> Knobs:
-    return Knobs(**{**values, "batches": tuple(values["batches"])} if "batches" in values else values)
+def policy_of(values: Mapping[str, Any]) -> Policy:
+    return Policy(**{**values, "batches": tuple(values["batches"])} if "batches" in values else values)
 
 
-def in_service_at_least(fleet: Sequence[Host], knobs: Mapping[str, Any]) -> int:
+def in_service_at_least(fleet: Sequence[Host], policy: Mapping[str, Any]) -> int:
     """As a number of hosts. Where it can't be told, which is a reason to refuse, all of them."""
     try:
-        return at_least(knobs_of(knobs).min_in_service, len(fleet))
+        return at_least(policy_of(policy).min_in_service, len(fleet))
     except ValueError:
         return len(fleet)
 
@@ -120,13 +122,13 @@ def checkpoint(shares: Iterable[int | str], fleet: int, before: int, now: int) -
     return any(before < at_most(share, fleet) <= now for share in shares)
 
 
-def plan_lines(fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
+def plan_lines(fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
     """The plan in words, a line for each step; the reasons where it must not begin."""
     try:
-        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
-    except RefusedError as error:
+        rollout = begin(fleet, wanted, policy_of(policy), selected)
+    except RolloutRefusedError as error:
         return list(error.reasons)
-    lines = [_line(step, rollout) for step in sunny_day(rollout)]
+    lines = [_line(step, rollout) for step in planned_steps(rollout)]
     if rollout.skipped:
         what = f"run {wanted[:19]} already" if isinstance(wanted, str) else "stay as they are"
         lines.insert(0, f"{what}: {', '.join(rollout.skipped)}")
@@ -134,14 +136,14 @@ def plan_lines(fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], 
 
 
 def planned_batches(
-    fleet: Sequence[Host], wanted: Wanted, knobs: Mapping[str, Any], selected: Iterable[str]
+    fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
 ) -> list[list[str]]:
     """Who is updated at the same time, batch by batch, if nothing fails; empty where it must not begin."""
     try:
-        rollout = begin(fleet, wanted, knobs_of(knobs), selected)
-    except RefusedError:
+        rollout = begin(fleet, wanted, policy_of(policy), selected)
+    except RolloutRefusedError:
         return []
-    return [list(step.hosts) for step in sunny_day(rollout) if step.kind == "update"]
+    return [list(step.hosts) for step in planned_steps(rollout) if step.kind == "update"]
 
 
 def _line(step: Step, rollout: Rollout) -> str:
