@@ -79,8 +79,9 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture imp
     GOOD_TONE,
     QUIET_TONE,
 )
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.show import Show
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.story import INTERRUPTED, News, step_of
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "rollout"
 # Its first task, as seen from here.

@@ -91,7 +91,7 @@ def test_a_tag_means_one_digest_and_settings_are_rolled_out_as_well(serving: Fle
     assert gateway["HostConfig"]["Memory"] == 300 << 20
     assert [message["text"] for message in messages] == [
         f"{tagged}: before batch of {follower}",
-        f"{tagged}: after rollout, succeeded. Updated: 1. They ran it already: 0.",
+        f"{tagged}: after rollout, succeeded. Updated: 1. Already on the image: 0.",
     ]
     assert url not in run.output, "whoever knows the URL may post there"
     assert roll(serving, "--limit", follower, gateway_image=images[0]).code == 0
@@ -102,7 +102,7 @@ def test_a_rollout_by_limit_keeps_the_leader_for_last(serving: Fleet, images: tu
     with serving.untouched(*serving.hosts):
         run = roll(serving, "--limit", leader, gateway_image=images[1])
     assert run.code != 0
-    assert run.says("Nothing was changed.", f"{leader} leads, and there is no updated host to hand over to")
+    assert run.says("Nothing was changed.", f"{leader} leads, and no updated host can take over")
 
 
 def test_leadership_that_moves_meanwhile_puts_its_host_off(serving: Fleet, images: tuple[str, str]) -> None:

@@ -55,7 +55,7 @@ def test_an_unhealthy_follower_is_a_reason_not_to_begin(serving: Fleet, images: 
     finally:
         serving.on(first, "docker start bk-gateway-api")
     assert run.code != 0
-    assert run.says("Nothing was changed.", f"Not healthy before the start: {first}", "rollout_allow_unhealthy")
+    assert run.says("Nothing was changed.", f"Unhealthy before the start: {first}", "rollout_allow_unhealthy")
 
 
 def test_as_many_stay_in_service_as_are_asked_for(serving: Fleet, images: tuple[str, str]) -> None:
@@ -75,7 +75,7 @@ def test_a_database_that_is_gone_before_the_permit(serving: Fleet, images: tuple
     finally:
         serving.service("start", "db")
     assert run.code != 0
-    assert run.says(f"{first} was not permitted to leave", "database")
+    assert run.says(f"{first} was not allowed to leave service", "database")
 
 
 def test_a_database_that_is_gone_before_the_handover(serving: Fleet, images: tuple[str, str]) -> None:

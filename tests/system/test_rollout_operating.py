@@ -86,7 +86,7 @@ def test_nothing_is_taken_back_where_nobody_knows_what_to(serving: Fleet, images
     finally:
         serving.sql(f"DELETE FROM fleet_rollout WHERE id = {rollout}")
     assert run.code != 0
-    assert run.says("Nothing was changed.", f"not known of: {first}.")
+    assert run.says("Nothing was changed.", f"no earlier image of: {first}.")
     assert serving.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0"
 
 

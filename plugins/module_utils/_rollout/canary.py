@@ -210,8 +210,8 @@ def _not_enough(
 ) -> list[str]:
     if not windows:
         return [
-            "the hosts were not watched at the same time: let ansible work on as many at once as are compared (forks), "
-            "and see that their clocks agree"
+            "the hosts were not watched at the same time: raise Ansible's forks to the number of compared hosts, "
+            "and synchronize their clocks"
         ]
     expected = min(canary.requests, other.requests) * limits.errors
     if expected < ERRORS_SEEN:

@@ -229,7 +229,7 @@ class Rollout:
 
     def _update(self, batch: tuple[str, ...]) -> tuple[Step, Rollout]:
         if not batch:
-            return self._fail(self._no_room()).advance()
+            return self._fail(self.no_room()).advance()
         return Step("update", batch), replace(self, batches_begun=self.batches_begun + 1)._take_out("update", batch)
 
     def _judge(self) -> tuple[Step, Rollout]:
@@ -243,12 +243,14 @@ class Rollout:
     def _leader_last(self) -> tuple[Step, Rollout]:
         candidates = self._in_order((self.updated & self.serving) - {self.leader})
         if not self.may_hand_over():
-            words = f"{self.leader} leads again after the handover, and a second one is not made: run it again later."
+            words = (
+                f"{self.leader} leads again after the handover, and a rollout hands over only once: run it again later."
+            )
             return self._fail(words).advance()
         if not candidates:
             return self._fail(f"{self.leader} leads, and no updated host is in service to take over.").advance()
         if not self.batch([self.leader]):  # known before the handover, which would be for nothing
-            return self._fail(self._no_room()).advance()
+            return self._fail(self.no_room()).advance()
         step = Step("hand_over", (self.leader,), candidates)
         return step, replace(self, work="hand_over", handovers=self.handovers + 1, handing_over=True)
 
@@ -263,7 +265,7 @@ class Rollout:
             all_back, left_out = False, []
         elif all_back and self.leader in updated and len(self.hosts) > 1:
             updated.remove(self.leader)
-            words.append(f"{self.leader} leads and stays on the new image: a second handover is not made.")
+            words.append(f"{self.leader} leads and stays on the new image: a rollout hands over only once.")
         to_do = [*left_out, *(updated if all_back else [])]
         if to_do and not self.unrestored:
             batch = self.batch(to_do)
@@ -295,7 +297,7 @@ class Rollout:
     def _on_failed(self, event: Event) -> Rollout:
         rollout = self._back(event.host, serves=event.serves)
         rollout = replace(rollout, pending=_without(rollout.pending, event.host))
-        state = "It serves with what it had before." if event.serves else "It is out of service."
+        state = "Its previous image serves again." if event.serves else "It is out of service."
         return rollout._fail(f"{event.host} failed{_because(event)}. {state}")
 
     def _on_unreachable(self, event: Event) -> Rollout:
@@ -308,7 +310,7 @@ class Rollout:
         host = event.host
         rollout = replace(self._back(host, serves=host in self.taken_out), leader=host)
         if not self.may_be_put_off(host):
-            return rollout._fail(f"{host} turned leader for the second time: leadership keeps moving.")
+            return rollout._fail(f"{host} became the leader for the second time: leadership keeps moving.")
         return replace(
             rollout,
             put_off=rollout.put_off | {host},
@@ -317,16 +319,16 @@ class Rollout:
 
     def _on_refused(self, event: Event) -> Rollout:
         rollout = self._back(event.host, serves=event.host in self.taken_out)
-        return rollout._fail(f"{event.host} was not permitted to leave{_because(event)}.")
+        return rollout._fail(f"{event.host} was not allowed to leave service{_because(event)}.")
 
     def _on_leader(self, event: Event) -> Rollout:
         rollout = replace(self, leader=event.host)
-        return rollout if event.host or not self.policy.elects else rollout._fail("Nobody leads.")
+        return rollout if event.host or not self.policy.elects else rollout._fail("No gateway leads.")
 
     def _on_handed_over(self, event: Event) -> Rollout:
         rollout = replace(self, leader=event.host, handing_over=False)
         if event.host in ("", self.leader):
-            return rollout._fail(f"{event.host or 'Nobody'} leads after the handover.")
+            return rollout._fail(f"{event.host or 'No gateway'} leads after the handover.")
         return rollout
 
     def _on_handover_failed(self, event: Event) -> Rollout:
@@ -377,14 +379,15 @@ class Rollout:
     def _fail(self, words: str) -> Rollout:
         return replace(self, failures=(*self.failures, words))
 
-    def _no_room(self) -> str:
+    def no_room(self) -> str:
         return (
             f"{len(self.serving)} of {len(self.hosts)} hosts are in service: with min_in_service "
-            f"{self.policy.min_in_service} and max_unavailable {self.policy.max_unavailable} none of them may leave."
+            f"{self.policy.min_in_service} and max_unavailable {self.policy.max_unavailable} "
+            "no host may be taken out of service."
         )
 
     def _count_of_done(self) -> str:
-        return f"Updated: {len(self.done)}. They ran it already: {len(self.skipped)}."
+        return f"Updated: {len(self.done)}. Already on the image: {len(self.skipped)}."
 
     def _in_order(self, names: Iterable[str]) -> tuple[str, ...]:
         wanted = frozenset(names)

@@ -97,7 +97,7 @@ def next_step(
     steps = len(planned_steps(rollout))
     if steps > MOST_STEPS:
         words = (
-            f"The plan has {steps} steps, and Ansible can't nest more than {MOST_STEPS}. Let rollout_batches grow, or "
+            f"The plan has {steps} steps, and Ansible can't nest more than {MOST_STEPS}. Increase rollout_batches, or "
             "update a part of the fleet with --limit.",
         )
         return {**_shown(Step("refused", result="failed", words=words)), "updated": 0}
@@ -130,7 +130,7 @@ def plan_lines(fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any],
         return list(error.reasons)
     lines = [_line(step, rollout) for step in planned_steps(rollout)]
     if rollout.skipped:
-        what = f"run {wanted[:19]} already" if isinstance(wanted, str) else "stay as they are"
+        what = f"already on {wanted[:19]}" if isinstance(wanted, str) else "stay as they are"
         lines.insert(0, f"{what}: {', '.join(rollout.skipped)}")
     return lines
 
@@ -152,7 +152,7 @@ def _line(step: Step, rollout: Rollout) -> str:
         return f"hand leadership over from {names}"
     if step.kind == "judge":
         canaries = ", ".join(host for host in step.hosts if host not in step.candidates)
-        return f"judge {canaries} beside {', '.join(step.candidates)}"
+        return f"compare {canaries} with {', '.join(step.candidates)}"
     if step.kind == "end":
         return f"end: {' '.join(step.words)}" if step.result == "failed" else "verify, and release the lock"
     last = " (the leader, last)" if step.hosts == (rollout.leader,) else ""

@@ -73,7 +73,7 @@ def policy_problems(policy: Policy, fleet: int) -> list[str]:
             elif name == "rollout_min_in_service" and fleet and not percent and number > fleet:
                 reasons.append(f"{name} is {number}, and the fleet has {fleet} hosts.")
     if policy.on_failure not in ON_FAILURE:
-        reasons.append(f"rollout_on_failure is {policy.on_failure}: take one of {', '.join(ON_FAILURE)}.")
+        reasons.append(f"rollout_on_failure is {policy.on_failure}: use one of {', '.join(ON_FAILURE)}.")
     return reasons
 
 

@@ -35,7 +35,7 @@ def begin(
     unknown = [host.name for host in fleet if host.name in chosen and host.name not in digests]
     if unknown:
         reasons.append(
-            f"Which digest they are to run is not known of: {', '.join(unknown)}. Leave them out with --limit, or "
+            f"The journal has no earlier image of: {', '.join(unknown)}. Leave them out with --limit, or "
             "roll an image out to them."
         )
     if reasons:
@@ -70,7 +70,7 @@ def _fleet_problems(fleet: Sequence[Host], chosen: set[str], policy: Policy) -> 
     if not names:
         reasons.append("The fleet has no host.")
     if len(set(names)) < len(names):
-        reasons.append(f"A host is there twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
+        reasons.append(f"A host is listed twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}.")
     if chosen - set(names):
         reasons.append(f"Not in the fleet: {', '.join(sorted(chosen - set(names)))}.")
     reasons += [
@@ -80,9 +80,9 @@ def _fleet_problems(fleet: Sequence[Host], chosen: set[str], policy: Policy) -> 
         if host.kept_out and host.name in chosen
     ]
     if len(leaders) > 1:
-        reasons.append(f"{' and '.join(leaders)} say that they lead: nothing is drained before that is settled.")
+        reasons.append(f"{' and '.join(leaders)} say that they lead: no host is drained until only one does.")
     if policy.elects and names and not leaders:
-        reasons.append("Nobody leads: wait for the election, or look at the database. Nothing is drained until then.")
+        reasons.append("No gateway leads: wait for the election, or check the database. Nothing is drained until then.")
     return reasons
 
 
@@ -93,23 +93,21 @@ def _capacity_problems(rollout: Rollout, fleet: Sequence[Host]) -> list[str]:
     unhealthy = [host.name for host in fleet if not host.healthy and not host.draining]
     if unhealthy and not policy.allow_unhealthy:
         return [
-            f"Not healthy before the start: {', '.join(unhealthy)}. Mend them or take them out of the inventory, or "
+            f"Unhealthy before the start: {', '.join(unhealthy)}. Repair them, remove them from the inventory, or "
             "set rollout_allow_unhealthy, which counts them as out of service and updates them first."
         ]
     # Who is out of service and comes first will be in service when the others' turn comes.
     later = replace(rollout, serving=rollout.serving | set(rollout.followers()))
     if rollout.serving & set(rollout.pending) and later.room() < 1:
-        return [f"{rollout._no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]
+        return [f"{rollout.no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]
     if is_set(policy.canary) and at_most(policy.canary, len(rollout.hosts)) >= len(rollout.hosts):
         return [
-            f"A canary of {policy.canary} is the whole fleet of {len(rollout.hosts)}, and nobody is left to compare it "
-            "with. Lower rollout_canary, or roll out without one."
+            f"A canary of {policy.canary} is the whole fleet of {len(rollout.hosts)}, and no host is left to compare "
+            "it with. Lower rollout_canary, or roll out without one."
         ]
     if leader in rollout.pending and len(rollout.hosts) > 1:
         others = (rollout.updated & rollout.serving) | set(rollout.pending)
         if not others - {leader}:
-            return [
-                f"{leader} leads, and there is no updated host to hand over to: let another host be updated as well."
-            ]
+            return [f"{leader} leads, and no updated host can take over: update another host as well."]
     end = planned_steps(rollout)[-1]
     return list(end.words) if is_set(policy.canary) and end.result == "failed" else []

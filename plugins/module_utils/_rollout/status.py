@@ -51,7 +51,7 @@ def status_of(
         *_troubles_of_the_balancer(balanced),
         *(problem for host in shown for problem in host.pop("problems")),
         *_different_images(shown, lock),
-        *(f"{identity} is in the database, and no host of the inventory." for identity in strangers),
+        *(f"{identity} is in the database but not in the inventory." for identity in strangers),
     ]
     if "instances" not in leader and len(leaders) != 1:
         problems.append(f"Who leads is in doubt: {' and '.join(leaders) or 'none of the hosts'} says so.")
@@ -112,17 +112,17 @@ def _troubles_of(host: Report, look: Report, instance: Report | None, out: Repor
     name, identity = host["name"], host["instance_id"]
     about = look.get("about") or {}
     if host["reachable"] is False:
-        return [f"{name} can't be looked at: {look.get('msg') or 'no answer'}".rstrip(".") + "."]
+        return [f"{name} can't be queried: {look.get('msg') or 'no answer'}".rstrip(".") + "."]
     found = []
     if look.get("engine_error"):
         found.append(f"{name}: {look['engine_error']}")
     elif look and host["container"] is None:
         found.append(f"{name} has no gateway container.")
     if host["healthy"] is False:
-        found.append(f"{name} is not healthy. {look['health']['problem']}")
+        found.append(f"{name} is unhealthy. {look['health']['problem']}")
     published = host["published"] or {}
     if published.get("reachable") is False:
-        found.append(f"{name} is not reached from outside. {published['problem']}")
+        found.append(f"{name} is not reachable from outside. {published['problem']}")
     if out is None and not (instance or {}).get("draining_since"):
         found += [
             f"{name} is {place['state']} in {place['balancer']}"
@@ -130,11 +130,11 @@ def _troubles_of(host: Report, look: Report, instance: Report | None, out: Repor
             for place in _places_without_requests(host)
         ]
     if about.get("instanceId") not in (None, identity):
-        found.append(f"{name} says it is {about['instanceId']}, and the inventory says {identity}.")
+        found.append(f"{name} reports the instance id {about['instanceId']}, but the inventory has {identity}.")
     if out is not None:
         found.append(f"{name} was left out of service by rollout {out['rollout_id']}: run it again, or admit the host.")
     elif instance is not None and instance.get("draining_since"):
-        found.append(f"{name} has been marked as draining since {instance['draining_since']}.")
+        found.append(f"{name} is marked as draining since {instance['draining_since']}.")
     elif instance is not None and not instance.get("fresh"):
         found.append(f"{name} has no fresh heartbeat in the database.")
     return found
@@ -147,7 +147,7 @@ def _places_without_requests(host: Report) -> list[Report]:
 
 def _troubles_of_the_balancer(balanced: Mapping[str, Report]) -> list[str]:
     silent = sorted({str(report.get("msg") or "") for report in balanced.values() if not report.get("places")})
-    return [f"The load balancer does not tell whether it reaches the hosts. {message}".rstrip() for message in silent]
+    return [f"The load balancer did not report whether it reaches the hosts. {message}".rstrip() for message in silent]
 
 
 def _different_images(hosts: Sequence[Report], lock: Report | None) -> list[str]:
@@ -166,13 +166,15 @@ def _different_images(hosts: Sequence[Report], lock: Report | None) -> list[str]
 
 def _troubles_of_the_database(leader: Report, journal: Report) -> list[str]:
     silent = [report for report, answer in ((leader, "instances"), (journal, "rollouts")) if answer not in report]
-    found = [f"The database does not tell how the fleet is. {silent[0].get('msg') or ''}".rstrip()] if silent else []
+    found = (
+        [f"The database did not report the state of the fleet. {silent[0].get('msg') or ''}".rstrip()] if silent else []
+    )
     found += [f"Who leads is in doubt: {doubt}." for doubt in leader.get("doubts") or ()]
     lock = journal.get("lock")
     if lock and lock.get("expired"):
         found.append(
-            f"The lock of {lock['holder']} (rollout {lock['rollout_id']}: {lock['reason']}) has expired: it broke off. "
-            "Run it again."
+            f"The lock of {lock['holder']} (rollout {lock['rollout_id']}: {lock['reason']}) has expired: "
+            "the rollout was interrupted. Run it again."
         )
     return found
 
@@ -225,7 +227,7 @@ def _seen_from_outside(host: Report) -> str:
         return "NOT REACHED"
     if refused:
         return f"NOT REACHED ({refused[0]['state']})"
-    return "healthy" if reachable or host["balancer"] else "healthy, outside not known"
+    return "healthy" if reachable or host["balancer"] else "healthy, outside unknown"
 
 
 def _service(host: Report) -> str:
@@ -242,13 +244,13 @@ def words(status: Report) -> list[str]:
         f"{name} is kept out of service by {out['by']} since {_moment(out)}: {out['reason']}" for name, out in kept_out
     ]
     lines += [
-        f"{host['name']}: whether it is reached from outside is not known. {host['published']['problem']}"
+        f"{host['name']}: it is not known whether it is reachable from outside. {host['published']['problem']}"
         for host in status["hosts"]
         if host["published"] and host["published"]["reachable"] is None and not host["balancer"]
     ]
     lock = status["lock"]
     if not status["database_answers"]:
-        lines.append("lock: not known")
+        lines.append("lock: unknown")
     elif lock:
         left = "expired" if lock["expired"] else f"for {lock['expires_in']:.0f} s unless renewed"
         lines.append(
@@ -257,7 +259,7 @@ def words(status: Report) -> list[str]:
     else:
         lines.append("lock: free")
     for one in status["rollouts"]:
-        ended = f"{one['result'] or 'goes on'} after {one['seconds']:.0f} s"
+        ended = f"{one['result'] or 'still running'} after {one['seconds']:.0f} s"
         who = f"since {_moment(one)}, by {one['holder']}: {one['reason']}"
         lines.append(f"rollout {one['rollout_id']}: {ended}, {who}")
         lines += [

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .story import HostStory, Step, Story
+from .records import HostRecord, Step
+from .story import Story
 
 FORMAT, VERSION = "evenkeel.fleet rollout report", 1
 
@@ -74,7 +75,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
     }
 
 
-def _host(host: HostStory, now: float) -> dict[str, Any]:
+def _host(host: HostRecord, now: float) -> dict[str, Any]:
     seconds = host.seconds(now)
     waits = {name: _rounded(value) for name, value in host.waits.items()}
     waited = sum(host.waits.values())
@@ -130,12 +131,12 @@ def as_text(report: Mapping[str, Any]) -> str:
 def where_time_went(report: Mapping[str, Any]) -> Sequence[tuple[str, str, float]]:
     """The parts of the whole time, in order: kind, words and seconds."""
     names = {
-        "look": "look and pull",
+        "look": "check and pull",
         "plan": "lock and plan",
         "hand_over": "hand over",
         "put_back": "put back",
         "judge": "watch the canary",
-        "switch": "lead the requests over",
+        "switch": "switch the traffic",
         "watch": "watch the side",
     }
     return [

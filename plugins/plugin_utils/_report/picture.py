@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .story import (
+from .records import (
     BAD,
     CURRENT,
     DONE,
@@ -20,11 +20,11 @@ from .story import (
     UNFINISHED,
     UNTOUCHED,
     WAITING,
-    HostStory,
+    HostRecord,
     News,
-    Story,
-    first_line,
 )
+from .results import first_line
+from .story import Story
 
 IDLE = (WAITING, PUT_OFF, UNTOUCHED)
 GOOD_TONE, BAD_TONE, BUSY_TONE, QUIET_TONE, PLAIN_TONE = "good", "bad", "busy", "quiet", ""
@@ -118,7 +118,7 @@ def _summary(story: Story, now: float) -> list[Piece]:
     return [(" · ".join(pieces), tone)]
 
 
-def _row(story: Story, host: HostStory, wide: int, now: float) -> list[Piece]:
+def _row(story: Story, host: HostRecord, wide: int, now: float) -> list[Piece]:
     mark, tone = _mark(host.state)
     ended = host.state in ENDED
     seconds = host.seconds(now) if ended else None if host.state in IDLE else now - host.since
@@ -132,8 +132,8 @@ def _row(story: Story, host: HostStory, wide: int, now: float) -> list[Piece]:
     ]
 
 
-def _words(host: HostStory) -> str:
-    return "runs it" if host.state == CURRENT else host.state
+def _words(host: HostRecord) -> str:
+    return "up to date" if host.state == CURRENT else host.state
 
 
 def _mark(state: str) -> Piece:
@@ -144,7 +144,7 @@ def _mark(state: str) -> Piece:
     return ("·", QUIET_TONE) if state in IDLE else ("▶", BUSY_TONE)
 
 
-def _detail(story: Story, host: HostStory) -> str:
+def _detail(story: Story, host: HostRecord) -> str:
     leads = ["leads"] if host.name == story.name_of(story.leader) else []
     if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
         cause = next((first_line(f.cause) for f in reversed(story.failures) if f.host == host.name), "")
@@ -155,12 +155,12 @@ def _detail(story: Story, host: HostStory) -> str:
     return ", ".join([*leads, *version, " ".join(steps)]).strip(", ")
 
 
-def _chosen(hosts: Sequence[HostStory], room: int) -> list[HostStory]:
+def _chosen(hosts: Sequence[HostRecord], room: int) -> list[HostRecord]:
     """In their order, as many as have room."""
     if len(hosts) <= room:
         return list(hosts)
 
-    def urgency(host: HostStory) -> tuple[int, float]:
+    def urgency(host: HostRecord) -> tuple[int, float]:
         if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
             return 0, 0.0
         if host.state not in (*ENDED, *IDLE):

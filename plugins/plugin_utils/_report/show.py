@@ -17,8 +17,9 @@ from typing import Any
 from .document import as_text, document, write
 from .page import Page
 from .picture import Paint, ending, news_line, picture
+from .records import News
 from .screen import Screen
-from .story import News, Story
+from .story import Story
 
 REDRAW_SECONDS = 0.25
 # Writing the report may take this part of the time.

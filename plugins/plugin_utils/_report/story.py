@@ -10,32 +10,38 @@ seconds since the story began.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import redacted
+from . import results
+from .records import (
+    BAD,
+    CURRENT,
+    DONE,
+    FAILED,
+    KEPT_OUT,
+    PUT_OFF,
+    REFUSED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    SKIPPED,
+    SUCCEEDED,
+    UNFINISHED,
+    UNREACHABLE,
+    UNTOUCHED,
+    WAITING,
+    Failure,
+    HostRecord,
+    LeaderChange,
+    News,
+    Phase,
+    Step,
+)
+from .results import clean, first_line, step_of
 
-STEPS = {
-    ("rollout_lock", "acquired"): "lock",
-    ("container_swap", "pulled"): "pull",
-    ("instance_drain", "drained"): "permit",
-    ("target_drain", "drained"): "drain",
-    ("container_swap", "swapped"): "swap",
-    ("container_swap", "restored"): "put_back",
-    ("target_drain", "in_service"): "admit",
-    ("instance_drain", "active"): "active",
-    ("health_gate", ""): "bake",
-    ("leader_handover", ""): "handover",
-    ("rollout_lock", "released"): "unlock",
-}
-DEFAULT_STATE = {"container_swap": "swapped", "instance_drain": "drained"}
 OF_THE_FLEET = ("lock", "handover", "unlock")
 OPENS = {"lock": "plan", "unlock": "end"}
-# What takes its time whoever orders it; the rest of a host's time is the price of the tool.
-WAITS = ("permit", "drain", "swap", "admit", "bake", "put_back")
 DOING = {
     "pull": "pulling",
     "permit": "asking",
@@ -46,104 +52,7 @@ DOING = {
     "active": "admitting",
     "bake": "baking",
 }
-UNTOUCHED = "not touched"
-WAITING, CURRENT, DONE, ROLLING_BACK, ROLLED_BACK = "waiting", "current", "done", "rolling back", "rolled back"
-FAILED, UNREACHABLE, REFUSED, PUT_OFF = "failed", "unreachable", "refused", "put off"
-KEPT_OUT = "kept out of service"
-BAD = (FAILED, UNREACHABLE, REFUSED)
-ENDED = (CURRENT, DONE, ROLLED_BACK, KEPT_OUT, *BAD)
-RUNNING, SUCCEEDED, SKIPPED = "running", "succeeded", "skipped"
 A_MOMENT = 0.3
-UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
-
-
-@dataclass
-class Step:
-    """Something done to a host, or to the fleet. `own` is how long it took by itself, as the journal has it; None
-    where it did not say. `parts` is what that consisted of."""
-
-    name: str
-    began: float
-    ended: float | None = None
-    result: str = RUNNING
-    own: float | None = None
-    parts: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Phase:
-    """A part of the story: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
-
-    kind: str
-    began: float
-    ended: float | None = None
-    hosts: tuple[str, ...] = ()
-    batch: int | None = None
-
-
-@dataclass
-class HostStory:
-    """One host. `serves` is None where nothing has failed."""
-
-    name: str
-    instance_id: str = ""
-    state: str = WAITING
-    since: float = 0.0
-    batch: int | None = None
-    serves: bool | None = None
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    steps: list[Step] = field(default_factory=list)
-    # From the first step of its batch to the last word about it.
-    began: float | None = None
-    ended: float | None = None
-
-    @property
-    def waits(self) -> dict[str, float]:
-        """Seconds of its own waits while it was updated, by step."""
-        found: dict[str, float] = {}
-        for step in self.steps:
-            if step.name in WAITS and step.own is not None and step.began >= (self.began or 0.0):
-                found[step.name] = found.get(step.name, 0.0) + step.own
-        return found
-
-    def seconds(self, now: float) -> float | None:
-        return None if self.began is None else (now if self.ended is None else self.ended) - self.began
-
-
-@dataclass(frozen=True)
-class LeaderChange:
-    """`kind` is handover for one that was asked for, election for one that was found. Names are those of hosts, or
-    instance ids where no host is known."""
-
-    at: float
-    kind: str
-    old: str
-    new: str
-    term: int | None = None
-    gap: float | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """`host` is empty where it concerns all of them."""
-
-    at: float
-    host: str
-    step: str
-    cause: str
-    exit_code: int | None = None
-    log: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class News:
-    """Something to be said in a line; `host` is empty where it concerns all of them."""
-
-    at: float
-    host: str
-    words: str
-    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,7 +73,7 @@ class Story:
         self.plan: tuple[str, ...] = ()
         self.batches: tuple[tuple[str, ...], ...] = ()
         self.words: tuple[str, ...] = ()
-        self.hosts: dict[str, HostStory] = {}
+        self.hosts: dict[str, HostRecord] = {}
         self.fleet_steps: list[Step] = []
         self.phases = [Phase("look", 0.0)]
         # Whether a step was begun: until then, nothing was changed.
@@ -209,8 +118,8 @@ class Story:
         if name:
             step = self._running(name, host, at)
             step.ended = at
-            step.own = _own_seconds(result)
-            step.parts = _parts(result)
+            step.own = results.own_seconds(result)
+            step.parts = results.parts(result)
             step.result = SKIPPED if status == "skipped" else SUCCEEDED if good else FAILED
         if status == "skipped":
             begun = self._begun.pop(host, None)
@@ -285,8 +194,8 @@ class Story:
 
     # What it comes to
 
-    def _host(self, name: str) -> HostStory:
-        return self.hosts.setdefault(name, HostStory(name))
+    def _host(self, name: str) -> HostRecord:
+        return self.hosts.setdefault(name, HostRecord(name))
 
     def _running(self, name: str, host: str, at: float) -> Step:
         steps = self.fleet_steps if name in OF_THE_FLEET else self._host(host).steps
@@ -320,11 +229,11 @@ class Story:
         """What a result says of versions, leader and lock."""
         if name in ("pull", "swap", "put_back"):
             story = self._host(host)
-            serving = _version(result.get("serving"))
+            serving = results.version(result.get("serving"))
             if name == "pull":
                 story.before = serving
                 pulled = result.get("outcome") == "pulled"
-                own = _own_seconds(result) or 0.0
+                own = results.own_seconds(result) or 0.0
                 if "msg" not in result:
                     self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
             elif "serving" in result:
@@ -334,11 +243,11 @@ class Story:
             self._host(host).instance_id = instance_id
             self._fleet.setdefault(instance_id, host)
         if name in ("drain", "admit"):
-            self._counted(_number(result.get("requests")))
+            self._counted(results.number(result.get("requests")))
         if name == "lock":
             self._locked(at, result)
         if name == "unlock":
-            self._lock_result = clean(str(_mapping(result.get("lock")).get("result") or ""))
+            self._lock_result = clean(str(results.mapping(result.get("lock")).get("result") or ""))
         if name == "handover" and result.get("new"):
             self._leads(at, clean(str(result["new"])), "handover", result)
         elif result.get("leader"):
@@ -353,7 +262,7 @@ class Story:
         self.requests = 0 if self.requests is None else self.requests + more
 
     def _locked(self, at: float, held: Mapping[str, Any]) -> None:
-        lock, rollout_id = _mapping(held.get("lock")), held.get("rollout_id")
+        lock, rollout_id = results.mapping(held.get("lock")), held.get("rollout_id")
         if self.rollout_id is None and lock and isinstance(rollout_id, int):
             self.rollout_id = rollout_id
             self.holder, self.reason, self.digest = (
@@ -362,7 +271,7 @@ class Story:
             self._news.append(News(at, "", f"rollout {self.rollout_id} of {self.holder}: {self.reason}"))
 
     def _leads(self, at: float, instance_id: str, kind: str, result: Mapping[str, Any]) -> None:
-        term, gap = _number(result.get("term")), _number(result.get("gap"))
+        term, gap = results.number(result.get("term")), results.number(result.get("gap"))
         term = None if term is None else int(term)
         old, self.term = self.leader, term or self.term
         if instance_id == old:
@@ -379,9 +288,9 @@ class Story:
         if isinstance(about, Mapping):
             self._locked(at, about)
             self.image = clean(str(about.get("image") or ""))
-            self.plan = tuple(_strings(about.get("plan")))
-            self.batches = tuple(tuple(_strings(batch)) for batch in _items(about.get("batches")))
-            for name, identity in _mapping(about.get("fleet")).items():
+            self.plan = tuple(results.strings(about.get("plan")))
+            self.batches = tuple(tuple(results.strings(batch)) for batch in results.items(about.get("batches")))
+            for name, identity in results.mapping(about.get("fleet")).items():
                 self._fleet[clean(str(identity))] = clean(str(name))
                 if name in self.hosts:
                     self.hosts[name].instance_id = clean(str(identity))
@@ -395,19 +304,19 @@ class Story:
         if isinstance(event, Mapping):
             self._event(at, event)
         # Where a host ended without a word, nobody else says so.
-        events = _items(facts.get("rollout_events"))
+        events = results.items(facts.get("rollout_events"))
         for late in events[self._events_known :]:
-            self._event(at, _mapping(late))
+            self._event(at, results.mapping(late))
         self._events_known = len(events)
 
-    def _is_current(self, host: HostStory) -> bool:
+    def _is_current(self, host: HostRecord) -> bool:
         """Whether nothing is to be done for it."""
         if self.batches:
             return all(host.name not in batch for batch in self.batches)
         return bool(self.digest) and host.before is not None and host.before["digest"] == self.digest
 
     def _step(self, at: float, step: Mapping[str, Any]) -> None:
-        kind, hosts = str(step.get("kind") or ""), _strings(step.get("hosts"))
+        kind, hosts = str(step.get("kind") or ""), results.strings(step.get("hosts"))
         self.began_work = self.began_work or kind not in ("", "end", "refused")
         self._phase(at, kind, hosts)
         if kind not in ("update", "put_back"):
@@ -421,8 +330,8 @@ class Story:
         self._news.append(News(at, "", words + ", ".join(hosts)))
 
     def _judged(self, at: float, verdict: Mapping[str, Any]) -> None:
-        result, words = clean(str(verdict.get("result") or "")), _strings(verdict.get("words"))
-        self.verdict = {"result": result, "words": words, "figures": dict(_mapping(verdict.get("figures")))}
+        result, words = clean(str(verdict.get("result") or "")), results.strings(verdict.get("words"))
+        self.verdict = {"result": result, "words": words, "figures": dict(results.mapping(verdict.get("figures")))}
         self._news.append(News(at, "", f"canary {result}: {'; '.join(words)}", bad=result != "promoted"))
 
     def _event(self, at: float, event: Mapping[str, Any]) -> None:
@@ -445,19 +354,19 @@ class Story:
         self._state(at, name, state, f" in {seconds:.1f} s" if seconds and state == DONE else "")
 
     @staticmethod
-    def _went_back(host: HostStory) -> bool:
+    def _went_back(host: HostRecord) -> bool:
         return bool(host.after) and bool(host.before) and (host.after or {})["digest"] == (host.before or {})["digest"]
 
     def _failure(self, at: float, host: str, step: str, status: str, result: Mapping[str, Any]) -> None:
-        message = result.get("msg") or ("unreachable" if status == "unreachable" else "it does not say why")
-        lines = _strings(message) or [clean(str(message))]
-        log = tuple(_strings(result.get("log")))
+        message = result.get("msg") or ("unreachable" if status == "unreachable" else "no reason was given")
+        lines = results.strings(message) or [clean(str(message))]
+        log = tuple(results.strings(result.get("log")))
         if step in ("fail", "assert"):
             if not host:
                 self.words = tuple(lines)
                 self._news.append(News(at, "", f"failed: {first_line(self.words[0])}", bad=True))
             return
-        cause = _without_log("\n".join(lines), log)
+        cause = results.without_log("\n".join(lines), log)
         exit_code = result.get("exit_code")
         self.failures.append(Failure(at, host, step, cause, exit_code if isinstance(exit_code, int) else None, log))
         self._news.append(News(at, host, f"{step} failed: {first_line(cause)}", bad=True))
@@ -473,70 +382,3 @@ EVENTS = {
     "put_back": ROLLED_BACK,
     "not_put_back": FAILED,
 }
-
-
-def step_of(action: str, state: str) -> str:
-    """What a task is to the rollout, or nothing. `action` is the module's name without its collection."""
-    return STEPS.get((action, state or DEFAULT_STATE.get(action, "")), "")
-
-
-def clean(text: str) -> str:
-    """A stranger's text, without secrets and without what moves a terminal's cursor or turns the writing round."""
-    return "".join(_shown(redacted(text)))
-
-
-def first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def _shown(text: str) -> Iterator[str]:
-    for character in text:
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
-            yield character
-        elif character != "\r":
-            yield "\N{REPLACEMENT CHARACTER}"
-
-
-def _own_seconds(result: Mapping[str, Any]) -> float | None:
-    seconds = result.get("seconds", result.get("waited"))
-    if isinstance(seconds, Mapping):
-        seconds = seconds.get("total")
-    return _number(seconds)
-
-
-def _parts(result: Mapping[str, Any]) -> dict[str, float]:
-    seconds = result.get("seconds")
-    if not isinstance(seconds, Mapping):
-        return {}
-    values = {clean(str(part)): _number(value) for part, value in seconds.items() if part != "total"}
-    return {part: value for part, value in values.items() if value}
-
-
-def _number(value: Any) -> float | None:
-    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else ()
-
-
-def _strings(value: Any) -> list[str]:
-    return [clean(str(item)) for item in _items(value)]
-
-
-def _version(serving: Any) -> dict[str, Any] | None:
-    if not isinstance(serving, Mapping):
-        return None
-    return {key: clean(str(serving[key])) if serving.get(key) else None for key in ("image", "digest", "version")}
-
-
-def _without_log(cause: str, log: Sequence[str]) -> str:
-    """The log stands beside it."""
-    known = {line.strip() for line in log}
-    lines = [line for line in cause.splitlines() if line.strip() not in known]
-    text = "\n".join(line for line in lines if line.strip() != "Its last lines:" or not log)
-    return re.sub(r"\n{2,}", "\n", text).strip()

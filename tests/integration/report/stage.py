@@ -95,7 +95,7 @@ ROLE = [
         rescue=event("failed", "a", serves=True),
     ),
     {"evenkeel.fleet.rollout_lock": {"state": "released", "says": LOCK}, "run_once": True},
-    {"ansible.builtin.fail": {"msg": ["a failed: It crashed. It serves with what it had before."]}, "run_once": True},
+    {"ansible.builtin.fail": {"msg": ["a failed: It crashed. Its previous image serves again."]}, "run_once": True},
 ]
 HOOK = [{"name": "A hook of the user's", "ansible.builtin.debug": {"msg": "the hook was here"}, "run_once": True}]
 PLAY = [{"name": "Roll", "hosts": "all", "gather_facts": False, "roles": ["evenkeel.fleet.rollout"]}]

@@ -58,7 +58,7 @@ def test_followers_in_growing_batches_then_the_leader_alone() -> None:
     assert steps[-3].kind == "hand_over"
     assert (steps[-3].hosts, steps[-3].candidates[0]) == (("host-3",), "host-1")
     assert steps[-2] == Step("update", ("host-3",))
-    assert (steps[-1].result, steps[-1].words) == ("succeeded", ("Updated: 20. They ran it already: 0.",))
+    assert (steps[-1].result, steps[-1].words) == ("succeeded", ("Updated: 20. Already on the image: 0.",))
 
 
 def test_three_hosts() -> None:
@@ -102,20 +102,20 @@ def test_a_part_of_the_fleet_keeps_the_rules_of_the_whole() -> None:
         ("update", "host-1"),
         ("end",),
     ]
-    assert "let another host be updated" in reasons(hosts, selected=["host-1"])
+    assert "update another host as well" in reasons(hosts, selected=["host-1"])
     updated = fleet(8, host_5=Host("host-5", "new"))
     assert planned_steps(begin(updated, "new", selected=["host-1"]))[0].candidates == ("host-5",)
     assert "Not in the fleet: host-9." in reasons(hosts, selected=["host-1", "host-9"])
 
 
 def test_one_host_only() -> None:
-    assert "none of them may leave" in reasons(fleet(1))
+    assert "no host may be taken out of service" in reasons(fleet(1))
     assert shape(planned_steps(begin(fleet(1), "new", Policy(min_in_service=0)))) == [("update", "host-1"), ("end",)]
 
 
 def test_a_fleet_that_does_not_elect() -> None:
     hosts = fleet(3, leader=0)
-    assert "Nobody leads" in reasons(hosts)
+    assert "No gateway leads" in reasons(hosts)
     assert shape(planned_steps(begin(hosts, "new", Policy(elects=False)))) == [
         ("update", "host-1"),
         ("update", "host-2"),
@@ -132,7 +132,7 @@ def test_each_host_to_a_digest_of_its_own() -> None:
     steps = planned_steps(rollout)
     assert shape(steps) == [("update", "host-2"), ("hand_over", "host-1"), ("update", "host-1"), ("end",)]
     assert steps[1].candidates == ("host-2", "host-3")
-    with pytest.raises(RolloutRefusedError, match=r"not known of: host-2.*--limit"):
+    with pytest.raises(RolloutRefusedError, match=r"no earlier image of: host-2.*--limit"):
         begin(hosts, {"host-1": "old", "host-3": "older"})
     only_the_leader = begin(hosts, {"host-1": "old", "host-3": "older"}, selected=["host-1"])
     assert shape(planned_steps(only_the_leader))[0] == ("hand_over", "host-1")
@@ -157,7 +157,7 @@ def test_two_leaders() -> None:
 
 def test_an_unhealthy_follower() -> None:
     hosts = fleet(4, host_3=Host("host-3", "old", healthy=False))
-    assert "Not healthy before the start: host-3." in reasons(hosts)
+    assert "Unhealthy before the start: host-3." in reasons(hosts)
     allowed = Policy(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
     rollout = begin(hosts, "new", allowed)
     assert shape(planned_steps(rollout))[:2] == [("update", "host-3"), ("update", "host-2")]
@@ -180,7 +180,7 @@ def test_an_unhealthy_follower() -> None:
         (Policy(min_in_service=4), "rollout_min_in_service is 4, and the fleet has 3 hosts"),
         (Policy(min_in_service=3), "with min_in_service 3"),
         (Policy(min_in_service="100%"), "with min_in_service 100%"),
-        (Policy(on_failure="panic"), "take one of rollback_host, rollback_all, stop"),
+        (Policy(on_failure="panic"), "use one of rollback_host, rollback_all, stop"),
     ],
 )
 def test_wishes_that_cannot_be(policy: Policy, words: str) -> None:
@@ -199,7 +199,7 @@ def test_a_failure_ends_it_and_the_rest_stays_untouched() -> None:
     )
     assert (step.kind, step.result) == ("end", "failed")
     assert step.words == (
-        "host-3 failed. It serves with what it had before.",
+        "host-3 failed. Its previous image serves again.",
         "On the new image: host-2.",
         "Not touched: host-1, host-4.",
     )
@@ -210,7 +210,7 @@ def test_the_others_of_a_batch_finish_before_the_end() -> None:
     step, rollout = at(rollout, Event("failed", "host-2", serves=True, words="no answer"))
     assert step == Step("wait", ("host-3", "host-4"))
     step, rollout = told(rollout, Event("done", "host-3"), Event("unreachable", "host-4"))
-    assert step.words[0] == "host-2 failed: no answer. It serves with what it had before."
+    assert step.words[0] == "host-2 failed: no answer. Its previous image serves again."
     assert "host-4 can't be reached." in step.words
 
 
@@ -223,7 +223,7 @@ def test_all_are_put_back_but_who_leads() -> None:
     step, after = told(before, Event("put_back", "host-3"))
     assert step == Step("put_back", ("host-2",))
     step, _unused = told(after, Event("put_back", "host-2"))
-    assert step.words == ("host-4 failed. It serves with what it had before.", "Not touched: host-1.")
+    assert step.words == ("host-4 failed. Its previous image serves again.", "Not touched: host-1.")
     step, _unused = told(before, Event("not_put_back", "host-3", words="disk full"))
     assert step.words[1:3] == ("host-3 could not be put back: disk full.", "Still on the new image: host-3, host-2.")
 
@@ -238,7 +238,7 @@ def test_all_are_put_back_but_who_leads() -> None:
     )
     assert (step.kind, step.words[1]) == (
         "end",
-        "host-3 leads and stays on the new image: a second handover is not made.",
+        "host-3 leads and stays on the new image: a rollout hands over only once.",
     )
 
 
@@ -273,7 +273,7 @@ def test_no_second_handover() -> None:
     ("event", "words"),
     [
         (Event("handed_over", "host-1"), "host-1 leads after the handover."),
-        (Event("handed_over"), "Nobody leads after the handover."),
+        (Event("handed_over"), "No gateway leads after the handover."),
         (Event("handover_failed", words="not confirmed"), "host-1 did not hand over: not confirmed."),
         (Event("lock_lost"), "The lock on the fleet was lost."),
     ],
@@ -293,7 +293,7 @@ def test_leadership_that_moves_by_itself_needs_no_handover() -> None:
     rollout = begin(fleet(3), "new")
     assert replay(rollout, done).kind == "hand_over"
     assert replay(rollout, [*done, Event("leader", "host-3")]) == Step("update", ("host-1",))
-    assert replay(rollout, [*done, Event("leader")]).words[0] == "Nobody leads."
+    assert replay(rollout, [*done, Event("leader")]).words[0] == "No gateway leads."
 
 
 def test_replayed_events_lead_to_where_the_rollout_was() -> None:
@@ -320,7 +320,7 @@ def test_a_lost_lock_ends_it_without_touching_anybody() -> None:
 def test_a_permit_that_is_refused_and_a_host_that_dies_end_it() -> None:
     rollout = begin(fleet(3), "new")
     step, _unused = at(rollout, Event("refused", "host-2", words="the database does not answer"))
-    assert step.words[0] == "host-2 was not permitted to leave: the database does not answer."
+    assert step.words[0] == "host-2 was not allowed to leave service: the database does not answer."
     assert "Not touched: host-1, host-2, host-3." in step.words
     step, _unused = at(rollout, Event("out_of_service", "host-3"), Event("done", "host-2"))
     assert step.words[0] == "host-3 went out of service."
@@ -397,8 +397,8 @@ def test_a_host_that_is_lost_while_it_is_watched_ends_it() -> None:
 @pytest.mark.parametrize(
     ("hosts", "canary", "reason"),
     [
-        (fleet(3), "100%", "nobody is left to compare it with"),
-        (fleet(1), 1, "nobody is left to compare it with"),
+        (fleet(3), "100%", "no host is left to compare it with"),
+        (fleet(1), 1, "no host is left to compare it with"),
         (fleet(2, host_1=Host("host-1", "old", leads=True, healthy=False)), 1, "no other host is in service"),
         (fleet(3), "many", "rollout_canary: 'many' is neither"),
     ],
@@ -425,7 +425,7 @@ def test_a_resumed_rollout_puts_back_what_the_killed_one_updated() -> None:
     step, rollout = at(rollout, Event("put_back", "host-5"))
     assert shape([step]) == [("put_back", "host-2")], "host-3 ran it before"
     step, _ = at(rollout, Event("put_back", "host-2"))
-    assert step.words == ("host-4 failed. It serves with what it had before.", "Not touched: host-1.")
+    assert step.words == ("host-4 failed. Its previous image serves again.", "Not touched: host-1.")
 
 
 def test_what_a_killed_rollout_left_out_of_service_is_put_back_after_a_failure() -> None:

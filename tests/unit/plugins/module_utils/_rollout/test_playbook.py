@@ -50,7 +50,7 @@ def test_the_leader_comes_last_after_a_handover() -> None:
 def test_a_failure_ends_it_and_says_why() -> None:
     end = step({"kind": "failed", "host": "b", "serves": True, "words": "it crashed"})
     assert (end["kind"], end["result"]) == ("end", "failed")
-    assert end["words"] == ["b failed: it crashed. It serves with what it had before.", "Not touched: a, c."]
+    assert end["words"] == ["b failed: it crashed. Its previous image serves again.", "Not touched: a, c."]
 
 
 def test_what_must_not_begin_is_refused() -> None:
@@ -59,7 +59,7 @@ def test_what_must_not_begin_is_refused() -> None:
     assert refused["kind"] == "refused"
     assert refused["plan"] == refused["words"]
     assert refused["batches"] == []
-    assert "Nobody leads" in refused["words"][0]
+    assert "No gateway leads" in refused["words"][0]
     assert step(batches=["many"])["kind"] == "refused"
     assert step(min_in_service="most")["min_in_service"] == len(HOSTS), "unknown is never few"
 
@@ -112,7 +112,7 @@ def test_hosts_that_run_it_are_left_alone() -> None:
     looks = {name: {"serving": {"digest": NEW if name == "b" else OLD}} for name in HOSTS}
     first = step(fleet=state(looks=looks))
     assert first["hosts"] == ["c"]
-    assert first["plan"][0] == f"run {NEW} already: b"
+    assert first["plan"][0] == f"already on {NEW}: b"
     everywhere = {name: {"serving": {"digest": NEW}} for name in HOSTS}
     assert step(fleet=state(looks=everywhere))["kind"] == "end"
 
@@ -178,7 +178,7 @@ def test_a_rollout_is_taken_back_where_its_image_runs() -> None:
     before["b"] = {"before": None}
     unknown = back()
     assert unknown["kind"] == "refused"
-    assert "not known of: b." in unknown["words"][0]
+    assert "no earlier image of: b." in unknown["words"][0]
     del before["b"]
     assert back()["kind"] == "refused", "it runs the image, and the rollout knows nothing of it"
     assert back(looks={**looks, "b": {"serving": {"digest": oldest}}})["digests"]["b"] == oldest

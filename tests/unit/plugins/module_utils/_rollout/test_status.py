@@ -70,20 +70,24 @@ def test_a_fleet_that_is_well() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem", "cell"),
     [
-        ({"unreachable": True, "msg": "no route"}, "b can't be looked at: no route.", "UNREACHABLE"),
+        ({"unreachable": True, "msg": "no route"}, "b can't be queried: no route.", "UNREACHABLE"),
         (
             look("b", health={"healthy": False, "problem": "It answered 503."}),
-            "b is not healthy. It answered 503.",
+            "b is unhealthy. It answered 503.",
             "UNHEALTHY ",
         ),
         (
             look("b", container={"status": "exited"}, health={"healthy": False, "problem": "Refused."}, about={}),
-            "b is not healthy. Refused.",
+            "b is unhealthy. Refused.",
             "UNHEALTHY (exited)",
         ),
         (look("b", container=None), "b has no gateway container.", "healthy"),
         (look("b", engine_error="No engine.", container=None), "b: No engine.", "healthy"),
-        (look("b", about={"instanceId": "i-9"}), "b says it is i-9, and the inventory says i-2.", "healthy"),
+        (
+            look("b", about={"instanceId": "i-9"}),
+            "b reports the instance id i-9, but the inventory has i-2.",
+            "healthy",
+        ),
     ],
 )
 def test_a_host_that_is_not_well(changes: dict[str, Any], problem: str, cell: str) -> None:
@@ -95,12 +99,12 @@ def test_a_host_that_is_not_well(changes: dict[str, Any], problem: str, cell: st
 def test_without_a_database_the_hosts_still_tell() -> None:
     gone = {"msg": "PostgreSQL at db: no answer."}
     status = told(leader=gone, journal=gone)["status"]
-    assert status["problems"] == ["The database does not tell how the fleet is. PostgreSQL at db: no answer."]
+    assert status["problems"] == ["The database did not report the state of the fleet. PostgreSQL at db: no answer."]
     assert (status["leader"], status["database_answers"]) == ("a", False)
     assert [host["in_service"] for host in status["hosts"]] == [None, None]
     two = {name: look(name, about={"instanceId": HOSTS[name], "amILeader": True}) for name in HOSTS}
     assert "in doubt: a and b says so" in told(leader=gone, journal=gone, looks=two)["status"]["problems"][1]
-    assert "lock: not known" in told(leader=gone, journal=gone)["lines"]
+    assert "lock: unknown" in told(leader=gone, journal=gone)["lines"]
 
 
 def test_whoever_was_left_out_is_a_problem_but_on_purpose_or_in_work() -> None:
@@ -117,7 +121,7 @@ def test_whoever_was_left_out_is_a_problem_but_on_purpose_or_in_work() -> None:
     assert "lock: ci@runner since 10:00, for 90 s unless renewed (rollout 7: gateway 2)" in in_work["lines"]
     expired = {**LOCK, "expired": True}
     broke_off = told(**changes, journal={"rollouts": [], "lock": expired, "interrupted": [OUT]})["status"]["problems"]
-    assert "has expired: it broke off" in broke_off[0]
+    assert "has expired: the rollout was interrupted" in broke_off[0]
     assert len(broke_off) == 3
     kept = told(**changes, journal={"rollouts": [], "lock": None, "interrupted": [{**OUT, "reason": "new disk"}]})
     assert kept["status"]["problems"] == []
@@ -131,10 +135,10 @@ def test_what_the_database_doubts() -> None:
     assert told(leader=doubtful)["status"]["problems"] == [
         "Who leads is in doubt: nobody leads.",
         "b has no fresh heartbeat in the database.",
-        "i-8 is in the database, and no host of the inventory.",
+        "i-8 is in the database but not in the inventory.",
     ]
     marked = {"instances": [instance("a"), instance("b", draining_since="09:00", in_service=False)], "doubts": []}
-    assert told(leader=marked)["status"]["problems"] == ["b has been marked as draining since 09:00."]
+    assert told(leader=marked)["status"]["problems"] == ["b is marked as draining since 09:00."]
 
 
 def test_the_last_rollouts_and_their_failures() -> None:
@@ -166,10 +170,10 @@ PLACE = {"balancer": "gateways", "target": "i-2:80", "before": "", "state": "hea
         (True, None, "", "  healthy  "),
         (True, "healthy", "", "  healthy  "),
         (None, "UP 2/3", "", "  healthy  "),
-        (False, None, "b is not reached from outside. net.ipv4.ip_forward=0", "NOT REACHED"),
+        (False, None, "b is not reachable from outside. net.ipv4.ip_forward=0", "NOT REACHED"),
         (True, "unhealthy", "b is unhealthy in gateways (Target.Timeout).", "NOT REACHED (unhealthy)"),
         (True, "DOWN", "b is DOWN in gateways (Target.Timeout).", "NOT REACHED (DOWN)"),
-        (None, None, "", "healthy, outside not known"),
+        (None, None, "", "healthy, outside unknown"),
     ],
 )
 def test_healthy_by_itself_is_not_healthy_for_others(
@@ -182,14 +186,14 @@ def test_healthy_by_itself_is_not_healthy_for_others(
     said = told(looks=looks, balancer=places if place else {"a": {"skipped": True}, "b": {"skipped": True}})
     assert said["status"]["problems"] == ([problem] if problem else [])
     assert cell in said["lines"][2]
-    unknown = "b: whether it is reached from outside is not known. iptables can't be read."
+    unknown = "b: it is not known whether it is reachable from outside. iptables can't be read."
     assert (unknown in said["lines"]) is (published is None and place is None)
 
 
 def test_a_load_balancer_that_says_nothing_is_told_once() -> None:
     gone = {"msg": "HAProxy at /run/x does not answer."}
     assert told(balancer={"a": gone, "b": gone})["status"]["problems"] == [
-        "The load balancer does not tell whether it reaches the hosts. HAProxy at /run/x does not answer."
+        "The load balancer did not report whether it reaches the hosts. HAProxy at /run/x does not answer."
     ]
 
 

@@ -16,7 +16,7 @@ from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.
 LOOKS = step(0, "a", "container_swap", "pulled", {"outcome": "unchanged", "seconds": {"total": 0.1}})
 HELD = {"msg": "The fleet is held by ci@runner.", "refusal": "locked"}
 UNSET = {"msg": "Nothing was changed. rollout_database is not set."}
-REFUSED = {"msg": "Not healthy before the start: b."}
+REFUSED = {"msg": "Unhealthy before the start: b."}
 ENDS = facts(3, rollout_step={"kind": "end", "result": "succeeded", "hosts": []})
 SWAPPED = {"outcome": "swapped", "seconds": {"total": 3.6}}
 

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.document import as_text, document
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.page import Page
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture import picture
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.story import Story, clean, step_of
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import clean, step_of
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.story import Story
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import (
     BEGAN,
     begun,

@@ -1,0 +1,95 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks and their results, read with care: they hold texts of other programs, and may lack anything."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import redacted
+
+STEPS = {
+    ("rollout_lock", "acquired"): "lock",
+    ("container_swap", "pulled"): "pull",
+    ("instance_drain", "drained"): "permit",
+    ("target_drain", "drained"): "drain",
+    ("container_swap", "swapped"): "swap",
+    ("container_swap", "restored"): "put_back",
+    ("target_drain", "in_service"): "admit",
+    ("instance_drain", "active"): "active",
+    ("health_gate", ""): "bake",
+    ("leader_handover", ""): "handover",
+    ("rollout_lock", "released"): "unlock",
+}
+DEFAULT_STATE = {"container_swap": "swapped", "instance_drain": "drained"}
+
+
+def step_of(action: str, state: str) -> str:
+    """What a task is to the rollout, or nothing. `action` is the module's name without its collection."""
+    return STEPS.get((action, state or DEFAULT_STATE.get(action, "")), "")
+
+
+def clean(text: str) -> str:
+    """A stranger's text, without secrets and without what moves a terminal's cursor or turns the writing round."""
+    return "".join(_shown(redacted(text)))
+
+
+def first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _shown(text: str) -> Iterator[str]:
+    for character in text:
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
+            yield character
+        elif character != "\r":
+            yield "\N{REPLACEMENT CHARACTER}"
+
+
+def own_seconds(result: Mapping[str, Any]) -> float | None:
+    seconds = result.get("seconds", result.get("waited"))
+    if isinstance(seconds, Mapping):
+        seconds = seconds.get("total")
+    return number(seconds)
+
+
+def parts(result: Mapping[str, Any]) -> dict[str, float]:
+    seconds = result.get("seconds")
+    if not isinstance(seconds, Mapping):
+        return {}
+    values = {clean(str(part)): number(value) for part, value in seconds.items() if part != "total"}
+    return {part: value for part, value in values.items() if value}
+
+
+def number(value: Any) -> float | None:
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def strings(value: Any) -> list[str]:
+    return [clean(str(item)) for item in items(value)]
+
+
+def version(serving: Any) -> dict[str, Any] | None:
+    if not isinstance(serving, Mapping):
+        return None
+    return {key: clean(str(serving[key])) if serving.get(key) else None for key in ("image", "digest", "version")}
+
+
+def without_log(cause: str, log: Sequence[str]) -> str:
+    """The log stands beside it."""
+    known = {line.strip() for line in log}
+    lines = [line for line in cause.splitlines() if line.strip() not in known]
+    text = "\n".join(line for line in lines if line.strip() != "Its last lines:" or not log)
+    return re.sub(r"\n{2,}", "\n", text).strip()
