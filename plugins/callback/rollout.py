@@ -7,22 +7,22 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: rollout
 type: stdout
-short_description: Draws a rolling update while it runs, and writes a report of it
+short_description: Shows a rolling update while it runs, and writes a report of it
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - On a terminal, a line for each host, kept up to date while the role C(rollout) runs. Without a terminal, such as in
-    CI, a line for each change of a host's state, with the time since the start.
-  - Errors are shown by Ansible as ever, and so are the tasks of others, such as hooks, and all other playbooks. With
-    C(-v) and in check mode everything is shown as by P(ansible.builtin.default#callback).
-  - Writes a page and a JSON file of each rollout, C(rollout-<time>.html) and C(.json), which say where the time went,
-    how leadership moved and what failed. They are up to date at any moment, so that those of a run that was killed say
-    how far it came. A rollout that was refused, or had nothing to do, changes nothing and leaves none.
+  - On a terminal, shows a line for each host, and updates it while the role C(rollout) runs. Without a terminal, such
+    as in CI, prints a line for each change of a host's state, with the time since the start.
+  - Errors, tasks outside of the role such as hooks, and all other playbooks are shown as by
+    P(ansible.builtin.default#callback). With C(-v) and in check mode everything is.
+  - Writes an HTML page and a JSON file for each rollout, C(rollout-<time>.html) and C(.json), with the duration of each
+    step, the leader changes and the failures. They are updated during the rollout, so that the files of a killed run
+    show how far it came. A rollout that was refused or had nothing to do writes none.
   - On GitHub Actions, where E(GITHUB_ACTIONS) is V(true), each reason for a failure becomes an annotation of the run,
     and the summary of the step shows the rollout.
 options:
   report:
-    description: The folder for the report, relative to the current one. Empty for none.
+    description: The directory of the reports, relative to the current one. Empty to write none.
     type: str
     default: rollout-report
     ini:
@@ -44,7 +44,7 @@ options:
     env:
       - name: EVENKEEL_ROLLOUT_SUMMARY
   picture:
-    description: V(auto) draws on a terminal; V(lines) says each change in a line there, too.
+    description: V(auto) updates the display in place on a terminal; V(lines) prints a line for each change there, too.
     type: str
     choices: [auto, lines]
     default: auto
@@ -57,7 +57,7 @@ extends_documentation_fragment:
   - default_callback
   - result_format_callback
 requirements:
-  - To be set as the C(stdout_callback) in ansible.cfg, or by E(ANSIBLE_STDOUT_CALLBACK)
+  - Set it as C(stdout_callback) in ansible.cfg, or with E(ANSIBLE_STDOUT_CALLBACK).
 """
 
 import atexit

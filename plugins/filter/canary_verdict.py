@@ -5,42 +5,43 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: canary_verdict
-short_description: Say whether hosts with a new image do as well as the others
+short_description: Compare hosts that have a new image with the others
 version_added: 0.1.0
 description:
-  - Compares what M(evenkeel.fleet.metrics_watch) saw of hosts at the same time. The rules are in
+  - Compares samples that M(evenkeel.fleet.metrics_watch) took on the hosts at the same time. The rules are in
     docs/reference/playbooks/canary.md.
-  - An unanswered question is a no. The verdict is unclear where the requests were too few to see what is not allowed.
+  - The verdict is unclear if there were too few requests to detect what is not allowed. The role then treats it as
+    condemned.
 author: Contributors to evenkeel.fleet (@evenkeel)
 positional: _input
 options:
   _input:
-    description: By host, the C(samples) of the hosts that are judged.
+    description: By host, the C(samples) of the canary hosts.
     type: dict
     required: true
   others:
-    description: The same of the hosts that they are compared with.
+    description: The same for the hosts that they are compared with.
     type: dict
     required: true
   slower:
-    description: By how much the mean duration may be larger, as a share.
+    description: How much larger the mean duration may be, as a fraction.
     type: float
     default: 0.025
   errors:
-    description: By how much the share of answers 5xx may be larger.
+    description: How much larger the fraction of responses with status 5xx may be.
     type: float
     default: 0.005
 """
 
 EXAMPLES = r"""
-- name: Say how the canary does
+- name: Show the verdict
   ansible.builtin.debug:
     msg: "{{ {'gateway-a': new.samples} | evenkeel.fleet.canary_verdict(others={'gateway-b': old.samples}) }}"
 """
 
 RETURN = r"""
 _value:
-  description: C(result) (V(promoted), V(condemned) or V(unclear)), C(words), why, and C(figures) of both sides.
+  description: C(result) (V(promoted), V(condemned) or V(unclear)), C(words), the reasons, and C(figures) of both sides.
   type: dict
 """
 

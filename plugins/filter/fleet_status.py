@@ -6,15 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_status
-short_description: How a fleet is, as data and in words
+short_description: The state of a fleet as data and as text
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes what the hosts, the database and the journal say of a fleet, and returns one picture of it. Each of them may
-    have failed to answer.
+  - Combines what the hosts, the database and the journal report about a fleet. Any of them may have failed to answer.
 options:
   _input:
-    description: The result of M(evenkeel.fleet.container_info) by host, for those that were asked.
+    description: The result of M(evenkeel.fleet.container_info) by host, for the hosts that were queried.
     type: dict
     required: true
   hosts:
@@ -49,18 +48,18 @@ _value:
   contains:
     status:
       description:
-        - C(schema), the number of this shape, which grows when it changes; C(problems), sentences;
+        - C(schema), the version of this structure, which grows when it changes; C(problems), sentences;
           C(database_answers); C(leader), a host's name, and C(term).
         - C(hosts), each with C(name), C(instance_id), C(reachable), C(container) (its state), C(image), C(digest),
-          C(previous_digest), C(started_at), C(version), C(healthy) (as it says itself), C(published)
-          (whether it is reached from outside, as M(evenkeel.fleet.container_info) has it), C(balancer) (where the load
-          balancer has it, and in which state), C(in_service), C(out) (who took it out of service),
-          C(leads) and C(heartbeat_age) in seconds. What nobody could tell is null.
+          C(previous_digest), C(started_at), C(version), C(healthy) (by its own health endpoint), C(published)
+          (whether it is reachable from outside, as M(evenkeel.fleet.container_info) returns it), C(balancer) (its
+          targets in the load balancer with their state), C(in_service), C(out) (who took it out of service),
+          C(leads) and C(heartbeat_age) in seconds. Unknown values are null.
         - C(lock) and C(rollouts) as of M(evenkeel.fleet.rollout_info), each rollout with C(failures) (C(host), C(step),
           C(detail)) instead of its steps.
       type: dict
     lines:
-      description: The same for people, the table of hosts first.
+      description: The same as text, the table of hosts first.
       type: list
       elements: str
 """

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: preflight_report
-short_description: What the preflight of many hosts found, as a text to read
+short_description: The preflight problems of many hosts as text
 version_added: 0.1.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes the problems of each host and returns a text that says each problem once, with the hosts that have it.
+  - Takes the problems of each host and returns a text that lists each problem once, with the hosts that have it.
 options:
   _input:
     description: Problems by host.
@@ -19,7 +19,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what was found
+- name: Show the problems
   ansible.builtin.debug:
     msg: "{{ {'host-1': ['Port 80 is taken.']} | evenkeel.fleet.preflight_report }}"
 """

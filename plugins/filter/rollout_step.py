@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: rollout_step
-short_description: What a rollout does next
+short_description: Get the next step of a rollout
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes what the hosts, the database and the journal say of a fleet and all that has happened since the rollout began,
-    and returns what comes next. The role C(rollout) asks it after each batch.
+  - Takes the state of the fleet from its hosts, the database and the journal, and the events since the rollout began,
+    and returns the next step. The role C(rollout) calls it after each batch.
 options:
   _input:
     description: The events since the rollout began, as dictionaries with C(kind), C(host), C(serves) and C(words).
@@ -41,8 +41,8 @@ options:
     required: true
   undone:
     description:
-      - A rollout of M(evenkeel.fleet.rollout_info) that is taken back. Hosts that run its image get the one of before,
-        instead of O(wanted), and others stay as they are.
+      - A rollout of M(evenkeel.fleet.rollout_info) that is rolled back. Hosts that run its image get their previous
+        one instead of O(wanted). The others stay as they are.
     type: dict
     default: {}
   checkpoints:
@@ -51,7 +51,7 @@ options:
     elements: str
     default: []
   updated:
-    description: How many hosts had been updated before the last step.
+    description: The number of hosts that were updated before the last step.
     type: int
     default: 0
 """

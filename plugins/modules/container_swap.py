@@ -7,53 +7,55 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: container_swap
-short_description: Replace a container by a new one, or put the old one back, as one transaction
+short_description: Replace a container, or put the previous one back, as one transaction
 version_added: 0.2.0
 author:
   - Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Does a rollout's whole step on a host in one call. It pulls the image, creates the new container, stops the old one
-    within its grace, starts the new one, waits until it is healthy and of the wanted version, and keeps the old one,
-    stopped, as C(<name>-previous).
-  - Whatever fails, the old container serves again, and the call fails with the cause, the exit code and the last lines
-    of the one that failed.
-  - A call that is killed, at whatever point, leaves a state that the next call knows. Before all else that one puts
-    the old container back, or proves the new one where it is the declared one.
-  - Never do two containers run, and the old one is stopped only once everything that can be done beforehand is done.
-  - With C(container.stand_in) a second container of the old image answers on the published ports meanwhile, so that not
-    one request fails; then there are two at a time. A call that is killed leaves it there until the next one.
+  - Does the whole step of a rollout on a host in one call. It pulls the image, creates the new container, stops the old
+    one within its stop timeout, starts the new one, waits until it is healthy and has the wanted version, and keeps the
+    old one, stopped, as C(<name>-previous).
+  - If anything fails, the old container serves again, and the call fails with the cause, the exit code and the last log
+    lines of the container that failed.
+  - A call that is killed at any point leaves a state that the next call recovers from. The next call first puts the old
+    container back, or checks the new one if it is the declared one.
+  - Two containers never run at once. The old one is stopped only when everything that can be prepared is prepared.
+  - With C(container.stand_in), a second container of the old image answers on the published ports meanwhile, so that no
+    request fails; then two containers run at once. A call that is killed leaves it running until the next call.
 options:
   container:
     description:
       - The container, declared as an entry of C(containers) in M(evenkeel.fleet.host_converge), with the same options
-        and defaults. A container that is as declared is left alone by either module.
-      - Its C(gate) decides what is healthy. C(gate.hold) makes a container that ends soon after its start a failed one.
+        and defaults. Neither module changes a container that is as declared.
+      - Its C(gate) defines what is healthy. With C(gate.hold), a container that exits soon after its start has failed.
     type: dict
     required: true
   state:
     description:
       - V(swapped) makes the declared container the one that serves.
-      - V(restored) puts C(<name>-previous) back as it was, without any pull; the one that it replaces becomes the
-        previous one, so that this can be undone the same way. Only name, gate, ports, restart policy and grace of
-        O(container) are used; all of it where C(<name>-previous) isn't of O(wanted_image) and O(container) is, which
-        takes its place then.
-      - V(pulled) pulls the image and does nothing else. Where it isn't there yet, the registry is asked first what it
-        takes, so that another architecture or a disk too small is said before anything is fetched. With
-        C(container.pull=never) it only looks.
+      - V(restored) puts C(<name>-previous) back as it was, without a pull; the container that it replaces becomes the
+        previous one, so that a second call undoes this. Only name, gate, ports, restart policy and stop timeout of
+        O(container) are used. If C(<name>-previous) does not have O(wanted_image) but O(container) does, the declared
+        container is created instead.
+      - V(pulled) pulls the image and does nothing else. If the image is not on the host, the module first asks the
+        registry for its platforms and size, and fails before the download on another architecture or too small a disk.
+        With C(container.pull=never) it only checks.
     type: str
     choices: [swapped, restored, pulled]
     default: swapped
   wanted_version:
     description:
-      - The version that the container has to say it is, in the JSON of its gate's C(about_url), or of C(url) where
-        there is none. It takes the place of C(gate.version).
-      - With O(state=restored), the version of the one that comes back; without it none is asked for.
+      - The version that the container has to report in the JSON of its gate's C(about_url), or of C(url) without one.
+        It overrides C(gate.version).
+      - With O(state=restored), the version of the container that is put back; by default it is not checked.
     type: str
   wanted_image:
     description:
-      - With O(state=restored), the image that is to serve then, as a reference or a digest such as C(sha256:6d1e…).
-        Where the current container is of it already, nothing changes; where the previous one isn't, the call fails.
-      - Without it, each call exchanges the two. A call that finds a replacement interrupted then only undoes that.
+      - With O(state=restored), the image that has to serve afterwards, as a reference or a digest such as
+        C(sha256:6d1e…). If the current container already has it, nothing changes. If the previous one does not have it,
+        the call fails.
+      - Without it, each call exchanges the two containers. A call that finds an interrupted replacement only undoes
+        that one.
     type: str
   logins:
     description:
@@ -99,22 +101,22 @@ attributes:
     description: Linux with a Docker engine.
 requirements:
   - Python 3.9 or newer and the docker command line on the host; nothing else.
-  - The rights of root.
+  - Root privileges.
 notes:
-  - One call at a time works on a host; another one, or one of M(evenkeel.fleet.host_converge), waits for it.
-    O(state=pulled) neither waits nor makes others wait.
+  - One call at a time runs on a host. Another call, or one of M(evenkeel.fleet.host_converge), waits for it.
+    O(state=pulled) takes no lock.
 seealso:
   - module: evenkeel.fleet.health_gate
   - module: evenkeel.fleet.host_converge
 """
 
 EXAMPLES = r"""
-- name: Know what the role gateway declares
+- name: Import the declaration of the role gateway
   ansible.builtin.import_role:
     name: evenkeel.fleet.gateway
     tasks_from: variables
 
-- name: Have the image on all hosts before any of them is drained
+- name: Pull the image on all hosts before any of them is drained
   become: true
   evenkeel.fleet.container_swap:
     container: "{{ gateway_declaration.containers[0] }}"
@@ -127,7 +129,7 @@ EXAMPLES = r"""
     wanted_version: 2.4.1
   register: swapped
 
-- name: Go back to the container of before
+- name: Put the previous container back
   become: true
   evenkeel.fleet.container_swap:
     container: "{{ gateway_declaration.containers[0] }}"
@@ -135,7 +137,7 @@ EXAMPLES = r"""
     wanted_image: "{{ swapped.old.digest }}"
     wanted_version: "{{ swapped.old.version }}"
 
-- name: A container of one's own
+- name: Replace another container
   become: true
   evenkeel.fleet.container_swap:
     container:
@@ -152,13 +154,13 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(unchanged) if the container was as wanted, or the call failed before anything was stopped and what served serves
-      on.
+    - V(unchanged) if the container was as wanted, or if the call failed before anything was stopped and the old
+      container still serves.
     - V(swapped) if the declared container serves now.
-    - V(restored) if one from before serves again as asked for, or a container that was found stopped was started.
+    - V(restored) if the previous container serves again as requested, or a stopped container was started.
     - V(pulled) if the image was pulled.
     - V(rolled_back) if the call failed and the old container is back and healthy.
-    - V(failed) if the call failed and no container is known to serve under the name. Look at this host at once.
+    - V(failed) if the call failed and no container is known to serve under the name. Check this host at once.
   returned: always
   type: str
   sample: rolled_back
@@ -177,10 +179,10 @@ old:
       description: The digest of that image in its registry, where it is known.
       type: str
     version:
-      description: The version that it said it was, where its gate can see one.
+      description: The version that it reported, if its gate can read one.
       type: str
 new:
-  description: The container that was to serve, also where it failed. Its id is V(null) where it was not created.
+  description: The new container, also if it failed. Its id is V(null) if it was not created.
   returned: always
   type: dict
   contains: *container
@@ -205,7 +207,7 @@ as_declared:
   returned: always
   type: bool
 exit_code:
-  description: The exit code of a container that failed by ending.
+  description: The exit code of a container that exited.
   returned: always
   type: int
 log:
@@ -214,19 +216,19 @@ log:
   type: list
   elements: str
 needs:
-  description: What the pull takes, asked of the registry before it, where the registry told. The sizes are estimates.
+  description: What the pull needs, as far as the registry reports it. The sizes are estimates.
   returned: always
   type: dict
   contains:
     architectures:
-      description: The architectures that the image is made for.
+      description: The architectures of the image.
       type: list
       elements: str
     download_mb:
-      description: The size of the layers to fetch, in MB; those that are here already may be counted as well.
+      description: The size of the layers to download, in MB; layers on the host may be counted as well.
       type: int
     disk_mb:
-      description: The space that they take while they are unpacked, in MB.
+      description: The space that they need while they are unpacked, in MB.
       type: int
     free_mb:
       description: The space that is free for docker's data, in MB.
@@ -270,7 +272,7 @@ def main() -> None:
     )
     container = declared_container(module)
     if os.geteuid() != 0:
-        module.fail_json(msg="This module needs the rights of root: set become to true.")
+        module.fail_json(msg="This module needs root privileges: set become to true.")
     host = Host(check_mode=module.check_mode)
     result, problem = swap(
         host,

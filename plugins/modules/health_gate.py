@@ -7,31 +7,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: health_gate
-short_description: Wait until a service is healthy, of the wanted version, and stays so
+short_description: Wait until a service is healthy, has the wanted version, and stays healthy
 version_added: 0.2.0
 author:
   - Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Asks an address until so many good answers came in a row, or fails at the deadline with what was answered last. A
-    bad answer starts the row anew.
-  - With O(hold) it then goes on asking for so many seconds, and fails at once when the service doesn't stay healthy.
-  - It works on the host, where it can watch the container as well, and from the controller (C(delegate_to=localhost))
-    against a load balancer.
+  - Sends health checks to a URL until O(successes) consecutive checks succeed. At the deadline it fails with the last
+    response. A failed check resets the count.
+  - With O(hold) it then continues for O(hold) seconds, and fails at once if the service becomes unhealthy.
+  - Runs on the host, where it can also watch the container, or on the controller (C(delegate_to=localhost)) against a
+    load balancer.
 options:
   url:
-    description: The address that has to answer 200.
+    description: The URL that has to return status 200.
     type: str
     required: true
   successes:
-    description: How many good answers in a row are needed.
+    description: The number of consecutive successful health checks that are needed.
     type: int
     default: 3
   timeout:
-    description: Seconds after which it fails. The time of O(hold) comes on top.
+    description: Seconds after which it fails. The time of O(hold) is added.
     type: float
     default: 90
   interval:
-    description: Seconds between requests. Between the good answers of a row it is a tenth of a second at most.
+    description: Seconds between health checks. After a successful check it waits a tenth of a second at most.
     type: float
     default: 0.5
   request_timeout:
@@ -39,54 +39,56 @@ options:
     type: float
     default: 3
   validate_certs:
-    description: Whether the certificate of an C(https) address is checked.
+    description: Whether the certificate of an C(https) URL is verified.
     type: bool
     default: true
   about_url:
     description:
-      - The address whose JSON says version and instance; O(url) itself where it is not given.
-      - Behind a load balancer two requests may be answered by two instances, so let one address say all of it there.
+      - The URL whose JSON has the version and the instance. By default O(url).
+      - Behind a load balancer, two instances may answer two requests. Use one URL that returns both values there.
     type: str
   wanted_version:
-    description: The version that the service has to say it is. Answers of another version are bad ones.
+    description: The version that the service has to report. A response of another version counts as failed.
     type: str
   version_field:
-    description: Where in the JSON the version stands, such as C(version) or C(build.version).
+    description: The field of the JSON that has the version, such as C(version) or C(build.version).
     type: str
     default: version
   wanted_instance:
     description:
-      - The instance that has to answer. Through a load balancer others answer as well; their answers count neither way.
+      - The instance that has to answer. Behind a load balancer other instances answer as well; their responses are
+        ignored.
     type: str
   instance_field:
-    description: Where in the JSON the instance stands.
+    description: The field of the JSON that has the instance id.
     type: str
     default: instanceId
   aggregate_url:
-    description: A second address that has to answer 200 once the row is complete, such as C(/api/health/aggregate).
+    description: A second URL that has to return status 200 after that, such as C(/api/health/aggregate).
     type: str
   max_latency:
-    description: Seconds that the 95th percentile of the answers of the row, and of those during O(hold), may take.
+    description: The longest 95th percentile in seconds of the consecutive checks, and of those during O(hold).
     type: float
   hold:
-    description: Seconds for which the service has to stay healthy after that, each answer being good.
+    description: Seconds for which the service has to stay healthy after that.
     type: float
     default: 0
   tolerate:
-    description: How many bad answers during O(hold) are let pass.
+    description: How many failed checks during O(hold) are ignored.
     type: int
     default: 0
   container:
     description:
-      - A container on the host that the module runs on. When it has ended, keeps ending or is unhealthy by its own
-        check, waiting is over at once, and so it is when it is healthy but not of the wanted version.
-      - Its published ports have to be reached from outside as well. The engine's rules in the firewall and the kernel's
-        forwarding are looked at, and at the end an O(url) on the loopback address is asked by the host's own one.
+      - A container on the host that the module runs on. The module fails at once when the container has exited, keeps
+        restarting or is unhealthy by its own health check, or is healthy but not of the wanted version.
+      - Its published ports have to be reachable from outside as well. The module checks the engine's firewall rules and
+        the kernel's IP forwarding. At the end it also sends a check to the host's own address where O(url) is a
+        loopback address.
     type: str
 attributes:
   check_mode:
     support: full
-    description: Only asks, with and without check mode.
+    description: Only reads, with and without check mode.
   diff_mode:
     support: none
     description: Changes nothing.
@@ -101,20 +103,20 @@ requirements:
   - Python 3.9 or newer; nothing else.
   - With O(container), the right to use the engine's socket.
 notes:
-  - Whether an instance's heartbeat is fresh is in the database, and so is for the modules that read it to say.
+  - The heartbeat of an instance is in the database; the modules that read the database check it.
 seealso:
   - module: evenkeel.fleet.container_swap
 """
 
 EXAMPLES = r"""
-- name: The gateway of this host is healthy and of the new version
+- name: Wait until the gateway of this host is healthy and has the new version
   evenkeel.fleet.health_gate:
     url: http://127.0.0.1/api/health
     about_url: http://127.0.0.1/api/about-me
     wanted_version: 2.4.1
     container: bk-gateway-api
 
-- name: It stays so for half a minute, and answers quickly
+- name: Wait until it has been healthy for half a minute and answers quickly
   evenkeel.fleet.health_gate:
     url: http://127.0.0.1/api/health
     successes: 5
@@ -122,7 +124,7 @@ EXAMPLES = r"""
     hold: 30
     container: bk-gateway-api
 
-- name: The load balancer sends requests to it again
+- name: Wait until the load balancer sends requests to it again
   delegate_to: localhost
   evenkeel.fleet.health_gate:
     url: https://gateway.example.com/api/about-me

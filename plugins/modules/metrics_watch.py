@@ -9,28 +9,27 @@ module: metrics_watch
 short_description: Watch what a gateway counts of its clients' requests
 version_added: 0.1.0
 description:
-  - Reads the gateway's metrics at full intervals for a while, and returns what they were each time. Called on several
-    hosts at once, it reads them at the same moments, so that the hosts can be compared; the filter
-    P(evenkeel.fleet.canary_verdict#filter) does it.
-  - A moment at which there was no answer is left out. There being none at all is a failure.
+  - Reads the gateway's metrics once per O(interval) for O(seconds), and returns the samples. On several hosts it reads
+    them at the same times, so that the filter P(evenkeel.fleet.canary_verdict#filter) can compare the hosts.
+  - A sample without an answer is omitted. The module fails if there is no sample at all.
 author: Contributors to evenkeel.fleet (@evenkeel)
 options:
   url:
-    description: The address of the metrics, in the text format of Prometheus.
+    description: The URL of the metrics, in the Prometheus text format.
     type: str
     required: true
   seconds:
-    description: For how long to watch.
+    description: How many seconds to watch.
     type: float
     default: 300
   interval:
-    description: Seconds between two looks.
+    description: Seconds between two samples.
     type: float
     default: 5
   requests:
     description:
-      - The counter of requests, with a label C(status) or C(code). What has the label C(route) with the value V(-) is
-        no client's, and left out.
+      - The counter of requests, with a label C(status) or C(code). Series whose label C(route) is V(-) are not requests
+        of clients, and are ignored.
     type: str
     default: gateway_requests_total
   duration:
@@ -38,11 +37,11 @@ options:
     type: str
     default: gateway_request_duration_seconds
   request_timeout:
-    description: Seconds for one answer.
+    description: The timeout of one request in seconds.
     type: float
     default: 3
   validate_certs:
-    description: Whether a server's certificate has to be good.
+    description: Whether the server's certificate is verified.
     type: bool
     default: true
 requirements:
@@ -52,12 +51,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Watch for five minutes what clients see
+- name: Watch the requests of clients for five minutes
   evenkeel.fleet.metrics_watch:
     url: http://127.0.0.1/metrics
   register: watched
 
-- name: A gateway whose metrics have other names
+- name: Watch a gateway whose metrics have other names
   evenkeel.fleet.metrics_watch:
     url: http://127.0.0.1:9100/metrics
     requests: http_requests_total
@@ -68,18 +67,18 @@ EXAMPLES = r"""
 RETURN = r"""
 samples:
   description:
-    - What was counted until each moment. C(window) is the number of intervals since 1970, C(process) changes with a
-      restart, and C(routes) has C(requests), C(errors) (answers 5xx), C(seconds) in all and C(within), how many took
-      no longer than each bound of the histogram.
+    - The counters at each sample. C(window) is the number of intervals since 1970, C(process) changes with a restart,
+      and C(routes) has C(requests), C(errors) (responses with status 5xx), C(seconds) in total and C(within), the
+      number of requests up to each bound of the histogram.
   returned: always
   type: list
   elements: dict
 missing:
-  description: How many looks had no answer.
+  description: How many samples had no answer.
   returned: always
   type: int
 problem:
-  description: Why the last one of them had none.
+  description: Why the last one of those had no answer.
   returned: always
   type: str
 """

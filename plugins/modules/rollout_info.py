@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_info
-short_description: Tell what the last rollouts did, and who holds the fleet
+short_description: Get the last rollouts and the lock on the fleet
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Reads the journal of the rollouts from the gateways' database, with each host's digest before and after, the lock on
-    changing the fleet, and the hosts that a rollout left out of service.
+  - Reads the journal of the rollouts from the gateways' database, with the digest of each host before and after, the
+    lock on the fleet, and the hosts that a rollout left out of service.
 options:
   rollout_id:
     description: Only this rollout.
@@ -35,13 +35,13 @@ attributes:
     description: Reads only.
     support: none
 notes:
-  - The option O(stale_after) has no effect here. It is there so that the modules can share their defaults.
+  - The option O(stale_after) has no effect here. It exists so that the modules can share C(module_defaults).
 seealso:
   - module: evenkeel.fleet.rollout_lock
 """
 
 EXAMPLES = r"""
-- name: Look what the hosts ran before the last rollout
+- name: Get what the hosts ran before the last rollout
   evenkeel.fleet.rollout_info:
     database: "{{ fleet_database }}"
     last: 1
@@ -58,8 +58,8 @@ EXAMPLES = r"""
 RETURN = r"""
 lock:
   description:
-    - The rollout that has not ended, like RV(rollouts); none if there is none.
-    - Where C(expired) is true, its lock has ended, and anybody may take it over.
+    - The open rollout, like RV(rollouts); null if there is none.
+    - If C(expired) is true, its lock has expired, and another rollout may take it over.
   returned: always
   type: dict
 rollouts:
@@ -69,37 +69,37 @@ rollouts:
   elements: dict
   contains:
     rollout_id: {description: Its id., type: int, returned: always, sample: 17}
-    holder: {description: Who did it., type: str, returned: always, sample: ci@runner-3}
-    host: {description: From where., type: str, returned: always, sample: runner-3}
-    reason: {description: Why., type: str, returned: always, sample: gateway 1.4.0}
-    digest: {description: The digest that it brought., type: str, returned: always}
-    since: {description: When it began., type: str, returned: always}
-    expires_at: {description: When its lock ends or would have ended., type: str, returned: always}
-    expires_in: {description: The same in seconds from now., type: float, returned: always}
-    expired: {description: Whether its lock ended without being released., type: bool, returned: always}
+    holder: {description: The user that started it., type: str, returned: always, sample: ci@runner-3}
+    host: {description: The machine that it was started on., type: str, returned: always, sample: runner-3}
+    reason: {description: The reason that was given., type: str, returned: always, sample: gateway 1.4.0}
+    digest: {description: The digest that it rolled out., type: str, returned: always}
+    since: {description: When it started., type: str, returned: always}
+    expires_at: {description: When its lock expires or expired., type: str, returned: always}
+    expires_in: {description: Seconds until then., type: float, returned: always}
+    expired: {description: Whether its lock expired without being released., type: bool, returned: always}
     finished_at: {description: When it ended., type: str, returned: always}
     result:
       description: V(succeeded), V(failed), or V(abandoned) where its lock expired or was broken; none while it is open.
       type: str
       returned: always
-    seconds: {description: How long it took up to now., type: float, returned: always}
+    seconds: {description: Its duration in seconds up to now., type: float, returned: always}
     hosts:
-      description: Each host of which there is a step, by its name.
+      description: The hosts with at least one step, by name.
       returned: always
       type: dict
       contains:
         instance_id: {description: Its instance id., type: str, returned: always}
         before:
           description:
-            - The digest that it ran before, by its step C(plan), else by the last C(swap) of an earlier rollout.
-            - Where the rollout finished one that broke off or failed, what the host ran before that one.
+            - The digest that it ran before, from its step C(plan), else from the last C(swap) of an earlier rollout.
+            - If the rollout resumed an interrupted or failed one, the digest from before that one.
           type: str
           returned: always
         after: {description: "The digest that it was brought to, by its step C(swap).", type: str, returned: always}
         step: {description: Its last step., type: str, returned: always}
-        result: {description: How that ended., type: str, returned: always}
-        state: {description: V(out) where it was not put back into service., type: str, returned: always}
-        seconds: {description: How long its steps took together., type: float, returned: always}
+        result: {description: The result of that step., type: str, returned: always}
+        state: {description: V(out) if it was not put back into service., type: str, returned: always}
+        seconds: {description: The total duration of its steps., type: float, returned: always}
     inherited:
       description:
         - The digest by host, for hosts that have no step in this rollout and got its image from an unfinished rollout
@@ -107,20 +107,20 @@ rollouts:
       returned: always
       type: dict
     steps:
-      description: What was done, in order.
+      description: The steps in order.
       returned: with O(steps)
       type: list
       elements: dict
       contains:
         at: {description: When it ended., type: str, returned: always}
-        actor: {description: Who did it., type: str, returned: always}
+        actor: {description: The user that did it., type: str, returned: always}
         host: {description: The host; V(*) for the whole fleet., type: str, returned: always}
         instance_id: {description: Its instance id., type: str, returned: always}
         digest: {description: The image's digest., type: str, returned: always}
-        step: {description: What it was., type: str, returned: always}
-        result: {description: How it ended., type: str, returned: always}
+        step: {description: The name of the step., type: str, returned: always}
+        result: {description: Its result., type: str, returned: always}
         seconds: {description: How long it took., type: float, returned: always}
-        detail: {description: What else is to be known., type: str, returned: always}
+        detail: {description: Further information., type: str, returned: always}
 interrupted:
   description: Hosts that a rollout took out of service and that were not put back.
   returned: always
@@ -130,10 +130,10 @@ interrupted:
     host: {description: Its name in the inventory., type: str, returned: always, sample: gateway-a}
     instance_id: {description: Its instance id., type: str, returned: always}
     rollout_id: {description: The rollout., type: int, returned: always}
-    since: {description: When., type: str, returned: always}
-    by: {description: Who took it out., type: str, returned: always, sample: ops@desk}
+    since: {description: When it was taken out., type: str, returned: always}
+    by: {description: The user that took it out., type: str, returned: always, sample: ops@desk}
     reason:
-      description: Why it is kept out until somebody puts it back; none where it was left out by accident.
+      description: Why it is kept out of service; null if an interrupted rollout left it out.
       type: str
       returned: always
 """

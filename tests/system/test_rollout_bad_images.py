@@ -60,7 +60,7 @@ def test_a_gateway_that_turns_unhealthy_while_it_is_watched(serving: Fleet, imag
 
 def assert_put_back(fleet: Fleet, run: Run, first: str, image: str) -> None:
     others = sorted(set(fleet.hosts) - {first})
-    assert run.says("It serves with what it had before", f"Not touched: {', '.join(others)}")
+    assert run.says("Its previous image serves again", f"Not touched: {', '.join(others)}")
     assert digests(fleet) == {digest(image)}
     assert fleet.out_of_the_balancer() == []
     last = "(SELECT max(id) FROM fleet_rollout)"

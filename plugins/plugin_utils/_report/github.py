@@ -15,7 +15,7 @@ from typing import Any
 
 from .document import where_time_went
 from .picture import clock
-from .story import clean, first_line
+from .results import clean, first_line
 
 # GitHub shows no more errors of a step.
 MOST_ANNOTATIONS = 10

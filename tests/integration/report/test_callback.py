@@ -164,7 +164,7 @@ def test_a_pipeline_finds_the_report_under_a_name_of_its_own(stage: Stage) -> No
 def test_github_gets_annotations_and_the_summary_of_the_step(stage: Stage) -> None:
     path = stage.folder / "step-summary.md"
     said = stage.run(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(path)).stdout.splitlines()
-    assert "::error title=Rollout failed::a failed: It crashed. It serves with what it had before." in said
+    assert "::error title=Rollout failed::a failed: It crashed. Its previous image serves again." in said
     assert "::error title=a%3A swap failed::It crashed." in said
     text = path.read_text()
     assert text.startswith("### Rollout 7: failed\n")
