@@ -76,7 +76,7 @@ def test_the_page_needs_nothing_from_elsewhere(gateway: Start, backend: Backend)
     page = answer.body
     assert all(path in page for path in CONTROL_PATHS)
     assert "/a</code>" in page
-    assert "May it take traffic? For load balancers." in page
+    assert "Whether this instance is ready for traffic. For load balancers." in page
     links = re.findall(r"(?:src|href|action|url)\s*[=(]\s*[\"']?([^\"' >)]+)", page)
     assert links
     assert all(link.startswith("#") or link in CONTROL_PATHS for link in links)

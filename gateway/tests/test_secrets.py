@@ -87,7 +87,7 @@ def test_a_secret_that_can_not_be_had_is_named(
 def test_a_database_secret_that_lacks_a_key(environment: Callable[..., None], secrets_manager: SecretsManager) -> None:
     arn = secrets_manager.store("db", {"host": "db"})
     environment(**secrets_manager.environment, AWS_DB_SECRET_ARN=arn)
-    with pytest.raises(SecretError, match="lacks username, password"):
+    with pytest.raises(SecretError, match="missing username, password"):
         load()
 
 

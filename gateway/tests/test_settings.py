@@ -195,7 +195,7 @@ def check(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
     return code, [line.removeprefix("configuration: ") for line in capsys.readouterr().err.splitlines()]
 
 
-ORIGIN = "is not an origin like https://app.example.com, without a path; nor is it '*'"
+ORIGIN = "is neither an origin like https://app.example.com (without a path) nor '*'"
 UPSTREAM = "is not like http://host:port or https://host:port"
 WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     "a letter is missing": (
@@ -209,13 +209,13 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
         {"CIRCUIT_OPEN_MS": "5"},
         ["CIRCUIT_OPEN_MS: is not read; did you mean CIRCUIT_OPEN_SECONDS?"],
     ),
-    "no folder": ({"CONFIG_DIR": "/nope"}, ["CONFIG_DIR=/nope: no such folder, so that no file would be read"]),
+    "no folder": ({"CONFIG_DIR": "/nope"}, ["CONFIG_DIR=/nope: no such directory, so no file would be read"]),
     "no key": (
         {"ROUTES": '[{"prefix": "/a", "upstream": "http://a", "auth": "required"}]'},
         [
             (
-                "ROUTES: /a: asks for tokens, and there is no key to check one with: set JWT_SECRET, JWT_PUBLIC_KEY, "
-                "JWKS_URL or JWKS_FILE"
+                "ROUTES: /a: requires tokens, but no key to verify them is configured; set JWT_SECRET, "
+                "JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
             )
         ],
     ),
@@ -223,22 +223,22 @@ WRONG: dict[str, tuple[dict[str, str], list[str]]] = {
     "no keys in the file": ({"JWKS_FILE": __file__}, ['JWKS_FILE: not a JWK set ({"keys": […]})']),
     "another database": (
         {"DATABASE_URL": "mysql://me:planted@db/x"},
-        ["DATABASE_URL: is of 'mysql'; the gateways share a PostgreSQL: postgresql://user@host:5432/name"],
+        ["DATABASE_URL: the scheme is 'mysql'; only PostgreSQL is supported: postgresql://user@host:5432/name"],
     ),
     "a hidden route": (
         {"ROUTES": '[{"prefix": "/health", "upstream": "http://a"}]'},
-        ["ROUTES: /health: the gateway answers /health itself, this route only gets what is below it"],
+        ["ROUTES: /health: the gateway answers /health itself; this route only receives the paths below it"],
     ),
     "bits behind a prefix": (
         {"TRUSTED_PROXIES": "10.0.0.1/8, 192.0.2.0/24, all"},
         [
-            "TRUSTED_PROXIES: '10.0.0.1/8' has bits set behind its prefix; did you mean 10.0.0.0/8?",
-            "TRUSTED_PROXIES: 'all' is no network like 10.0.0.0/8 or 2001:db8::/32",
+            "TRUSTED_PROXIES: '10.0.0.1/8' has host bits set; did you mean 10.0.0.0/8?",
+            "TRUSTED_PROXIES: 'all' is not a network like 10.0.0.0/8 or 2001:db8::/32",
         ],
     ),
     "exempt": (
         {"RATE_LIMIT_EXEMPT": "10.0.0.1/8"},
-        ["RATE_LIMIT_EXEMPT: '10.0.0.1/8' has bits set behind its prefix; did you mean 10.0.0.0/8?"],
+        ["RATE_LIMIT_EXEMPT: '10.0.0.1/8' has host bits set; did you mean 10.0.0.0/8?"],
     ),
     "an address without a scheme": (
         {"USERS_SERVICE_URL": "users:8080", "PORT": "http"},
@@ -285,7 +285,7 @@ def test_a_delay_that_nobody_chose_is_warned_of(environment: Environment, capsys
     environment(**fleet)
     code, [line] = check(capsys)
     assert code == 0
-    assert line.startswith("warning: SHUTDOWN_DELAY_SECONDS: not set, and 1 s is less than")
+    assert line.startswith("warning: SHUTDOWN_DELAY_SECONDS: not set, and the default of 1 s is too short")
     environment(**fleet, SHUTDOWN_DELAY_SECONDS="1")
     assert check(capsys) == (0, [])
 
@@ -294,7 +294,7 @@ def test_quotes_that_docker_keeps_are_told(environment: Environment, capsys: pyt
     """The same line of a file is another secret by `docker --env-file`, and no gateway would say so."""
     environment(JWT_SECRET='"planted in quotes, of more than 32 bytes"', SERVICE_NAME="'x'", DB_NAME='"', PORT="3000")
     code, lines = check(capsys)
-    told = "is in quotes, which are a part of it here: docker's --env-file keeps those that a .env file loses"
+    told = "the quotes are part of the value; docker's --env-file keeps quotes that a .env file removes"
     assert (code, lines) == (0, [f"warning: JWT_SECRET: {told}", f"warning: SERVICE_NAME: {told}"])
 
 

@@ -32,7 +32,7 @@ def test_haproxy_serves_on_while_the_control_plane_is_killed(gateway: Start, bac
     assert load.failures == []
     assert load.requests > 100
     until(lambda: not Path(f"/proc/{haproxy}").exists(), 10, "the HAProxy of before is replaced and reaped")
-    assert "HAProxy serves on" in process.log
+    assert "HAProxy keeps serving" in process.log
     process.signal(signal.SIGTERM)
     assert process.wait() == 0
 
@@ -65,7 +65,7 @@ def test_a_stop_while_the_control_plane_starts_again(gateway: Start, backend: Ba
         slow = pool.submit(process.status, "/api/users/slow?2")
         until(lambda: backend.slow, 5, "it is in flight")
         os.kill(control_of(process), signal.SIGKILL)
-        until(lambda: "starting it again" in process.log, 5, "it is seen")
+        until(lambda: "restarting it" in process.log, 5, "it is seen")
         process.signal(signal.SIGTERM)
         assert slow.result() == 200
     assert process.wait() == 0

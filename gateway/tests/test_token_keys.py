@@ -93,7 +93,7 @@ def test_a_certificate_is_as_good_as_its_key(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "a public key as a secret": ({"JWT_SECRET": tokens.public(tokens.rsa())}, "is a PEM key"),
     "in a list too": ({"JWT_SECRETS": json.dumps([tokens.public(tokens.rsa())])}, "is a PEM key"),
-    "a zero": ({"JWT_SECRETS": json.dumps([f"{SECRET}\0"])}, "byte of zero"),
+    "a zero": ({"JWT_SECRETS": json.dumps([f"{SECRET}\0"])}, "NUL byte"),
     "too long": ({"JWT_SECRET": "x" * 1025}, "1025 bytes"),
     "no JSON": ({"JWT_SECRETS": SECRET}, "not a JSON object"),
     "an empty list": ({"JWT_SECRETS": "[]"}, "not a JSON object"),
@@ -208,7 +208,7 @@ def test_a_jwk_that_can_not_be_used_is_left_out(case: str) -> None:
     assert [(key.algorithms, key.kid) for key in found.keys] == [(("ES256",), "ec-ES256")]
     assert len(skipped) == (1 if isinstance(UNUSABLE[case], dict) else 0)
     assert all("planted" not in text for text in skipped)
-    with pytest.raises(TokenKeyError, match="no key that can be used"):
+    with pytest.raises(TokenKeyError, match="no usable key"):
         jwks_keys("JWKS_URL", jwk_set(UNUSABLE[case]), secrets=False)
 
 
@@ -223,11 +223,11 @@ def test_a_jwk_is_bound_to_what_it_says() -> None:
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "an error": ({"status": 500}, "answers 500"),
-    "a redirect": ({"status": 302, "location": "http://127.0.0.1:9/"}, "give the address that it redirects to"),
+    "a redirect": ({"status": 302, "location": "http://127.0.0.1:9/"}, "set the URL that it redirects to"),
     "garbage": ({"body": b"\xff\0<html>"}, "not a JWK set"),
     "a deep one": ({"body": b"[" * 100_000}, "not a JWK set"),
     "other JSON": ({"body": '{"keys": 7}'}, "not a JWK set"),
-    "no keys": ({"body": '{"keys": []}'}, "no key that can be used"),
+    "no keys": ({"body": '{"keys": []}'}, "no usable key"),
     "too much": ({"body": " " * 300_000}, "more than 256 KiB"),
     "slow": ({"delay": 2.0}, "no answer in time"),
     "a drip": ({"drip": True}, "too slow"),

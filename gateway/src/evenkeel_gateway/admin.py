@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator on the host may ask of a running gateway: a socket of its own, which HAProxy does not know."""
+"""The commands for operators on the host: a unix socket that HAProxy does not expose."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SOCKET = "admin.sock"
 COMMANDS = {
-    "drain": "/api/health says 503 and answers say Connection: close, so that no more work comes; what comes is served",
-    "undrain": "take work again",
-    "reload": "read the configuration and the secrets anew, as SIGHUP does",
-    "status": "what it is able to do",
+    "drain": "answer /api/health with 503 and all requests with Connection: close; requests are still served",
+    "undrain": "end draining",
+    "reload": "read the configuration and the secrets again, as SIGHUP does",
+    "status": "print the status, its reasons, and the requests in flight",
 }
 ASK_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ Answer = dict[str, Any]
 
 
 def application(commands: dict[str, Callable[[], Awaitable[Answer]]]) -> Starlette:
-    """Each command answers with a document; where that has an `error`, it failed."""
+    """Each command returns a document; one with an `error` has failed."""
 
     def endpoint(command: Callable[[], Awaitable[Answer]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
@@ -60,7 +60,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask(runtime_dir: str, command: str) -> tuple[bool, Answer]:
-    """Return whether it was done, and the answer; raises OSError where no gateway runs."""
+    """Return whether the command succeeded, and its answer; raises OSError where no gateway runs."""
     with closing(_UnixConnection(Path(runtime_dir) / SOCKET)) as connection:
         connection.request("POST", f"/{command}")
         answer = connection.getresponse()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 AGGREGATE_SECONDS = 3.0
 _MAX_ANSWER = 64 * 1024
-_PRIVATE_AUTHORITY = "PROXY_CA_FILE, or the route's ca_file, names the certificates of a private authority"
+_PRIVATE_AUTHORITY = "For a private CA set PROXY_CA_FILE or the route's ca_file"
 
 
 class Api:
@@ -116,7 +116,7 @@ class Api:
         return self._health_answer(circuitBreakers=circuits, configuration=configuration)
 
     def _configuration(self) -> dict[str, str]:
-        """Tell whether what was last asked for is what serves."""
+        """Return whether the last reload is in force or was refused."""
         refused = self._state.configuration or self._haproxy.refused
         return {"status": "refused", "error": refused} if refused else {"status": "current"}
 
@@ -147,10 +147,10 @@ class Api:
             secrets = {"status": "stale", "error": state.stale}
         dependencies = {"database": database, "secrets": secrets}
         if state.election and state.election.vacancy:
-            # No reason to take no traffic: requests need no leader, its jobs do.
+            # Not a reason to be unready: requests need no leader, only jobs do.
             dependencies["election"] = {"status": "down", "error": state.election.vacancy}
         if state.redis:
-            # Never a reason to take no traffic: without it each gateway limits by what it counts itself.
+            # Never a reason to be unready: without Redis each gateway limits by its own counts.
             dependencies["redis"] = {"status": state.redis.status}
             if state.redis.error:
                 dependencies["redis"]["error"] = state.redis.error
@@ -168,7 +168,7 @@ class Api:
         return JSONResponse(status | {"services": services}, 200 if good else 503)
 
     async def docs(self, _: Request) -> Response:
-        # Nothing of it may come from elsewhere, nor be put into the pages of others.
+        # No external resources, no embedding in other pages.
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
         return HTMLResponse(openapi.page(self._settings), headers=policy)
 
@@ -210,7 +210,7 @@ def _timestamp(time: datetime) -> str:
 
 
 async def _ask_all(route: Route, authorities: str | None) -> dict[str, Any]:
-    """Ask each server of a route for its own health; the route is well where all are."""
+    """Ask each server of a route for its health; the route is healthy when all servers are."""
     servers = route.upstreams
     answers = await asyncio.gather(*(asyncio.to_thread(_ask, server, route, authorities) for server in servers))
     if len(answers) == 1:

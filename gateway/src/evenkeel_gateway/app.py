@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway: its parts started in order, watched, and stopped in order."""
+"""The gateway: starts its tasks in order, watches them, and stops them in order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _NOT_READY = (identity.IdentityError, SecretError, TokenKeyError, HaproxyError)
 
 
 class _ControlServer(uvicorn.Server):
-    """Uvicorn without signal handlers, as the order of stopping is decided here, and asleep where nothing is asked."""
+    """Uvicorn without signal handlers, as this module decides the order of stopping, and idle without requests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -69,7 +69,7 @@ class _ControlServer(uvicorn.Server):
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """Keep the answers' date; uvicorn's own loop also looks ten times a second whether it is to end."""
+        """Update the Date header; uvicorn's own loop also polls ten times a second for the end."""
         while not self._stopping.is_set():
             await self.on_tick(0)
             await polling.wait(self._stopping, DATE_SECONDS)
@@ -96,7 +96,7 @@ class Gateway:
         return self._haproxy.current.settings
 
     async def run(self) -> int:
-        """Serve until a signal says stop; the result is the exit code."""
+        """Serve until SIGTERM or SIGINT; returns the exit code."""
         with _runtime_dir(self._start_settings.runtime_dir) as runtime:
             haproxy = self._haproxy = Haproxy(
                 self._start_settings, runtime, supervised=SUPERVISED in os.environ, redact=self._redactor.text
@@ -156,7 +156,7 @@ class Gateway:
         }
 
     async def _set_draining(self, *, draining: bool) -> dict[str, Any]:
-        log.info("draining" if draining else "taking work again")
+        log.info("draining" if draining else "draining ended")
         self._state.drain(draining=draining)
         await self._haproxy.drain(draining=draining)
         return await self._status()
@@ -184,14 +184,14 @@ class Gateway:
             await self._rotation.refresh()
 
     async def _secrets_changed(self, found: Secrets) -> None:
-        """Whoever works with a secret is told of the new one here; the database's next connection asks by itself."""
+        """Pass new secrets on; the next database connection reads its password by itself."""
         await self._keyring.secrets_changed(found.values)
 
     async def _leave_haproxy(self, code: int) -> NoReturn:
-        """End without HAProxy: it serves on, and the control plane that is started next takes it over."""
-        log.critical("the control plane ends, HAProxy serves on", extra={"fields": {"exitCode": code}})
+        """Exit without stopping HAProxy: the next control plane takes it over."""
+        log.critical("the control plane exits, HAProxy keeps serving", extra={"fields": {"exitCode": code}})
         await self._resign()
-        # Not the ordinary way out: asyncio kills its processes there.
+        # Not sys.exit: asyncio would kill its child processes.
         logging.shutdown()
         os._exit(code)
 
@@ -199,7 +199,7 @@ class Gateway:
         election = self._state.election
         if election:
             resigning = asyncio.create_task(election.resign())
-            # Not cancelled: what is not done by then must not hold up the requests in flight.
+            # Not cancelled: a slow resignation must not hold up the requests in flight.
             await asyncio.wait({resigning}, timeout=RESIGN_SECONDS)
 
     async def _drain(self, leading: asyncio.Task[Any]) -> None:
@@ -208,12 +208,12 @@ class Gateway:
         await self._haproxy.drain(draining=True)
         await self._resign()
         leading.cancel()
-        # Still serving, so that a load balancer sees the 503 before connections are refused; or it has already.
+        # Keep serving, so that a load balancer sees the 503 before connections are refused.
         await asyncio.sleep(max(0.0, self._settings.shutdown_delay_seconds - self._state.drained_seconds))
         await self._haproxy.stop()
 
     async def _lead(self) -> None:
-        """Everything between being started and being a member of the fleet; tried until it is done."""
+        """Register this instance, then take part in the election; each step is retried until it succeeds."""
         state, settings = self._state, self._settings
         state.identity = await self._try("identity", lambda: asyncio.to_thread(identity.discover, settings))
         state.secrets = await self._try(
@@ -234,8 +234,8 @@ class Gateway:
     async def _join(self, me: Identity, known: Secrets) -> Election:
         if known.conninfo is None:
             log.warning(
-                "NO DATABASE IS CONFIGURED: this is a single node, its election is kept in memory and it leads always; "
-                "set AWS_DB_SECRET_ARN, DATABASE_URL or DB_HOST for a fleet"
+                "NO DATABASE IS CONFIGURED: this instance is a single node and always the leader; "
+                "set AWS_DB_SECRET_ARN, DATABASE_URL or DB_HOST to run several gateways"
             )
             return MemoryElection(me.instance_id)
         settings = self._settings
@@ -252,7 +252,7 @@ class Gateway:
         return election
 
     def _conninfo(self) -> str:
-        """As the secrets have it now: the password may have been rotated."""
+        """Return the current one: the password may have been rotated."""
         return (self._state.secrets and self._state.secrets.conninfo) or ""
 
     def _direct_conninfo(self) -> str:
@@ -294,7 +294,7 @@ def _report(done: Iterable[asyncio.Task[Any]]) -> int:
         if isinstance(error, HaproxyError):
             log.critical("%s", error)
         else:
-            log.critical("a part ended by itself: %s", task.get_name(), exc_info=error)
+            log.critical("a task ended unexpectedly: %s", task.get_name(), exc_info=error)
     return 1
 
 
@@ -313,7 +313,7 @@ def _runtime_dir(configured: str | None) -> Generator[Path, None, None]:
 
 @contextlib.contextmanager
 def _alone(runtime: Path) -> Generator[None, None, None]:
-    """Two gateways in one folder would take each other's sockets and processes for their own."""
+    """Lock the directory: two gateways in one would take over each other's sockets and processes."""
     try:
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (runtime / "lock").open("w")
@@ -323,5 +323,5 @@ def _alone(runtime: Path) -> Generator[None, None, None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise HaproxyError(f"RUNTIME_DIR={runtime}: another gateway uses it; give each one of its own") from None
+            raise HaproxyError(f"RUNTIME_DIR={runtime}: another gateway uses it; give each its own") from None
         yield

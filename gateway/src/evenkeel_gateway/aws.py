@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets Manager and SSM Parameter Store, with errors that say what to do."""
+"""Secrets Manager and SSM Parameter Store, with errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Aws:
         try:
             values = json.loads(answer["SecretString"])
         except (KeyError, ValueError):
-            values = None  # json's own error would quote the secret
+            values = None  # the error of json would quote the secret
         if not isinstance(values, dict):
             raise SecretError(f"{variable}={arn}: its value is not a JSON object")
         return values
 
     def parameters(self, variable: str, prefix: str) -> dict[str, str]:
-        """Return what is below the prefix: /prefix/redis/url is REDIS_URL."""
+        """Return the parameters below the prefix: /prefix/redis/url is REDIS_URL."""
         prefix = prefix.rstrip("/")
         with _named(variable, prefix, "ssm:GetParametersByPath"):
             pages = self._client("ssm").get_paginator("get_parameters_by_path")

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be read and is wrong all the same: found by --check, and told in the log of one that starts."""
+"""Mistakes in a valid configuration: --check prints them, a starting gateway logs them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ALIKE = 0.88
 _SHORTEST = 5
 _QUOTED = re.compile(r"(?s)([\"']).+\1")
 _SERVICE_URL = "SERVICE_URL"
-# No other program has variables that begin like this.
+# No other program's variables begin like this.
 _OURS = re.compile(r"(RATE_LIMIT|CIRCUIT|CORS|JWKS|LEASE|PURGE|TRUSTED)_")
 
 
 def start_problems(settings: Settings) -> list[str]:
-    """What the running gateway says itself, as a reason why it is not ready."""
+    """Return what would keep a running gateway from being ready."""
     problems = []
     jwks = settings.jwks
     if jwks.file:
@@ -36,7 +36,7 @@ def start_problems(settings: Settings) -> list[str]:
     stored = settings.aws_secret_arn or settings.aws_ssm_prefix
     if not (jwks or stored or settings.public_keys or any(settings.layers.values.get(name) for name in KEY_NAMES)):
         problems += [
-            f"ROUTES: {route.title}: asks for tokens, and there is no key to check one with: set JWT_SECRET, "
+            f"ROUTES: {route.title}: requires tokens, but no key to verify them is configured; set JWT_SECRET, "
             "JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
             for route in settings.routes
             if settings.auth_of(route) != "none"
@@ -45,9 +45,9 @@ def start_problems(settings: Settings) -> list[str]:
 
 
 def mistakes(settings: Settings) -> list[str]:
-    """What nobody would notice: it is not read, or not reached."""
+    """Return variables that are not read, and routes that are never reached."""
     hidden = [
-        f"ROUTES: {route.title}: the gateway answers {route.prefix} itself, this route only gets what is below it"
+        f"ROUTES: {route.title}: the gateway answers {route.prefix} itself; this route only receives the paths below it"
         for route in settings.routes
         if route.prefix in CONTROL_PATHS and route.prefix != "/"
     ]
@@ -55,9 +55,9 @@ def mistakes(settings: Settings) -> list[str]:
 
 
 def advice(settings: Settings) -> list[str]:
-    """What depends on things that the gateway can't know."""
+    """Return warnings about what the gateway can't verify."""
     quoted = [
-        f"{name}: is in quotes, which are a part of it here: docker's --env-file keeps those that a .env file loses"
+        f"{name}: the quotes are part of the value; docker's --env-file keeps quotes that a .env file removes"
         for name, value in sorted(settings.layers.values.items())
         if _QUOTED.fullmatch(value) and (name.lower() in Settings.model_fields or name in KEY_NAMES)
     ]
@@ -67,9 +67,9 @@ def advice(settings: Settings) -> list[str]:
     return [
         *quoted,
         (
-            f"SHUTDOWN_DELAY_SECONDS: not set, and {seconds:g} s is less than most balancers take to notice one "
-            "that stops: set it to their check interval times their unhealthy threshold, or to what a change of "
-            "endpoints takes"
+            f"SHUTDOWN_DELAY_SECONDS: not set, and the default of {seconds:g} s is too short for most load balancers; "
+            "set it to their health check interval times the unhealthy threshold, or to the time that a change of "
+            "endpoints takes to propagate"
         ),
     ]
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration while it runs: files that change, a SIGHUP, and what is done about it."""
+"""Reloads the configuration when its files change, on SIGHUP and on the `reload` command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The instance and its membership are made from these once, at the start.
+# Only read at the start: the identity and the election are set up once.
 _AT_THE_START = {
     *DatabaseSettings.model_fields,
     *ElectionSettings.model_fields,
@@ -43,17 +43,17 @@ class ConfigurationReloader:
         self._started_with = haproxy.current.settings
 
     async def run(self) -> None:
-        """Follow the files until cancelled."""
+        """Watch the files until cancelled."""
         seconds = self._started_with.config_watch_seconds
         if not seconds:
             await asyncio.Event().wait()
-        # Those of now may be newer than what was read at the start.
+        # The files may have changed since the start read them.
         seen: object = None
         read: object = _look(self._started_with.layers.watched)
         while True:
             await asyncio.sleep(seconds)
             now = _look(self._haproxy.current.settings.layers.watched)
-            # Not while it is being written: two looks must agree.
+            # Two polls must agree: a file may be half written.
             if now == read or now != seen:
                 seen = now
                 continue
@@ -61,7 +61,7 @@ class ConfigurationReloader:
             await self.refresh()
 
     async def refresh(self) -> str | None:
-        """Read everything anew; the result is why it was refused."""
+        """Read everything again; returns why it was refused."""
         problem: str | None
         try:
             settings = load()
@@ -69,7 +69,7 @@ class ConfigurationReloader:
         except ConfigurationError as error:
             problem = "; ".join(error.problems)
             metrics.RELOADS.labels("refused").inc()
-            log.error("configuration refused, the one before serves on", extra={"fields": {"error": problem}})  # noqa: TRY400
+            log.error("configuration refused, the previous one stays in force", extra={"fields": {"error": problem}})  # noqa: TRY400
         except HaproxyError as error:
             problem = str(error)
         else:
@@ -80,7 +80,7 @@ class ConfigurationReloader:
     async def _apply(self, settings: Settings) -> None:
         before = self._haproxy.current.settings
         if settings.model_dump() == before.model_dump() and settings.layers.values == before.layers.values:
-            log.info("the configuration is what it was")
+            log.info("configuration unchanged")
             return
         changed = sorted(name for name in _changed(before, settings) if name not in _AT_THE_START)
         await self._haproxy.reload(settings=settings)
@@ -92,7 +92,7 @@ class ConfigurationReloader:
         if not names:
             return None
         log.warning("changed, but only read at the start", extra={"fields": {"variables": names}})
-        return f"{', '.join(names)}: changed, but only read at the start: restart this instance"
+        return f"{', '.join(names)}: changed, but only read at the start; restart this instance"
 
 
 def _changed(before: Settings, after: Settings) -> Iterable[str]:

@@ -1,10 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to PostgreSQL, kept while it is good; everything on it has a deadline.
+"""One connection to PostgreSQL, kept while it works; everything on it has a deadline.
 
-Nothing here lives in the session, so that PgBouncer in transaction mode will do. What the rules rest on is set in each
-transaction, whatever the role, the database or another client of the same pooled session has set.
+There is no session state, so that PgBouncer in transaction mode works. Each transaction sets what the election relies
+on, whatever the role, the database or another client of the same pooled session has set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Connection = psycopg.AsyncConnection[TupleRow]
 
 Conninfo = str | Callable[[], str]
-"""Or who knows it: a password may be another one for the next connection."""
+"""A connection string, or a function that returns the current one: passwords are rotated."""
 DATABASE_ERRORS = (psycopg.Error, OSError, TimeoutError)
 CONNECT_TIMEOUT = 5
 _KEEPALIVE = {
@@ -36,10 +36,10 @@ _KEEPALIVE = {
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
-# Ids are compared as text, which other encodings may give as bytes. Each pooler takes this one at the start.
+# Ids are compared as text; with SQL_ASCII psycopg returns bytes. Poolers accept this startup parameter.
 _ENCODING = {"client_encoding": "UTF8"}
-# Dates in another style than ISO can't be read. A search_path of somebody else's would lead to another lease. A commit
-# that a crash of the server may undo gives a term away twice.
+# psycopg reads ISO dates only. Another search_path would find another lease. With synchronous_commit off, a crash of
+# the server could undo a commit, and one term would be given twice.
 _SESSION = (
     "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL search_path TO DEFAULT;"
     " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
@@ -49,7 +49,7 @@ _SESSION = (
 async def connect(conninfo: Conninfo, application_name: str) -> Connection:
     if callable(conninfo):
         conninfo = conninfo()
-    # What the operator's own connection string says wins, but for what the rules rest on.
+    # The operator's connection string wins, except for what the election relies on.
     defaults = _KEEPALIVE | {"application_name": application_name}
     conninfo = make_conninfo("", **(defaults | conninfo_to_dict(conninfo) | _ENCODING))
     async with asyncio.timeout(CONNECT_TIMEOUT + 1):
@@ -69,9 +69,9 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def deadline(connection: Connection, seconds: float) -> Iterator[None]:
-    """Cut the connection when the time is over.
+    """Cut the connection after `seconds`.
 
-    Cancelling the task instead would ask the server to cancel, and wait for a server that may be out of reach.
+    Cancelling the task instead would send a cancel request and wait for a server that may be unreachable.
     """
     timer = asyncio.get_running_loop().call_later(seconds, _cut, connection)
     try:
@@ -98,7 +98,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, seconds: float, lock_seconds: float) -> AsyncIterator[Connection]:
-        """Commit at the end. After `seconds` it has failed, whatever the network or the server does."""
+        """Commit at the end. It fails after `seconds`, whatever the network or the server does."""
         async with self._turn:
             connection = self._connection
             if connection is None or connection.closed:
@@ -119,7 +119,7 @@ class Database:
 
 
 async def _limit(connection: Connection, seconds: float, lock_seconds: float) -> None:
-    """Set what this transaction rests on, and the server's own limits: a frozen client must not keep its locks."""
+    """Set what the election relies on, and time-outs in the server: a frozen client must not keep its locks."""
     total, lock = f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}"
     limits = (
         f"SET LOCAL statement_timeout = {total}; SET LOCAL lock_timeout = {lock};"

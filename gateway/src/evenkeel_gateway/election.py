@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Does this process lead? Its own belief, kept by evaluating the lease in the database."""
+"""Whether this process is the leader: decided by evaluating the lease in the database."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Without notifications, and while the database is away, it asks more often than the tick.
+# Without notifications, and while the database is unreachable, it polls more often than the tick.
 POLL_SECONDS = 1.0
-# Waking just before the lease expires would be for nothing.
+# Do not wake up just before the lease expires.
 _EPSILON = 0.01
 
 
 class ChangeEvent:
-    """Wakes at once who waits for the next change, with each change anew."""
+    """An event that repeats: each announcement wakes up all that wait at this moment."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
@@ -45,23 +45,23 @@ class ChangeEvent:
 class Election(Protocol):
     kind: str
     changed: ChangeEvent
-    """Announces when leadership begins and when it is given up; that it runs out, `lease_left` says."""
+    """Announced when leadership begins and when it is given up; not when the lease runs out, see `lease_left`."""
 
     @property
     def leads(self) -> bool:
-        """Trusted at this moment, and at no later one."""
+        """Whether it is the leader at this moment; ask again before each use."""
 
     @property
     def term(self) -> int:
-        """The highest term seen: the fencing token of a leader's writes."""
+        """The highest term seen: the fencing token for a leader's writes."""
 
     @property
     def leader(self) -> str | None:
-        """Who leads as far as this process knows."""
+        """The instance id of the leader, as far as this process knows."""
 
     @property
     def lease_left(self) -> float:
-        """Seconds for which it still trusts its lease."""
+        """Seconds for which it may still trust its lease."""
 
     @property
     def problem(self) -> str | None:
@@ -69,7 +69,7 @@ class Election(Protocol):
 
     @property
     def vacancy(self) -> str | None:
-        """That nobody has led for longer than an election takes, and what to look at."""
+        """A message when there has been no leader for longer than an election takes, with its likely cause."""
 
     async def run(self) -> None: ...
 
@@ -77,7 +77,7 @@ class Election(Protocol):
 
 
 class MemoryElection:
-    """A single node without a database: it leads, always."""
+    """A single node without a database: it is always the leader."""
 
     kind = "memory"
     term = 1
@@ -144,7 +144,7 @@ class DatabaseElection:
         seconds = clock.now() - self._vacant_since if self._vacant_since is not None else 0.0
         if seconds <= self._timing.ttl:
             return None
-        return f"nobody has led for {seconds:.0f} s: is draining_since set for all rows of ec2_launch?"
+        return f"no leader for {seconds:.0f} s: check whether draining_since is set in all rows of ec2_launch"
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listener.run()) if self._listener else None
@@ -164,7 +164,7 @@ class DatabaseElection:
             return verdict
 
     async def resign(self) -> None:
-        """Stop, give up the lease and leave; when the database does not answer, the lease expires by itself."""
+        """Stop, release the lease and deregister; when the database does not answer, the lease expires."""
         self._stopping = True
         self._step_down()
         try:
@@ -173,14 +173,12 @@ class DatabaseElection:
                 self._step_down()
                 await self._store.resign()
         except DATABASE_ERRORS as error:
-            log.warning(
-                "could not resign, the lease will expire by itself", extra={"fields": {"error": describe(error)}}
-            )
+            log.warning("could not resign, the lease will expire", extra={"fields": {"error": describe(error)}})
         else:
             log.info("resigned", extra={"fields": {"term": self._seen_term}})
 
     async def force(self) -> None:
-        """Ask once to lead, for FORCE_LEADER."""
+        """Request the leadership once, for FORCE_LEADER."""
         try:
             await self._store.request_handover(self._me, self._me, "FORCE_LEADER")
         except RequestRefusedError as error:
@@ -241,7 +239,7 @@ class DatabaseElection:
 
 
 class Listener:
-    """Hears of changes of the lease at once, on a connection that must not go through a transaction pooler."""
+    """Receives changes of the lease at once, by LISTEN, which does not work through a transaction pooler."""
 
     def __init__(self, conninfo: Conninfo, application_name: str) -> None:
         self._conninfo = conninfo
@@ -265,7 +263,7 @@ class Listener:
             with deadline(connection, TRANSACTION_SECONDS):
                 await connection.execute(f"LISTEN {CHANNEL}")
             self.listening = True
-            self.news.set()  # what was said before is lost
+            self.news.set()  # earlier notifications are lost
             while True:
                 async for _ in connection.notifies(timeout=5, stop_after=1):
                     self.news.set()

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Prometheus reads: what was counted, and how the gateway is at this moment."""
+"""The metrics as Prometheus reads them, with gauges of the state at this moment."""
 
 from __future__ import annotations
 
@@ -19,47 +19,52 @@ if TYPE_CHECKING:
     from evenkeel_gateway.haproxy.runtime_api import BackendState, CacheCounts
     from evenkeel_gateway.health import RedisStatus
 
-_REDIS_UP = Gauge("gateway_redis_up", "1 where the limits are shared through Redis", registry=REGISTRY)
+_REDIS_UP = Gauge("gateway_redis_up", "1 while the limits are shared through Redis", registry=REGISTRY)
 _LIMITS_AGE = Gauge(
-    "gateway_limit_settlement_age_seconds", "Seconds since the counts were last settled", registry=REGISTRY
+    "gateway_limit_settlement_age_seconds", "Seconds since the counts were last settled with Redis", registry=REGISTRY
 )
-_INFO = Gauge("gateway_info", "The version that runs", ["version"], registry=REGISTRY)
-_LEADS = Gauge("gateway_election_leader", "1 where this instance leads", registry=REGISTRY)
+_INFO = Gauge("gateway_info", "The running version", ["version"], registry=REGISTRY)
+_LEADS = Gauge("gateway_election_leader", "1 while this instance is the leader", registry=REGISTRY)
 _TERM = Gauge("gateway_election_term", "The highest term seen", registry=REGISTRY)
 _LEASE_LEFT = Gauge(
-    "gateway_election_lease_left_seconds", "Seconds this instance still trusts its lease", registry=REGISTRY
+    "gateway_election_lease_left_seconds",
+    "Seconds for which this instance trusts its lease",
+    registry=REGISTRY,
 )
-_READY = Gauge("gateway_ready", "1 where /api/health answers 200", registry=REGISTRY)
+_READY = Gauge("gateway_ready", "1 while /api/health answers 200", registry=REGISTRY)
 _CURRENT = Gauge(
-    "gateway_configuration_current", "0 where the last reload was refused and the one before serves", registry=REGISTRY
+    "gateway_configuration_current",
+    "1 while the last reload is in force, 0 if it was refused",
+    registry=REGISTRY,
 )
 _PROCESSES = Gauge(
-    "gateway_haproxy_processes", "HAProxy's processes, with those that finish what they have", registry=REGISTRY
+    "gateway_haproxy_processes", "HAProxy processes, including old ones that finish their requests", registry=REGISTRY
 )
 _HAPROXY = {
     name: Gauge(f"gateway_haproxy_{name}", text, registry=REGISTRY)
     for name, text in {
-        "up": "1 where the HAProxy that serves answers",
-        "memory_bytes": "Resident memory of all its processes",
-        "cpu_seconds": "Processor time of the one that serves",
-        "connections": "Connections of clients",
-        "connections_max": "How many there may be",
-        "uptime_seconds": "Since the one that serves was started",
-        "idle_percent": "How much of its time it waits",
-        "requests": "Its own count of requests since then",
+        "up": "1 while the current HAProxy process answers its runtime API",
+        "memory_bytes": "Resident memory of all HAProxy processes",
+        "cpu_seconds": "CPU time of the current HAProxy process",
+        "connections": "Client connections",
+        "connections_max": "Maximum of client connections",
+        "uptime_seconds": "Uptime of the current HAProxy process",
+        "idle_percent": "Idle time of the current HAProxy process in percent",
+        "requests": "Requests counted by the current HAProxy process",
     }.items()
 }
 _CIRCUIT = Gauge(
-    "gateway_circuit_state", "1 for the state that the route's circuit is in", ["route", "state"], registry=REGISTRY
+    "gateway_circuit_state", "1 for the current state of the route's circuit", ["route", "state"], registry=REGISTRY
 )
-_BACKEND_UP = Gauge("gateway_backend_up", "1 where HAProxy sends requests to it", ["prefix"], registry=REGISTRY)
+_BACKEND_UP = Gauge("gateway_backend_up", "1 while the backend is in service", ["prefix"], registry=REGISTRY)
 _BACKEND_RESPONSES = Gauge(
-    "gateway_backend_responses", "HAProxy's count since it started", ["prefix", "code"], registry=REGISTRY
+    "gateway_backend_responses",
+    "Responses since HAProxy started",
+    ["prefix", "code"],
+    registry=REGISTRY,
 )
-_CACHE_LOOKUPS = Gauge(
-    "gateway_cache_lookups", "Requests that the cache was asked for since HAProxy started", ["route"], registry=REGISTRY
-)
-_CACHE_HITS = Gauge("gateway_cache_hits", "Those that it answered", ["route"], registry=REGISTRY)
+_CACHE_LOOKUPS = Gauge("gateway_cache_lookups", "Cache lookups since HAProxy started", ["route"], registry=REGISTRY)
+_CACHE_HITS = Gauge("gateway_cache_hits", "Cache hits since HAProxy started", ["route"], registry=REGISTRY)
 
 
 def render(
@@ -89,7 +94,7 @@ def render(
     for route, counts in caches.items():
         _CACHE_LOOKUPS.labels(route).set(counts.lookups)
         _CACHE_HITS.labels(route).set(counts.hits)
-    # A route that is gone is none.
+    # Routes may have been removed.
     for gauge in (_CIRCUIT, _BACKEND_UP, _BACKEND_RESPONSES):
         gauge.clear()
     for backend in backends:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway is able to do right now, kept by the parts themselves; asking is cheap and waits for nothing."""
+"""The state of the gateway, which each task keeps up to date; reading it never waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RedisStatus:
-    """What health says of Redis: up, degraded (it is there, but does not do what we need in time) or down."""
+    """Redis as /health reports it: up, degraded (reachable, but refuses or is too slow) or down."""
 
     status: str = "unknown"
     error: str | None = None
@@ -37,15 +37,15 @@ class GatewayState:
     redis: RedisStatus | None = None
     registered: bool = False
     draining_since: float | None = None
-    """On the monotonic clock."""
+    """Monotonic time."""
     problems: dict[str, str] = field(default_factory=dict)
-    """What a part of the start is waiting for, by the part's name."""
+    """Why a step of the start does not succeed yet, by its name."""
     configuration: str | None = None
-    """Why what was last read of the configuration is not in force."""
+    """Why the configuration that was read last is not in force."""
     stale: str | None = None
-    """Why the secrets could not be read again."""
+    """Why the last refresh of the secrets failed."""
     keys: str | None = None
-    """Why the JWK set could not be read the last time."""
+    """Why the last read of the JWK set failed."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -58,7 +58,7 @@ class GatewayState:
 
     @property
     def drained_seconds(self) -> float:
-        """For how long it has said that it takes no traffic."""
+        """For how long it has been draining."""
         return 0.0 if self.draining_since is None else time.monotonic() - self.draining_since
 
     @property

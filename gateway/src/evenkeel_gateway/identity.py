@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who this instance is: from the metadata service (IMDSv2), from the environment, or made up on a laptop."""
+"""The identity of this instance: from the metadata service (IMDSv2), the environment, or made up on a laptop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STARTED = datetime.fromtimestamp(float(os.environ.get(STARTED) or time.time()),
 
 
 class IdentityError(Exception):
-    """The metadata service did not tell who this instance is."""
+    """The identity could not be read from the metadata service."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _from_environment(settings: Settings) -> Identity:
 
 
 def _own_address() -> str | None:
-    """Choosing a route for a datagram socket sends nothing."""
+    """Connecting a datagram socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -96,7 +96,7 @@ class _NotThereError(IdentityError):
 def _ask(endpoint: str, path: str, *, method: str = "GET", header: tuple[str, str]) -> str:
     url = endpoint.rstrip("/") + path
     request = urllib.request.Request(url, method=method, headers=dict([header]))  # noqa: S310
-    # No proxy of the environment: the metadata service is link-local.
+    # Never through a proxy: the metadata service is link-local.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=TIMEOUT) as answer:
@@ -109,6 +109,6 @@ def _ask(endpoint: str, path: str, *, method: str = "GET", header: tuple[str, st
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise IdentityError(
-            f"{method} {url}: {reason}; may this container reach the metadata service "
-            "(firewall rules, hop limit of at least 2)?"
+            f"{method} {url}: {reason}; check that this container can reach the metadata service "
+            "(firewall rules, hop limit of at least 2)"
         ) from None

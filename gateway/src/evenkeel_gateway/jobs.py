@@ -1,9 +1,9 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the leader does, while it leads.
+"""Jobs that only the leader runs.
 
-A job is a coroutine function that is called again and again while this instance leads, at first when it begins to:
+A job is a coroutine function. It is called when this instance becomes the leader, and then at its interval:
 
     async def report(leadership: Leadership) -> None:
         async with leadership.transaction() as connection:
@@ -11,13 +11,13 @@ A job is a coroutine function that is called again and again while this instance
 
     Job("report", every=60, run=report)
 
-Add it to `leader_jobs.own`. Rules of the house:
+Add it to `leader_jobs.own`. Rules:
 - Write to the database through `leadership.transaction()` only: it is fenced, so that it fails once the term is over.
-  It holds off the next renewal, so keep it short (it has a second) and do much in many of them.
-- For what is outside of the database hand `leadership.term` on, and have the other side refuse a smaller one.
-- It is cancelled, wherever it awaits, at the moment this instance may no longer trust its lease, and when it stops: it
-  may have been done half, and the next leader begins anew. Don't block the event loop.
-- What it raises is logged and counted, and it is called again in time. It ends neither other jobs nor the election.
+  It delays the next renewal, so keep it short (it has a second) and split large work into many transactions.
+- For writes outside the database, pass `leadership.term` on and have the other side refuse a smaller one.
+- It is cancelled at an await when this instance may no longer trust its lease, and when it stops: it may be half
+  done, and the next leader starts again. Don't block the event loop.
+- An exception is logged and counted, and the job runs again at its interval. Other jobs and the election go on.
 """
 
 from __future__ import annotations
@@ -42,21 +42,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRANSACTION_SECONDS = 1.0
-# The event loop's clock stands still while the machine is suspended, the lease's does not.
+# The event loop's clock stops while the machine is suspended, the lease's does not.
 _LOOK_SECONDS = 1.0
 
-_RUNS = Counter(
-    "gateway_job_runs_total", "Runs of a leader's job by their outcome", ["job", "outcome"], registry=REGISTRY
-)
-_SECONDS = Histogram("gateway_job_seconds", "How long a leader's job took", ["job"], registry=REGISTRY)
-_RUNNING = Gauge("gateway_job_running", "1 while this instance runs it", ["job"], registry=REGISTRY)
+_RUNS = Counter("gateway_job_runs_total", "Runs of a leader's job by outcome", ["job", "outcome"], registry=REGISTRY)
+_SECONDS = Histogram("gateway_job_seconds", "Duration of a leader's job", ["job"], registry=REGISTRY)
+_RUNNING = Gauge("gateway_job_running", "1 while the job runs on this instance", ["job"], registry=REGISTRY)
 _LAST_SUCCESS = Gauge(
-    "gateway_job_last_success_timestamp_seconds", "When it last succeeded on this instance", ["job"], registry=REGISTRY
+    "gateway_job_last_success_timestamp_seconds",
+    "Unix time of its last success here",
+    ["job"],
+    registry=REGISTRY,
 )
 
 
 class Leadership:
-    """One term of this instance's, as a job sees it."""
+    """One term of this instance as the leader."""
 
     def __init__(self, election: Election, database: Database, term: int) -> None:
         self._election = election
@@ -69,7 +70,7 @@ class Leadership:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Commit at the end, if the term is not over."""
+        """Commit at the end, unless the term is over."""
         async with self._database.transaction(
             seconds=TRANSACTION_SECONDS, lock_seconds=TRANSACTION_SECONDS
         ) as connection:
@@ -91,7 +92,7 @@ class Jobs:
         self._jobs = jobs
 
     async def run(self) -> None:
-        """Start the jobs whenever this instance leads, end them whenever it does not."""
+        """Run the jobs while this instance is the leader."""
         while True:
             if not self._election.leads:
                 await self._election.changed.wait(_LOOK_SECONDS)
@@ -104,7 +105,7 @@ class Jobs:
             finally:
                 for task in tasks:
                     task.cancel()
-            # Those of one term are over before those of the next begin.
+            # The jobs of one term end before those of the next begin.
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._database.close()
 

@@ -1,8 +1,8 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys kept current: read at the start, when secrets or settings change, on a schedule, and when a token was made
-with a key that is not known. What can't be read leaves the keys as they are."""
+"""The token keys: read at the start, when secrets or settings change, at an interval, and when a token names an unknown
+key. When a read fails, the previous keys stay in use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3 * polling.SECONDS
-"""How often it looks whether there is a reason to read the JWK set now."""
+"""The interval at which it checks for a reason to read the JWK set."""
 RETRY_SECONDS = 5.0
 # "BUG/MEDIUM: jwt: Clear SSL error queue on error when checking the signature"; some later 2.x have it too.
 _MENDED = (3, 0, 4)
@@ -63,7 +63,7 @@ class Keyring:
         return self._haproxy.current.settings
 
     def prepare(self) -> Keys:
-        """Return the keys that are known without asking anybody: they are there from the first request on."""
+        """Return the keys that are known without a network request, for HAProxy's first configuration."""
         settings = self._settings
         if not settings.uses_tokens:
             return Keys()
@@ -78,16 +78,16 @@ class Keyring:
         return self._listed + self._fetched
 
     async def start(self, secrets: Mapping[str, str]) -> None:
-        """Raise TokenKeyError where a route looks at tokens and there is no key to check one with."""
+        """Raise TokenKeyError where a route verifies tokens and there is no key."""
         self._secrets = secrets
         await self._refresh()
         if self._settings.uses_tokens and not self._haproxy.current.keys:
             raise TokenKeyError(
-                self._state.keys or "no key for tokens: set JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
+                self._state.keys or "no key to verify tokens: set JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL or JWKS_FILE"
             )
 
     async def secrets_changed(self, secrets: Mapping[str, str]) -> None:
-        """Use what the secrets say now; what can't be used leaves the keys as they are."""
+        """Use the keys among the new secrets; on an error the previous keys stay in use."""
         before, self._secrets = self._secrets, secrets
         try:
             self._list()
@@ -102,12 +102,12 @@ class Keyring:
         self._changed.set()
 
     async def run(self) -> None:
-        """Follow the JWK set until cancelled."""
+        """Refresh the JWK set until cancelled."""
         settings = self._settings
         if not settings.uses_tokens and any(self._secrets.get(name) for name in KEY_NAMES):
-            log.info("there are keys for tokens, but no route looks at tokens: see AUTH_DEFAULT")
+            log.info("token keys are configured, but no route verifies tokens: see AUTH_DEFAULT")
         if settings.uses_tokens and (settings.jwks_url or "").startswith("http:"):
-            log.warning("JWKS_URL is not https: whoever can answer in its place decides who gets in")
+            log.warning("JWKS_URL is not https: an attacker on the network path could supply keys of their own")
         while True:
             await self._due()
             try:
@@ -116,7 +116,7 @@ class Keyring:
                 self._keeps(error)
 
     def _list(self) -> None:
-        """Read the keys of settings and secrets; where nobody looks at tokens they may be anything."""
+        """Read the keys of settings and secrets; they are not validated when no route verifies tokens."""
         self._redactor.learn(*secret_values(self._secrets))
         if not self._settings.uses_tokens:
             return
@@ -124,14 +124,14 @@ class Keyring:
         for key in listed.keys:
             if key.secret and len(key.material) < MIN_SECRET and key not in self._listed.keys:
                 fields = {"bytes": len(key.material), "atLeast": MIN_SECRET, "kid": key.kid}
-                log.warning("a secret for tokens is so short that it could be guessed", extra={"fields": fields})
+                log.warning("a token secret is short enough to be guessed", extra={"fields": fields})
         self._listed = listed
 
     async def _due(self) -> None:
-        """Return when there is a reason to read the JWK set."""
+        """Wait for a reason to read the JWK set."""
         settings = self._settings
         usual = settings.jwks_refresh_seconds
-        # Not all of a fleet at the same time.
+        # Not all gateways at the same time.
         pause = random.uniform(0.9, 1.1) * (min(RETRY_SECONDS, usual) if self._state.keys else usual)  # noqa: S311
         while True:
             if await polling.wait(self._changed, LOOK_SECONDS):
@@ -142,13 +142,13 @@ class Keyring:
             waited = time.monotonic() - self._read
             if waited >= pause or self._jwks.stamp() != self._stamp:
                 return
-            # Whoever makes up key ids must not make us ask more often than this.
+            # Invented key ids must not cause more reads than this.
             if waited >= settings.jwks_cooldown_seconds and await self._named_unknown():
-                log.info("a token's key is not known, reading the keys again")
+                log.info("a token names an unknown key, reading the JWK set again")
                 return
 
     async def _named_unknown(self) -> bool:
-        """Ask HAProxy whether since the last time a token could not be checked with the keys that it has."""
+        """Return whether HAProxy has met a token since the last call that its keys could not verify."""
         try:
             found = _TIME.search(await self._haproxy.api.ask("get var proc.unknown_key"))
         except RuntimeApiError:
@@ -186,7 +186,7 @@ class Keyring:
             metrics.JWKS_READ_TIME.set_to_current_time()
             self._state.keys = None
             if skipped != self._skipped:
-                log.warning("keys that can't be used are left out", extra={"fields": {"keys": skipped[:5]}})
+                log.warning("unusable keys in the JWK set are ignored", extra={"fields": {"keys": skipped[:5]}})
             self._skipped = skipped
         finally:
             self._read = time.monotonic()
@@ -198,10 +198,10 @@ class Keyring:
             if keys == self._haproxy.current.keys or not self._settings.uses_tokens:
                 return
             await self._haproxy.reload(keys=keys)
-            log.info("keys for tokens", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
+            log.info("token keys changed", extra={"fields": {"count": len(keys.keys), "ids": keys.kids}})
 
     async def _warn_of_old_haproxy(self) -> None:
-        """Say it once, when both are there."""
+        """Warn once, where public keys and https upstreams are both in use."""
         settings, keys = self._settings, self._haproxy.current.keys
         https = any(upstream.tls for route in settings.routes for upstream in route.upstreams)
         if self._warned or not (keys.files and https and settings.uses_tokens):
@@ -213,17 +213,17 @@ class Keyring:
         if found and tuple(map(int, found.groups())) < _MENDED:
             fields = {"version": ".".join(found.groups()), "mended": ".".join(map(str, _MENDED))}
             log.warning(
-                "this HAProxy takes the failed check of a public key for an error of another request's https upstream: "
-                "bad tokens break good answers; use a newer one, or http upstreams, or a secret",
+                "bug in this HAProxy version: a token with an invalid RSA or EC signature can break another request's "
+                "answer from an https upstream; upgrade HAProxy, or use http upstreams or a shared secret",
                 extra={"fields": fields},
             )
 
     def _keeps(self, error: Exception) -> None:
-        log.warning("the keys before stay in use", extra={"fields": {"error": str(error)}})
+        log.warning("the previous token keys stay in use", extra={"fields": {"error": str(error)}})
 
 
 def _left_behind(runtime: Path) -> Keys:
-    """Return the keys of the HAProxy that a control plane before this one has left, where it serves on."""
+    """Return the keys of the HAProxy that a previous control plane left running."""
     try:
         folder = runtime / (runtime / CURRENT).readlink()
         command = Path(f"/proc/{int((folder / 'pid').read_text())}/cmdline").read_bytes()

@@ -33,14 +33,14 @@ LOCK_SECONDS = 2.0
 TRANSACTION_SECONDS = 4.0
 RESIGN_SECONDS = 2.0
 REQUEST_SECONDS = 30.0
-# How long a vacancy waits for the one that it belongs to. All evaluate at its beginning, so who does not is not there.
+# How long a vacancy waits for the preferred instance. All evaluate when it begins; one that does not is not there.
 GRACE_SECONDS = 0.5
-# How often the target of a handover asks whether it is its turn, where no notification tells it.
+# How often the target of a handover polls for its turn where it gets no notification.
 TARGET_POLL_SECONDS = 0.2
-# How long a process watches before it takes a lease that has expired, or removes an instance: what looks expired may be
-# a leap of the database's clock, which those see who read that clock before. They are asked to look, too.
+# How long a process watches before it takes an expired lease or removes an instance: the database's clock may have
+# jumped. Only processes that read it before can tell, so they are notified and evaluate, too.
 WATCH_SECONDS = 1.5
-# No lease and no heartbeat is further ahead of the database's clock than this, unless that was put back.
+# No lease or heartbeat is further ahead of the database's clock than this, unless the clock was set back.
 AHEAD = timedelta(minutes=2)
 _GRACE = timedelta(seconds=GRACE_SECONDS)
 
@@ -48,8 +48,8 @@ _LAUNCH = (
     "INSERT INTO ec2_launch (instance_id, private_ip, public_ip, launched_at, version, incarnation)"
     " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (instance_id) DO "
 )
-# Registering says which process of the instance the row belongs to; later beats only bring back a lost row.
-# draining_since is left alone: whoever set it ends it.
+# Registering records which process of the instance owns the row; later heartbeats only restore a lost row.
+# draining_since is not touched: the tool that set it clears it.
 _REGISTER = _LAUNCH + (
     "UPDATE SET private_ip = excluded.private_ip, public_ip = excluded.public_ip,"
     " launched_at = excluded.launched_at, version = excluded.version, incarnation = excluded.incarnation"
@@ -58,7 +58,7 @@ _KEEP = _LAUNCH + "NOTHING"
 
 
 class RequestRefusedError(Exception):
-    """A handover that was asked for and can't be."""
+    """A request for a handover was refused."""
 
 
 @dataclass(frozen=True)
@@ -117,45 +117,45 @@ class Step(Enum):
 class Decision:
     step: Step
     drop_request: str | None = None
-    """Why the pending request ends here."""
+    """Why the pending request ends."""
     due_in: float | None = None
-    """Seconds until something may be decided that can not be now."""
+    """Seconds until the next evaluation may decide something else."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an evaluation came to, once it is committed."""
+    """The committed result of an evaluation."""
 
     step: Step
     started: float
-    """On this machine's clock, before the database's clock was read."""
+    """This machine's clock just before the database's clock was read."""
     holder: str | None
     term: int
     due_in: float | None
-    """Seconds until something may be decided that could not be now."""
+    """Seconds until the next evaluation may decide something else."""
     lease_left: float
     """Seconds until the lease ends, if there is one."""
 
 
 class _ClockReading(NamedTuple):
-    """The database's clock, read between two moments on this machine's."""
+    """The database's clock, with this machine's clock before and after the read."""
 
     started: float
     now: datetime
     ended: float
 
     def leap(self, before: _ClockReading) -> float:
-        """Seconds by which the database's clock went further than any that runs true could."""
+        """Return by how many seconds the database's clock advanced more than this machine's."""
         return (self.now - before.now).total_seconds() - (self.ended - before.started)
 
 
 def decide(lease: Lease, me: str, held_term: int | None, candidates: list[Candidate], now: datetime) -> Decision:
-    """Apply the rules. `candidates` are in the order of preference; `held_term` is the term that this process took."""
+    """Apply the rules. `candidates` are in order of preference; `held_term` is the term that this process took."""
     vacant_since = lease.vacant_since if lease.holder is None else lease.expires_at
     target, drop = _requested(lease, candidates, now)
     if vacant_since is not None and vacant_since <= now:
         return _fill(lease, me, candidates, vacant_since, now)
-    if lease.expires_at is None:  # vacant, by a clock that was put back
+    if lease.expires_at is None:  # vacant, but the clock was set back
         return _fill(lease, me, candidates, now - _GRACE, now)
     if lease.holder == me and lease.term == held_term:
         if target is None:
@@ -170,12 +170,12 @@ def decide(lease: Lease, me: str, held_term: int | None, candidates: list[Candid
 
 
 def _fill(lease: Lease, me: str, candidates: list[Candidate], since: datetime, now: datetime) -> Decision:
-    """Who takes the vacancy: whom a request names, then who is oldest; but only those who are there."""
+    """Decide who takes the vacancy: the target of a request, then the oldest instance; only those that are present."""
     if now >= since + _GRACE:
-        # While it lasts everybody asks again after each grace.
+        # During a vacancy every instance evaluates again after each grace.
         candidates = [one for one in candidates if one.last_heartbeat >= max(since, now - 2 * _GRACE)]
     target, drop = _requested(lease, candidates, now)
-    # Who let the lease expire may be dead and not stale yet: it has no claim to age.
+    # The last holder let its lease expire: it may be dead but not stale yet, so its age does not count.
     by_age = [one for one in candidates if one.instance_id == me or one.instance_id != lease.holder]
     preferred = target or (by_age[0] if by_age else None)
     if preferred is None:
@@ -197,7 +197,7 @@ def _requested(lease: Lease, candidates: list[Candidate], now: datetime) -> tupl
 
 
 class LeaseStore:
-    """The rows of one instance, written by one process of it."""
+    """The rows of one instance, as one process of it writes them."""
 
     def __init__(self, database: Database, identity: Identity, version: str, timing: Timing) -> None:
         self._database = database
@@ -211,7 +211,7 @@ class LeaseStore:
         self._last_reading: _ClockReading | None = None
 
     async def evaluate(self, step_down: Callable[[], None]) -> Verdict:
-        """`step_down` is called before the lease is given up, so that nobody else can have it earlier."""
+        """Evaluate once. `step_down` is called before the lease is released, so that there never are two leaders."""
         async with self._transaction() as connection:
             lease = await _lock(connection)
             reading = await _read_clock(connection)
@@ -238,7 +238,7 @@ class LeaseStore:
         return Verdict(decision.step, reading.started, holder, term, decision.due_in, left)
 
     async def _join(self, connection: Connection, now: datetime, *, remove_stale: bool) -> list[Candidate]:
-        """Show that this instance is there, and return who is."""
+        """Write this instance's heartbeat; returns all present instances."""
         if remove_stale:
             await self._remove_stale(connection, now)
         await self._beat(connection, now)
@@ -249,26 +249,26 @@ class LeaseStore:
         me = self._identity.instance_id
         if all(one.instance_id != me for one in present):
             raise psycopg.DataError(
-                f"nobody can be elected: the row of {me} was written and is not found again; look for triggers, rules "
-                "and row-level security on ec2_launch and ec2_heartbeat"
+                f"no leader can be elected: the row of {me} was written but is not found; check ec2_launch and "
+                "ec2_heartbeat for triggers, rules and row-level security"
             )
         return _candidates(present)
 
     async def _carry_out(
         self, connection: Connection, step: Step, lease: Lease, now: datetime, step_down: Callable[[], None]
     ) -> tuple[str | None, int]:
-        """Return who holds the lease then, and its term."""
+        """Return the holder of the lease after this step, and its term."""
         me, ttl = self._identity.instance_id, self._timing.ttl
         if step is Step.FOLLOW:
             holder = lease.holder if lease.expires_at and lease.expires_at > now else None
             if holder is None:
-                await _picture(connection, None)
+                await _mark_leader(connection, None)
             return holder, lease.term
         holder, term = me, lease.term
         if step is Step.RENEW:
             await connection.execute("UPDATE leader_lease SET expires_at = %s + make_interval(secs => %s)", (now, ttl))
         elif step is Step.TAKE:
-            # Before the commit: its answer may be lost.
+            # Remembered before the commit: its answer may be lost.
             term = self._tried_term = lease.term + 1
             await connection.execute(
                 "UPDATE leader_lease SET holder = %s, term = %s, incarnation = %s, elected_at = %s,"
@@ -279,19 +279,19 @@ class LeaseStore:
             step_down()
             holder = None
             await _give_up(connection)
-        await _picture(connection, holder)
+        await _mark_leader(connection, holder)
         if step is not Step.RENEW:
             await _notify(connection)
         return holder, term
 
     async def resign(self) -> None:
-        """Give up the lease and leave the fleet; what a newer process of this instance wrote stays."""
+        """Release the lease and deregister; the rows of a newer process of this instance stay."""
         me = self._identity.instance_id
         async with self._database.transaction(seconds=RESIGN_SECONDS, lock_seconds=RESIGN_SECONDS) as connection:
             lease = await _lock(connection)
             if lease.holder == me and lease.term == self._held_term(lease):
                 await _give_up(connection)
-                await _picture(connection, None)
+                await _mark_leader(connection, None)
                 await _notify(connection)
             await connection.execute(
                 "DELETE FROM ec2_launch WHERE instance_id = %s AND incarnation = %s", (me, self._incarnation)
@@ -326,20 +326,20 @@ class LeaseStore:
         return max(0.0, first.started + WATCH_SECONDS - reading.started) if first else WATCH_SECONDS
 
     def _held_term(self, lease: Lease) -> int | None:
-        """Return the term that this very process took, if it is the last one."""
+        """Return the term that this process took, if it is the latest one."""
         return self._tried_term if lease.incarnation == self._incarnation else None
 
     async def _mend_clock(self, connection: Connection, lease: Lease, reading: _ClockReading) -> Lease:
-        """Keep a leap of the database's clock from ending a lease that its holder trusts, or from making one endless.
+        """Correct the lease when the database's clock was set forward or back.
 
-        Put forward is what this process saw put forward between two readings, by its own clock; a new lease's time
-        is then given to whoever holds it. Put back is what lies further ahead than anything that is ever written.
+        Set forward: between two readings it advanced more than this process's clock; the holder then gets a new
+        lease's time. Set back: the lease ends further ahead than any that is ever written.
         """
         now, ttl = reading.now, timedelta(seconds=self._timing.ttl)
         leap = reading.leap(self._last_reading) if self._last_reading else 0.0
         forward = leap > self._timing.margin / 2
         if forward:
-            log.warning("the database's clock was put forward", extra={"fields": {"seconds": round(leap, 3)}})
+            log.warning("the database's clock was set forward", extra={"fields": {"seconds": round(leap, 3)}})
             await _beat_now(connection, now)
         if lease.expires_at and (forward or lease.expires_at > now + AHEAD + ttl):
             lease = replace(lease, expires_at=now + ttl)
@@ -384,12 +384,12 @@ async def _lock(connection: Connection) -> Lease:
         )
         lease = await cursor.fetchone()
     if lease is None:
-        raise psycopg.DataError("leader_lease is empty: put its row back with INSERT INTO leader_lease DEFAULT VALUES")
+        raise psycopg.DataError("leader_lease is empty; restore its row: INSERT INTO leader_lease DEFAULT VALUES")
     return lease
 
 
 async def _read_clock(connection: Connection) -> _ClockReading:
-    """Only after the lock was got, and in a statement of its own: the wait for the lock must not eat up the lease."""
+    """Read after the lock is held, in a statement of its own: waiting for the lock must not use up the lease."""
     started = clock.now()
     cursor = await connection.execute("SELECT clock_timestamp()")
     row = await cursor.fetchone()
@@ -398,7 +398,7 @@ async def _read_clock(connection: Connection) -> _ClockReading:
 
 
 async def _beat_now(connection: Connection, now: datetime) -> None:
-    """For everybody, by a clock that has leapt: who is dead is stale in time."""
+    """Renew all heartbeats after the clock was set forward: dead instances become stale later."""
     await connection.execute("UPDATE ec2_heartbeat SET last_heartbeat = %s", (now,))
 
 
@@ -429,7 +429,7 @@ async def _drop_request(connection: Connection, lease: Lease, why: str) -> None:
     log.info("handover request ended", extra={"fields": fields})
 
 
-async def _picture(connection: Connection, holder: str | None) -> None:
+async def _mark_leader(connection: Connection, holder: str | None) -> None:
     await connection.execute(
         "UPDATE ec2_heartbeat SET is_leader = false WHERE is_leader AND instance_id IS DISTINCT FROM %s", (holder,)
     )

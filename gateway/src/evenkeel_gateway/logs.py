@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON lines on stdout, with every known secret blotted out."""
+"""JSON lines on stdout, with every known secret redacted."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings import Settings
 
 _PASSWORD_IN_URL = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-# Blotted out wherever they stand, these would make the log unreadable.
+# Redacting these everywhere would make the log unreadable.
 _ORDINARY = re.compile(r"[0-9.]{1,5}")
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """Return the values that must not be seen: of fields that are never shown, and of others by their names."""
+    """Return the secret values: of the fields that are never shown, and of other variables by their names."""
     fields = type(settings).model_fields
     found = []
     for name, value in settings.layers.values.items():

@@ -32,16 +32,16 @@ BAD_CONFIGURATION = 2
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="evenkeel-gateway",
-        description="An API gateway that is a member of a fleet. Configured by environment variables.",
+        description="The control plane of an API gateway on HAProxy, configured by environment variables.",
     )
     parser.add_argument(
         "command",
         nargs="?",
         choices=admin.COMMANDS,
-        help="ask the one that runs in RUNTIME_DIR: "
+        help="send a command to the gateway that runs in RUNTIME_DIR: "
         + "; ".join(f"{name}: {text}" for name, text in admin.COMMANDS.items()),
     )
-    parser.add_argument("--check", action="store_true", help="check the configuration, print what is wrong, and end")
+    parser.add_argument("--check", action="store_true", help="check the configuration, print every error, and exit")
     parser.add_argument("--version", action="version", version=__version__)
     options = parser.parse_args(arguments)
     if options.command:
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def snapshot(settings: Settings) -> dict[str, object]:
-    """Return what an operator wants to see in the log; the log's redactor takes the secrets out."""
+    """Return the settings for the log, whose redactor removes the secrets."""
     files = [str(path) for path in settings.layers.files]
     return settings.model_dump(mode="json") | {"files": files, "tree": settings.layers.tree}
 
@@ -82,12 +82,12 @@ def snapshot(settings: Settings) -> dict[str, object]:
 def _ask(command: str) -> int:
     runtime = read().values.get("RUNTIME_DIR")
     if not runtime:
-        print("RUNTIME_DIR: must be set, to the one of the gateway that runs", file=sys.stderr)  # noqa: T201
+        print("RUNTIME_DIR: not set; set it to the RUNTIME_DIR of the running gateway", file=sys.stderr)  # noqa: T201
         return BAD_CONFIGURATION
     try:
         done, answer = admin.ask(runtime, command)
     except OSError as error:
-        print(f"RUNTIME_DIR={runtime}: no gateway answers there: {error}", file=sys.stderr)  # noqa: T201
+        print(f"RUNTIME_DIR={runtime}: no gateway answers in this directory: {error}", file=sys.stderr)  # noqa: T201
         return 1
     print(json.dumps(answer, indent=2))  # noqa: T201
     return 0 if done else 1

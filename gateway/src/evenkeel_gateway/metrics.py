@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is counted for Prometheus, while it happens."""
+"""The registry of the metrics, and those that are counted as events happen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Durations(Collector):
-    """A histogram to which many are added at once, which prometheus_client's own can not do."""
+    """A histogram to which many observations are added at once, which prometheus_client's own can't do."""
 
     def __init__(self, name: str, text: str) -> None:
         self._name = name
@@ -58,52 +58,56 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 ELECTION_EVALUATIONS = Counter(
-    "gateway_election_evaluations_total", "Evaluations of the lease by their outcome", ["outcome"], registry=REGISTRY
+    "gateway_election_evaluations_total", "Evaluations of the lease by outcome", ["outcome"], registry=REGISTRY
 )
 REQUESTS = Counter(
-    "gateway_requests_total", "Requests by route and status (- is no route)", ["route", "status"], registry=REGISTRY
+    "gateway_requests_total", "Requests by route and status (-: no route)", ["route", "status"], registry=REGISTRY
 )
 UPSTREAM_FAILURES = Counter(
     "gateway_upstream_failures_total",
-    "Requests that the backend's side ended: aborted, timeout, invalid, down, open (its circuit), …",
+    "Requests that failed at the backend by reason: aborted, timeout, invalid, down, open (its circuit), …",
     ["route", "reason"],
     registry=REGISTRY,
 )
 DURATIONS = Durations(
-    "gateway_request_duration_seconds", "From the first byte of a request to the last of its answer, by route"
+    "gateway_request_duration_seconds",
+    "From the first byte of a request to the last of its response, by route",
 )
 REGISTRY.register(DURATIONS)
 HAPROXY_RESTARTS = Counter(
-    "gateway_haproxy_restarts_total", "HAProxy ended by itself and was started again", registry=REGISTRY
+    "gateway_haproxy_restarts_total", "Restarts of HAProxy after it exited unexpectedly", registry=REGISTRY
 )
 RELOADS = Counter(
-    "gateway_reloads_total", "Reloads of HAProxy: done, refused, fell_back", ["outcome"], registry=REGISTRY
+    "gateway_reloads_total", "Reloads of HAProxy by outcome: done, refused, fell_back", ["outcome"], registry=REGISTRY
 )
 SECRET_REFRESHES = Counter(
-    "gateway_secret_refreshes_total", "Secrets read again: done, failed", ["outcome"], registry=REGISTRY
+    "gateway_secret_refreshes_total",
+    "Refreshes of secrets: done, failed",
+    ["outcome"],
+    registry=REGISTRY,
 )
 for _outcome in ("done", "refused", "fell_back"):
-    RELOADS.labels(_outcome)  # there from the start, so that a first increase is one
+    RELOADS.labels(_outcome)  # exported from the start, so that the first increase is visible
 for _outcome in ("done", "failed"):
     SECRET_REFRESHES.labels(_outcome)
-HAPROXY_ERRORS = Counter("gateway_haproxy_errors_total", "HAProxy's runtime API did not answer", registry=REGISTRY)
-JWKS_READS = Counter(
-    "gateway_jwks_reads_total", "Reads of the JWK set by their outcome", ["outcome"], registry=REGISTRY
+HAPROXY_ERRORS = Counter(
+    "gateway_haproxy_errors_total", "Failed requests to the HAProxy runtime API", registry=REGISTRY
 )
+JWKS_READS = Counter("gateway_jwks_reads_total", "Reads of the JWK set by outcome", ["outcome"], registry=REGISTRY)
 JWKS_READ_TIME = Gauge(
-    "gateway_jwks_read_timestamp_seconds", "When the JWK set was last read, as Unix time", registry=REGISTRY
+    "gateway_jwks_read_timestamp_seconds", "Unix time of the last read of the JWK set", registry=REGISTRY
 )
-TOKEN_KEYS = Gauge("gateway_token_keys", "Keys that tokens are checked with", registry=REGISTRY)
+TOKEN_KEYS = Gauge("gateway_token_keys", "Keys that tokens are verified with", registry=REGISTRY)
 LIMITED_REQUESTS = Counter(
     "gateway_limited_requests_total",
-    "Requests that a limit admitted or refused, by whose limit it is",
+    "Requests that a limit admitted or refused, by kind of limit",
     ["kind", "outcome"],
     registry=REGISTRY,
 )
 LIMIT_QUESTIONS = Counter(
-    "gateway_limit_questions_total", "What HAProxy asked Redis itself, by outcome", ["outcome"], registry=REGISTRY
+    "gateway_limit_questions_total", "Questions of HAProxy to Redis by outcome", ["outcome"], registry=REGISTRY
 )
 LIMIT_SETTLEMENTS = Histogram(
-    "gateway_limit_settlement_seconds", "How long it takes to settle the counts through Redis", registry=REGISTRY
+    "gateway_limit_settlement_seconds", "Duration of settling the counts with Redis", registry=REGISTRY
 )
-REDIS_ERRORS = Counter("gateway_redis_errors_total", "Settlements that Redis did not do", registry=REGISTRY)
+REDIS_ERRORS = Counter("gateway_redis_errors_total", "Settlements that failed in Redis", registry=REGISTRY)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway's own endpoints answer: as an OpenAPI document, and as a page that needs nothing from elsewhere."""
+"""The gateway's own endpoints: as an OpenAPI document, and as a page without external resources."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _one_of(*words: str) -> Schema:
 
 
 _STATUS = _one_of("healthy", "starting", "draining")
-_REASONS = _TEXTS | {"description": "Why it takes no traffic"}
+_REASONS = _TEXTS | {"description": "Why it is not ready"}
 _HEALTH = {
     "status": _STATUS,
     "service": _TEXT,
@@ -46,7 +46,7 @@ _HEALTH = {
     "timestamp": _TIME,
     "dependencies": _map(
         _object({"status": _one_of("up", "down", "unknown", "none", "stale", "degraded")}, {"error": _TEXT}),
-        "By name: database, secrets, redis where limits are shared, election where nobody leads for long",
+        "By name: database, secrets, redis when limits are shared, election when there has been no leader for too long",
     ),
 }
 _SCHEMAS: dict[str, Schema] = {
@@ -58,7 +58,7 @@ _SCHEMAS: dict[str, Schema] = {
         | {
             "circuitBreakers": _map(
                 _object({"state": _one_of(*circuits.STATES), "status": _TEXT, "lastCheck": _TEXT}),
-                "By route: as HAProxy sees it now",
+                "By route: the current state in HAProxy",
             ),
             "configuration": _object({"status": _one_of("current", "refused")}, {"error": _TEXT}),
         },
@@ -68,9 +68,9 @@ _SCHEMAS: dict[str, Schema] = {
         {"status": _one_of("healthy", "unhealthy", "unreachable")},
         {
             "httpStatus": {"type": "integer"},
-            "answer": {"description": "What the backend said, where that is JSON"},
+            "answer": {"description": "The backend's response, if it is JSON"},
             "error": _TEXT,
-            "upstreams": _map({"$ref": "#/components/schemas/BackendHealth"}, "By server, where there are several"),
+            "upstreams": _map({"$ref": "#/components/schemas/BackendHealth"}, "By server, if there are several"),
         },
     ),
     "Aggregate": _object(
@@ -87,7 +87,7 @@ _SCHEMAS: dict[str, Schema] = {
             "publicIp": _MAYBE_TEXT,
             "launchedAt": _TIME,
             "amILeader": {"type": "boolean"},
-            "term": _COUNT | {"description": "Grows with every change of the leader"},
+            "term": _COUNT | {"description": "Increases with every change of the leader"},
             "leader": _MAYBE_TEXT,
             "version": _TEXT,
         }
@@ -123,32 +123,35 @@ PATHS: dict[str, dict[str, Any]] = {
     "/api/gateway-info": _get("gatewayInfo", "Name, version and routes", _INFO),
     "/api/health": _get(
         "readiness",
-        "May it take traffic?",
-        {"200": _json("Yes", "Readiness"), "503": _json("No, and why", "Readiness")},
-        "For load balancers. Asks nobody else: it answers at once, whatever the database does.",
+        "Whether this instance is ready for traffic",
+        {"200": _json("Ready", "Readiness"), "503": _json("Not ready, with reasons", "Readiness")},
+        "For load balancers. It answers at once and waits for no dependency.",
     ),
     "/health": _get(
         "health",
-        "How it and what it depends on are doing",
-        {"200": _json("It may take traffic", "Health"), "503": _json("It may not", "Health")},
+        "Health of the gateway and its dependencies",
+        {"200": _json("Ready", "Health"), "503": _json("Not ready", "Health")},
     ),
     "/health/detailed": _get(
         "healthDetailed",
         "The same, with the circuit of each backend and the state of the configuration",
-        {"200": _json("It may take traffic", "HealthDetailed"), "503": _json("It may not", "HealthDetailed")},
+        {"200": _json("Ready", "HealthDetailed"), "503": _json("Not ready", "HealthDetailed")},
     ),
     "/api/health/aggregate": _get(
         "aggregate",
-        "The own health of every backend, asked now",
-        {"200": _json("All are well", "Aggregate"), "503": _json("One is not", "Aggregate")},
+        "The health of every backend, requested now",
+        {
+            "200": _json("All backends are healthy", "Aggregate"),
+            "503": _json("A backend is not", "Aggregate"),
+        },
     ),
     "/api/about-me": _get(
         "aboutMe",
-        "Who this instance is, and whether it leads",
+        "The identity of this instance, and whether it is the leader",
         {
             "200": _json("This instance", "AboutMe"),
-            "500": _json("A secret is missing: its name", "MissingSecrets"),
-            "503": _json("It has only just started", "NotReady"),
+            "500": _json("A secret is missing, with its name", "MissingSecrets"),
+            "503": _json("The instance is starting", "NotReady"),
         },
     ),
     "/metrics": _get(
@@ -175,8 +178,8 @@ def document(settings: Settings) -> dict[str, Any]:
         "info": {
             "title": settings.service_name,
             "version": settings.gateway_version,
-            "description": "The gateway's own endpoints. Every other path goes to the backend with the longest prefix; "
-            "where there is none, the answer is 404. Errors of the gateway are JSON with the id of the request.",
+            "description": "The gateway's own endpoints. Every other path goes to the route with the longest "
+            "prefix; without one the answer is 404. Errors of the gateway are JSON with the id of the request.",
             "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
         },
         "servers": [{"url": "/"}],

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One beat for all that looks again and again: to be woken costs more than the look, so they are woken together."""
+"""One clock for all polling: a wake-up costs more than the poll itself, so all pollers wake up together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 
 SECONDS = 0.2
-"""Whoever looks does it every so often, or at a multiple of this."""
+"""The shortest interval; all others are multiples of it."""
 
 
 def left(every: float = SECONDS) -> float:
-    """Seconds until the loop's clock is at a multiple of `every` again."""
+    """Return the seconds until the loop's clock is at a multiple of `every`."""
     return every - asyncio.get_running_loop().time() % every
 
 
@@ -22,7 +22,7 @@ async def sleep(every: float = SECONDS) -> None:
 
 
 async def wait(event: asyncio.Event, every: float = SECONDS) -> bool:
-    """Return with the next beat, or at once when the event comes: whether it did."""
+    """Wait for the event or the next wake-up; returns whether the event is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(left(every)):
             await event.wait()

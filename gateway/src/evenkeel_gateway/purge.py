@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Away with old rows: the rollouts' journal, and instances that no evaluation removes."""
+"""Deletes old rows: the journal of rollouts, and stale instances that no evaluation removes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PURGED = Counter("gateway_purged_rows_total", "Old rows that were deleted", ["table"], registry=REGISTRY)
+_PURGED = Counter("gateway_purged_rows_total", "Old rows deleted by the leader", ["table"], registry=REGISTRY)
 
-# A rollout that nobody ended is over when its lock has expired.
+# A rollout that was never finished ends when its lock expires.
 _OLD_ROLLOUT = "coalesce(finished_at, expires_at) < clock_timestamp() - make_interval(secs => %(age)s)"
 _BATCHES = {
-    # The steps first: what is deleted by cascade has no bound.
+    # The steps first: a cascade would delete an unlimited number of rows.
     "fleet_rollout_step": (
         f"SELECT ctid FROM fleet_rollout_step WHERE rollout_id IN (SELECT id FROM fleet_rollout WHERE {_OLD_ROLLOUT})"  # noqa: S608
     ),

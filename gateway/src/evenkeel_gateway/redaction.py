@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Known secrets taken out of texts."""
+"""Removes known secrets from texts."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ class Redactor:
             return [self.field(name, item) for item in value]
         if value and isinstance(value, str):
             shown = self.text(value)
-            # What is left of a URL without its password is no secret.
+            # A URL without its password is no secret.
             return REDACTED if is_secret(name, shown.replace(REDACTED, "")) else shown
         return value

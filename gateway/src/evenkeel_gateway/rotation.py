@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets that change while the gateway runs."""
+"""Refreshes the secrets while the gateway runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3 * polling.SECONDS
-# A password that the database refuses has been rotated, most likely; asking more often costs money.
+# A password that the database refuses was most likely rotated; more frequent requests cost money.
 EARLY_SECONDS = 5.0
 _REFUSED = ("password authentication failed", "SASL authentication failed")
 
@@ -43,13 +43,13 @@ class Rotation:
         self._turn = asyncio.Lock()
 
     async def run(self) -> None:
-        """Ask on a schedule, and early where the database refuses the password, until cancelled."""
+        """Refresh at an interval, and early when the database refuses the password, until cancelled."""
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
             await polling.sleep(LOOK_SECONDS)
             if self._state.secrets is None:
-                continue  # the start asks until it has them
+                continue  # the start retries until it has them
             seconds = self._current.settings.secrets_refresh_seconds
             due = bool(seconds) and loop.time() - last >= seconds
             early = loop.time() - last >= EARLY_SECONDS and self._wanting()
@@ -63,7 +63,7 @@ class Rotation:
         return bool(state.missing_secrets) or any(text in problem for text in _REFUSED)
 
     async def refresh(self) -> str | None:
-        """Keep what there is where the source does not answer; the result is why."""
+        """Read the secrets; when the source does not answer, keep the known ones and return why."""
         async with self._turn:
             state = self._state
             try:
@@ -72,7 +72,7 @@ class Rotation:
                 metrics.SECRET_REFRESHES.labels("failed").inc()
                 if state.stale != str(error):
                     log.warning(
-                        "secrets not refreshed, the known ones are used", extra={"fields": {"error": str(error)}}
+                        "secrets not refreshed, the known ones stay in use", extra={"fields": {"error": str(error)}}
                     )
                 state.stale = str(error)
                 return state.stale

@@ -1,14 +1,14 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a named value is a secret, by its form and by its name. The roles judge alike: tests/data/secrets.json."""
+"""Decides whether a named value is a secret, by form and name, like the roles: tests/data/secrets.json."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
 
-# Of a password within a longer value, group 1 is the password.
+# A password within a longer value: group 1.
 WITHIN = (
     re.compile(r"\w+://[^\s:/@]*:(?!\d{1,5}/)([^\s@]+)@"),
     re.compile(r"(?i)\b(?:password|passwd|pwd|secret|token|sig|signature)=([^\s&;,\"']+)"),
@@ -24,14 +24,14 @@ NAME = re.compile(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|secrets|token|tokens|credential|credentials|authorization|jwt"
     r"|(?:api|private|access|secret|signing|encryption|shared)_?keys?|pgpassword)(?:_|$)"
 )
-# What such a name is about where it ends, or begins, like this.
+# Names that describe a secret, but do not hold one.
 ABOUT = re.compile(
     r"_(?:arns?|files?|paths?|dir|names?|ids?|urls?|uri|hosts?|ports?|regions?|prefix|headers?|fields?|claims?|cookies?|types?"
     r"|algorithms?|issuers?|audiences?|leeway|ttl|ms|seconds|minutes|hours|days|intervals?|timeout|refresh|rotation|expiry"
     r"|expires|length|size|count|min|max|limit|enabled|required|policy|source|version|public_keys?)$"
     r"|^(?:required|wanted|missing)_|(?:^|_)public_keys?$|^pwd$"
 )
-# Of values that look like chance and are none.
+# Names of values that look random, but are not secret.
 DIGEST = re.compile(r"(?:^|_)(?:digest|sha\d*|md5|checksum|fingerprint|commit|revision|hash|etag|version|image|ids?)$")
 REFERENCE = re.compile(r"arn:|\{\{|\$\{|\(hidden\)")
 ORDINARY = re.compile(r"(?i)(?:true|false|yes|no|on|off|none|null|)")
@@ -42,7 +42,7 @@ PIECE = re.compile(r"[0-9A-Za-z+/]{16,}")
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether the value of a variable of this name must not be seen."""
+    """Return whether the value of a variable of this name is a secret."""
     value = value.strip()
     if ORDINARY.fullmatch(value) or REFERENCE.match(value):
         return False
@@ -51,22 +51,22 @@ def is_secret(name: str, value: str) -> bool:
     words = _words(name)
     if NAME.search(words) and not ABOUT.search(words) and not (words.endswith("secrets") and NAMES.fullmatch(value)):
         return True
-    return not DIGEST.search(words) and _is_chance(value)
+    return not DIGEST.search(words) and _is_random(value)
 
 
 def _words(name: str) -> str:
-    """In one spelling: dbPassword, db-password and DB.PASSWORD are db_password."""
+    """Normalize: dbPassword, db-password and DB.PASSWORD become db_password."""
     return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
-def _is_chance(value: str) -> bool:
-    """Whether a part of it was drawn at random, as keys and generated passwords are."""
+def _is_random(value: str) -> bool:
+    """Return whether a part of it looks random, like keys and generated passwords."""
     rest = PLACE.sub(" ", value)
     return bool(HEXADECIMAL.search(rest)) or any(_is_mixed(piece) for piece in PIECE.findall(rest))
 
 
 def _is_mixed(piece: str) -> bool:
-    """Chance changes between lower case, upper case and digits all the time; words and numbers at their ends only."""
+    """Random text changes between lower case, upper case and digits often; words and numbers only at their ends."""
     kinds = ["0" if c.isdigit() else "a" if c.islower() else "A" for c in piece]
     changes = sum(one != other for one, other in pairwise(kinds))
     long_enough = len(piece) >= (16 if {"a", "A"} <= set(kinds) else 24)

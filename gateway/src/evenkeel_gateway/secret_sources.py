@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.redaction import Redactor
     from evenkeel_gateway.settings import Settings
 
-# Read where they are set, whether or not they are required.
+# Read when they are set, whether required or not.
 SECRET_NAMES = ("JWT_SECRET", "JWT_SECRETS")
 
 
@@ -25,7 +25,7 @@ def load(settings: Settings, redactor: Redactor) -> Secrets:
     app_arn, database_arn, prefix = settings.aws_secret_arn, settings.aws_db_secret_arn, settings.aws_ssm_prefix
     aws = None
     if app_arn or database_arn or prefix:
-        from evenkeel_gateway.aws import Aws  # noqa: PLC0415  # it takes a quarter of a second, and memory
+        from evenkeel_gateway.aws import Aws  # noqa: PLC0415  # importing botocore takes a quarter of a second, and memory
 
         aws = Aws(settings.aws_region)
     values: dict[str, str] = {}
@@ -52,7 +52,7 @@ def load(settings: Settings, redactor: Redactor) -> Secrets:
 def _stored_conninfo(settings: Settings, stored: dict[str, Any]) -> str:
     missing = [key for key in ("host", "username", "password") if not stored.get(key)]
     if missing:
-        raise SecretError(f"AWS_DB_SECRET_ARN={settings.aws_db_secret_arn}: lacks {', '.join(missing)}")
+        raise SecretError(f"AWS_DB_SECRET_ARN={settings.aws_db_secret_arn}: missing {', '.join(missing)}")
     return _conninfo(
         settings,
         host=str(stored["host"]),
@@ -79,7 +79,7 @@ def environment_conninfo(settings: Settings) -> str | None:
 
 
 def direct_conninfo(settings: Settings, conninfo: str) -> str:
-    """Return the way round a pooler, for LISTEN."""
+    """Return the connection string that bypasses a pooler, for LISTEN."""
     direct = {"host": settings.db_direct_host, "port": settings.db_direct_port}
     return make_conninfo(conninfo, **{key: value for key, value in direct.items() if value})
 

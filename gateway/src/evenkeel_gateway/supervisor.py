@@ -1,9 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first process of a container: it starts the control plane, again where that crashed, and reaps what is left.
+"""The first process of a container: it starts the control plane, restarts it after a crash, and reaps orphans.
 
-HAProxy serves on meanwhile, and the next control plane takes it over. Kept small: it only imports the standard library.
+HAProxy keeps serving meanwhile, and the next control plane takes it over. It only imports the standard library, to
+stay small.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 
 SUPERVISED = "EVENKEEL_SUPERVISED"
 STARTED = "EVENKEEL_STARTED"
-"""When the first process was started, in seconds since 1970: as old is an instance that nobody tells its age."""
+"""Unix time of the supervisor's start: the default of LAUNCHED_AT."""
 BAD_CONFIGURATION = 2
 STABLE_SECONDS = 10.0
 QUICK_ENDS = 3
@@ -34,7 +35,7 @@ class Supervisor:
         self._quick = 0
 
     def run(self) -> int:
-        # Waited for, so that none comes between a question and the sleep after it.
+        # Blocked and waited for, so that none is lost between a check and the wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
         while True:
             started = time.monotonic()
@@ -43,22 +44,25 @@ class Supervisor:
             if self._stopping or code in (0, BAD_CONFIGURATION):
                 break
             if self._quick >= QUICK_ENDS:
-                _say(f"the control plane ended {self._quick} times at once, the last time with {code}: giving up")
+                _say(
+                    f"the control plane exited {self._quick} times within {STABLE_SECONDS:.0f} s of its start, "
+                    f"last with code {code}: giving up"
+                )
                 break
-            _say(f"the control plane ended ({code}), starting it again; HAProxy serves on")
+            _say(f"the control plane exited with code {code}, restarting it; HAProxy keeps serving")
             if self._paused():
                 code = 0
                 break
         _end_the_rest()
         if self._stopping and code == -signal.SIGTERM:
-            return 0  # it was told to stop before it could listen
+            return 0  # it was stopped before it handled signals
         return code if code >= 0 else _SIGNALLED - code
 
     def _start(self) -> int:
         return os.posix_spawn(self._command[0], self._command, self._environment, setsigmask=[])
 
     def _watch(self, child: int) -> int:
-        """Return the exit code of the child; everything else that ends is reaped."""
+        """Return the exit code of the child, and reap all others."""
         while True:
             number = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD}).si_signo
             if number != signal.SIGCHLD:
@@ -71,7 +75,7 @@ class Supervisor:
                     return os.waitstatus_to_exitcode(status)
 
     def _paused(self) -> bool:
-        """Tell whether it shall stop."""
+        """Wait before a restart; returns whether to stop instead."""
         return (
             signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, PAUSE_SECONDS * 2 ** max(0, self._quick - 1))
             is not None
@@ -93,7 +97,7 @@ def _children() -> list[int]:
 
 
 def _end_the_rest() -> None:
-    """HAProxy without a control plane: softly, for as long as the requests in flight may take."""
+    """Stop HAProxy after the control plane, with a grace for the requests in flight."""
     for pid in _children():
         _kill(pid, signal.SIGUSR1)
     end = time.monotonic() + float(os.environ.get("SHUTDOWN_GRACE_SECONDS") or 25)
@@ -123,14 +127,14 @@ def main() -> int:
     configured = os.environ.get("RUNTIME_DIR")
     if configured:
         return Supervisor(sys.argv[1:], configured).run()
-    import tempfile  # noqa: PLC0415  # not in a container, where it would stay in memory
+    import tempfile  # noqa: PLC0415  # never in a container, where it would stay in memory
 
     with tempfile.TemporaryDirectory(prefix="evenkeel-gateway-", ignore_cleanup_errors=True) as runtime:
         return Supervisor(sys.argv[1:], runtime).run()
 
 
 def _adopt() -> None:
-    """Have what the control plane leaves behind when it crashes come to this process, as it does to process 1."""
+    """Become the parent of orphans of a crashed control plane, as process 1 does."""
     import ctypes  # noqa: PLC0415  # as above
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

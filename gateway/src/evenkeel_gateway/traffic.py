@@ -1,9 +1,9 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the requests were like: HAProxy sends a line for each, read in batches, counted in C.
+"""Metrics of the requests: HAProxy writes a line for each to a pipe, which is read in batches and counted in C.
 
-Nothing waits for this. At rates beyond what is read in time, lines are lost; HAProxy's own counters are then exact.
+No request waits for this. When lines come faster than they are read, some are lost; HAProxy's own counters stay exact.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
-# Its strings are names of the configuration, without quotes; what a stranger wrote comes later, escaped.
+# These strings are names of the configuration, without quotes; what a client wrote comes later, escaped.
 _LINE = re.compile(
     rb'"status":(-?\d+),"totalMs":(-?\d+),"responseMs":(-?\d+),"end":"([^"]*)","route":"([^"]*)","server":"([^"]*)"'
 )
-# The first letter of how it ended, where that was not the client's doing.
+# The first letter of HAProxy's termination state, unless the client ended it.
 _FAILURES = {"S": "aborted", "s": "timeout", "D": "down", "R": "exhausted", "I": "internal"}
 _OVERSIZED = (
-    "the headers of an answer have no room in a buffer of %d bytes (PROXY_STREAM_CHUNK_SIZE), the client got 502; this "
-    "is not counted as the server's failure"
+    "the headers of a response exceed the buffer of %d bytes (PROXY_STREAM_CHUNK_SIZE), the client got 502; this does "
+    "not count as a failure of the server"
 )
 _NO_SERVER = "<NOSRV>"
 _NONE = "-"
@@ -55,14 +55,14 @@ class RequestKind(NamedTuple):
 
 
 class TrafficReader:
-    """The pipe that HAProxy's processes write to, each line as a whole: the one that serves and those that end."""
+    """The pipe that all HAProxy processes write to, the current and the ending ones; each line arrives as a whole."""
 
     def __init__(self, runtime: Path) -> None:
         self._pipe = open_pipe(runtime)
         self._rest = b""
 
     def read(self) -> Counter[RequestKind]:
-        """Return what has come since the last time: kinds of requests, and how many of each."""
+        """Return the requests since the last read: kinds of requests, and the number of each."""
         found: Counter[tuple[bytes, ...]] = Counter()
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -83,13 +83,13 @@ def _request(line: tuple[bytes, ...]) -> RequestKind:
 
 def _failure(request: RequestKind) -> str | None:
     if request.end == "SC" and request.server == _NO_SERVER:
-        return "open"  # not even asked
+        return "open"  # not sent
     return "invalid" if request.end == "PH" else _FAILURES.get(request.end[:1])
 
 
 @dataclass
 class _SlowWindow:
-    """How many answers of a server there were lately, and how many of them were slow."""
+    """The recent responses of a server, and how many of them were slow."""
 
     ticks: deque[tuple[float, int, int]] = field(default_factory=deque)
 
@@ -123,7 +123,7 @@ class Traffic:
     def _count(self, requests: Mapping[RequestKind, int]) -> None:
         titles = {route.name: route.title for route in self._haproxy.current.settings.routes}
         for request, count in requests.items():
-            # A name that is gone is one of a process that ends; without a route it was an endpoint of our own.
+            # An unknown name comes from an ending process; without a route it was one of the gateway's own endpoints.
             route = titles.get(request.route, _NONE if request.route == _NONE else "other")
             metrics.REQUESTS.labels(route, str(request.status)).inc(count)
             metrics.DURATIONS.add(route, request.total_ms / 1000, count)
@@ -132,7 +132,7 @@ class Traffic:
                 metrics.UPSTREAM_FAILURES.labels(route, failure).inc(count)
 
     async def _break(self, requests: Mapping[RequestKind, int], now: float) -> None:
-        """Open the circuit of a server whose answers take too long too often; HAProxy closes it as any other."""
+        """Open the circuit of a server with too many slow responses; HAProxy closes it like any other."""
         settings = self._haproxy.current.settings
         if settings.circuit_slow_seconds is None:
             return
@@ -150,9 +150,9 @@ class Traffic:
                 await self._open(settings, *key, late, known)
 
     async def _spare(self, requests: Mapping[RequestKind, int]) -> None:
-        """Close a circuit that answers opened whose headers have no room in a buffer: that limit is the gateway's own.
+        """Close a circuit that responses with oversized headers opened: that limit is the gateway's own.
 
-        HAProxy counts them like every answer that it can't read.
+        HAProxy counts them like every response that it can't parse.
         """
         unread = {(request.route, request.server) for request in requests if _failure(request) == "invalid"}
         if not unread:
@@ -168,14 +168,14 @@ class Traffic:
                 if (route, server) in servers and servers[route, server].down:
                     await self._haproxy.api.close_circuit(route, server)
         except RuntimeApiError as error:
-            log.warning("the circuit is not closed", extra={"fields": {"error": str(error)}})
+            log.warning("the circuit could not be closed", extra={"fields": {"error": str(error)}})
 
     async def _open(self, settings: Settings, route: str, server: str, late: int, known: int) -> None:
         if route not in {known_route.name for known_route in settings.routes}:
             return
         fields = {"route": route, "server": server, "slow": late, "of": known}
-        log.warning("too many slow answers, the circuit opens", extra={"fields": fields})
+        log.warning("too many slow responses, opening the circuit", extra={"fields": fields})
         try:
             await self._haproxy.api.ask(f"set server {route}/{server} health down")
         except RuntimeApiError as error:
-            log.warning("the circuit is not opened", extra={"fields": fields | {"error": str(error)}})
+            log.warning("the circuit could not be opened", extra={"fields": fields | {"error": str(error)}})

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The addresses of the upstreams' names: looked up, and set in the HAProxy that serves."""
+"""Resolves the names of the upstreams, and sets their addresses in HAProxy."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ UNRESOLVED_SECONDS = 1.0
 def resolve(hosts: set[str]) -> dict[str, list[str]]:
     """Return the IPv4 addresses of each name, or the IPv6 ones of a name that has no others.
 
-    A container often has no route for IPv6. Blocks; asks as every other program of the machine does (/etc/hosts, then
-    DNS).
+    A container often has no route for IPv6. Blocks; resolves like every program of the machine (/etc/hosts, then DNS).
     """
     addresses = {}
     for host in hosts:
@@ -54,32 +53,32 @@ class Addresses:
         self._new_servers = new_servers
         self._found: dict[str, Slots] = {}
         self._set: dict[str, Slots] = {}
-        """What the HAProxy that serves has of them."""
+        """The addresses that the current HAProxy process has."""
 
     @property
     def found(self) -> dict[str, Slots]:
-        """Return those of each name as they were found last."""
+        """The last known addresses of each name."""
         return dict(self._found)
 
     def started_with(self, addresses: Mapping[str, Slots]) -> None:
-        """Another HAProxy serves, which read these from its configuration."""
+        """Record what a new HAProxy process read from its configuration."""
         self._set = dict(addresses)
 
     def unresolved(self, routes: tuple[Route, ...]) -> list[str]:
         return sorted(hosts(routes) - self._found.keys())
 
     def pause(self, routes: tuple[Route, ...]) -> float:
-        """Return the seconds until the names are to be looked up again."""
+        """Return the seconds until the next resolution."""
         return UNRESOLVED_SECONDS if self.unresolved(routes) else RESOLVE_SECONDS
 
     async def resolve(self, routes: tuple[Route, ...]) -> None:
-        """A name that has no address any more keeps the last ones: DNS may be what is broken."""
+        """Resolve all names; one without an address keeps its last ones, as DNS may be down."""
         for host, found in (await asyncio.to_thread(resolve, hosts(routes))).items():
             if found:
                 self._found[host] = allot(host, self._found.get(host, ()), found)
 
     async def update(self, routes: tuple[Route, ...]) -> bool:
-        """Set what has changed in HAProxy; False: it has too few servers for that, and must be reloaded."""
+        """Set changed addresses in HAProxy; returns False when it has too few servers and needs a reload."""
         changes = {
             host: (before, slots)
             for host, slots in self._found.items()
@@ -92,7 +91,7 @@ class Addresses:
         return True
 
     async def _update(self, routes: tuple[Route, ...], host: str, before: Slots, slots: Slots) -> None:
-        """First those that come: there is always one in service. Where some stay, the new ones must show themselves."""
+        """Add before removing: one is always in service. A new one beside others must pass a health check first."""
         checked = any(address and address in before for address in slots)
         try:
             for wanted in (True, False):
@@ -108,8 +107,8 @@ class Addresses:
                             await self._api.take_out(route.name, name)
         except RuntimeApiError as error:
             fields = {"upstream": host, "error": str(error)}
-            log.warning("the upstream's addresses are not set", extra={"fields": fields})  # they are tried again
+            log.warning("could not set the upstream's addresses", extra={"fields": fields})  # retried
         else:
             self._set[host] = slots
             addresses = [address for address in slots if address]
-            log.info("the upstream's addresses are set", extra={"fields": {"upstream": host, "addresses": addresses}})
+            log.info("upstream's addresses changed", extra={"fields": {"upstream": host, "addresses": addresses}})

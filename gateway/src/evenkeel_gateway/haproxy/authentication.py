@@ -1,10 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the template of the token checks is filled with: expressions and patterns, each a word of the configuration.
+"""The JWT rules: the expressions and patterns that the template authentication.cfg.j2 needs, each a quoted word.
 
-HAProxy 2.6 reads no arrays out of a token (json_query gives nothing for them), so patterns do: they walk over whole
-members of the JSON object from its beginning, and so never take a nested or quoted text for a claim.
+HAProxy 2.6 reads no arrays from a token (json_query returns nothing for them), so patterns do: they match whole members
+of the JSON object from its start, and so never mistake a nested or quoted text for a claim.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evenkeel_gateway.tokens import Key, Keys
 
 _BEARER = r"^(?i:bearer) +[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$"
-# Would be lost, or end a header, on the way to the backend: two users could become one.
+# Would be lost on the way to the backend, or end a header: two users could become one.
 _UNFIT = r"^\s|\s$|[[:cntrl:]]"
 _STRING = r'"(?>[^"\\]++|\\.)*+"'
 # (?&v) is a value, (?&m) a member of an object with its comma.
@@ -31,8 +31,8 @@ _GRAMMAR = (
     rf"(?(DEFINE)(?<v>{_STRING}|[\[{{](?>[^\"\[\]{{}}]++|(?&v))*+[\]}}]|[^\s\[\]{{}},:\"]++)"
     rf"(?<m>\s*+{_STRING}\s*+:\s*+(?&v)\s*+,))"
 )
-# RFC 4648, section 3.5: a character whose last bits are of no byte has one spelling. RFC 7518, section 3.4: R and S are
-# as long as the curve; HAProxy would take any two halves.
+# RFC 4648, section 3.5: unused bits of the last character are zero. RFC 7518, section 3.4: R and S have the length of
+# the curve; HAProxy would accept any two halves.
 _BASE64URL = "(?>(?:[A-Za-z0-9_-]{4})*)(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
 _SIGNATURES = {
     "[HR]S[0-9]+": _BASE64URL,
@@ -41,9 +41,9 @@ _SIGNATURES = {
     "ES512": "[A-Za-z0-9_-]{176}",
 }
 _SPACE = r"[ \t\r\n]*+"
-# Of names: what is visible ASCII has no escape, but for what some writers escape everywhere.
+# In names visible ASCII is not escaped, except for what some writers always escape.
 _ESCAPE = r'\\(?:["\\bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|u00(?:2[267]|3[C-Ec-e]))'
-# Likewise a slash: either with a backslash in all names or in none.
+# A slash is escaped either in all names or in none.
 _NAMES = (rf'"(?>[^"\\]++|{_ESCAPE})*+"', rf'"(?>[^"\\/]++|\\/|{_ESCAPE})*+"')
 _TIME = rf"(?:(?:0|[1-9][0-9]{{0,15}})(?:\.[0-9]+)?|null){_SPACE}[,}}]"
 _FIRST_GROUP = "\\1"
@@ -52,7 +52,7 @@ _ELEMENTS = r"\[\s*+(?:(?&v)\s*+,\s*+)*?"
 
 @dataclass(frozen=True)
 class KeyCheck:
-    """One key: the expression that verifies with the token's algorithm, and when."""
+    """One key: the expression that verifies a token with it, and for which tokens."""
 
     expression: str
     algorithms: str
@@ -74,7 +74,7 @@ class Claim:
     query: str
     array_pattern: str
     array: str
-    """The expression that is the array's text where the claim is an array."""
+    """The expression that returns an array as text."""
     header: str | None
 
 
@@ -83,12 +83,12 @@ class ScopedRoute:
     routes: str
     wanted: str
     scopes: tuple[str, ...]
-    """The acls that must hold."""
+    """The ACLs that must match."""
 
 
 @dataclass(frozen=True)
 class Authentication:
-    """`routes` is empty where no route looks at a token: then there are no rules at all."""
+    """`routes` is empty when no route verifies tokens: then no rules are rendered."""
 
     routes: str
     optional: str
@@ -98,7 +98,7 @@ class Authentication:
     ready: bool
     canonical: str
     plain_heads: tuple[str, ...]
-    """Patterns of which one matches a head that has one reading; the same of claims."""
+    """Patterns of which one matches an unambiguous JOSE header; `plain_claims` likewise."""
     plain_claims: tuple[str, ...]
     algorithms: str
     kids: str
@@ -114,7 +114,7 @@ class Authentication:
     claims: tuple[Claim, ...]
     user: str
     user_pattern: str
-    """Matches where there is a user, whether or not HAProxy can read the name."""
+    """Matches if there is a user, whether or not HAProxy can read the name."""
     scope_patterns: dict[str, tuple[str, ...]]
     scoped: tuple[ScopedRoute, ...]
 
@@ -191,32 +191,32 @@ def _check(key: Key, folder: Path) -> KeyCheck:
 
 
 def _stripped(headers: Iterable[str]) -> str:
-    """Match the headers in every spelling: many backends read X-User-Id and X_USER_ID as the same."""
+    """Match the headers in every spelling: many backends treat X-User-Id and X_USER_ID alike."""
     names = ["[^a-z0-9]".join(header.split("-")) for header in headers]
     return f"(?i)^({'|'.join(names)})$" if names else "^$"
 
 
 def _canonical() -> str:
-    """Match `ALGORITHM.token`, where all three parts of the token are in their only spelling."""
+    """Match `ALGORITHM.token` if all three parts of the token are canonical base64url."""
     kinds = (rf"{name}\.{_BASE64URL}\.{_BASE64URL}\.{signature}" for name, signature in _SIGNATURES.items())
     return rf"\A(?:{'|'.join(kinds)})\z"
 
 
 def _times() -> str:
-    """Match where exp and nbf are numbers in figures, if they are there."""
+    """Match if exp and nbf are decimal numbers or absent."""
     return "".join(rf"(?!\{{{_member(name)}{_SPACE}(?!{_TIME}))" for name in ('"exp"', '"nbf"'))
 
 
 def _member(name: str) -> str:
-    """Walk to the first member of this name; the matcher need not remember the way back."""
+    """Match up to the first member of this name, without backtracking."""
     found = f"{_SPACE}{name}{_SPACE}:"
     return f"(?:(?!{found})(?&m))*+{found}"
 
 
 def _plain(name: str, also: str = "") -> str:
-    """Match a JSON object in which no object has a name twice, nor one that is spelled with escapes.
+    """Match a JSON object without duplicate or escaped names.
 
-    It says what is right, so that a text which is too much for the matcher is refused.
+    It matches valid texts, so that one which exceeds the matcher's limits is refused.
     """
     again = _member(r"\k<n>")
     return (
@@ -234,7 +234,7 @@ def _path(claim: str) -> list[str]:
 
 
 def _query(claim: str) -> str:
-    """`int` is for numbers alone: without it HAProxy gives 12345678 as 1.23457e+07."""
+    """Return the query; without `int` HAProxy returns 12345678 as 1.23457e+07."""
     names = ".".join(name.replace(".", "\\.") for name in _path(claim))
     return word(f"var(req.claims),json_query({argument('$.' + names)},int)")
 
@@ -244,7 +244,7 @@ def _at(claim: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Some write a slash in JSON as \\/."""
+    """Match a text in JSON, where a slash may be escaped."""
     return re.escape(text).replace("/", r"\\?/")
 
 
@@ -261,7 +261,7 @@ def _has(claim: str, texts: Iterable[str]) -> str:
 
 
 def _has_scope(claim: str, scope: str) -> str:
-    """Match it in a list of words (RFC 8693) or in an array."""
+    """Match the scope in a space-separated list (RFC 8693) or in an array."""
     name = _literal(scope)
     return rf'{_at(claim)}(?:{_ELEMENTS}"{name}"|"(?:[^"\\ ]++ ++)*?{name}[ "]){_GRAMMAR}'
 
@@ -272,7 +272,7 @@ def _is_array(claim: str) -> str:
 
 def _array(claim: str) -> str:
     pattern = rf'{_at(claim)}(\[(?>[^"\[\]{{}}]++|(?&v))*+\]).*$' + _GRAMMAR
-    # Between the elements of an array a line may end, in a header it may not.
+    # JSON allows line ends between elements, a header does not.
     one_line = f"regsub({argument('[[:cntrl:]]+')},{argument('')},g)"
     return f"var(req.claims),regsub({argument(pattern)},{argument(_FIRST_GROUP)}),{one_line}"
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HAProxy kept running: configured, watched, replaced without a lost request, and stopped."""
+"""Keeps HAProxy running: configures, starts, reloads, restarts and stops it without losing a request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 STABLE_SECONDS = 10.0
 RESTART_PAUSE = 0.2
 RESTART_PAUSE_MAX = 5.0
-# Each may have its own long downloads; more at once are memory that nobody planned for.
+# Each may still serve long downloads; more at once would take too much memory.
 MAX_RETIRED = 4
 QUIET_SECONDS = 1.0
 CURRENT = "current"
@@ -53,7 +53,7 @@ _INFO = {
 
 @dataclass
 class _ReloadRequest:
-    """Which inputs somebody wants to be others."""
+    """The inputs that a caller of `reload` wants to change."""
 
     values: dict[str, Any]
     done: bool = False
@@ -61,7 +61,7 @@ class _ReloadRequest:
 
 
 class Haproxy:
-    """The one that serves, those that it replaced and that finish what they have, and what they were made from."""
+    """The current HAProxy process, the replaced ones that finish their requests, and their inputs."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Haproxy:
         supervised: bool = False,
         redact: Callable[[str], str] = str,
     ) -> None:
-        """`redact` takes the secrets out of what HAProxy says of its configuration, which quotes it."""
+        """`redact` removes secrets from HAProxy's messages, which quote its configuration."""
         self.runtime = runtime
         self.current = Current(settings)
         self._inputs = Inputs(settings, runtime, runtime)
@@ -79,7 +79,7 @@ class Haproxy:
         self._refused: str | None = None
         self._undone: str | None = None
         self.replaced = asyncio.Event()
-        """Another process serves than before; cleared by who waits for it."""
+        """Set when a new process serves; the waiting task clears it."""
         self._supervised = supervised
         self._redact = redact
         self._stopping = False
@@ -94,7 +94,7 @@ class Haproxy:
 
     @property
     def inputs(self) -> Inputs:
-        """What the one that serves was made from."""
+        """The inputs of the current process."""
         return self._inputs
 
     def _put_in_force(self, inputs: Inputs) -> None:
@@ -103,19 +103,19 @@ class Haproxy:
 
     @property
     def refused(self) -> str | None:
-        """Why the last reload was refused, or one undone, until there is another."""
+        """Why the last reload was refused or undone; None after a successful one."""
         return self._refused or self._undone
 
     async def configure(self, keys: Keys | None = None) -> None:
-        """Write the configuration and have it checked; raises HaproxyError."""
+        """Write the first configuration and check it; raises HaproxyError."""
         inputs = self._inputs if keys is None else replace(self._inputs, keys=keys)
         self._put_in_force(await self._prepare(inputs))
 
     async def reload(self, **changes: Any) -> None:
-        """Serve on with other inputs, as in `reload(keys=keys)`, or with the same ones rendered again.
+        """Reload with other inputs, as in `reload(keys=keys)`, or with the same ones rendered again.
 
-        Not one request is lost. Raises HaproxyError where HAProxy refuses them; the old ones then serve on, and the
-        inputs stay what they were. Those who ask while a reload runs share the next one.
+        No request is lost. Raises HaproxyError if HAProxy refuses them; the previous inputs then stay in force. Calls
+        during a reload share the next one.
         """
         request = _ReloadRequest(changes)
         self._requests.append(request)
@@ -129,7 +129,7 @@ class Haproxy:
     async def _apply_all(self, requests: list[_ReloadRequest]) -> None:
         error = await self._apply({name: value for request in requests for name, value in request.values.items()})
         for request in requests:
-            # One bad change must not stand in the way of the others.
+            # One invalid request must not block the others.
             request.error = await self._apply(request.values) if error and len(requests) > 1 else error
             request.done = True
 
@@ -142,7 +142,8 @@ class Haproxy:
         except HaproxyError as error:
             self._refused = self._redact(str(error))
             metrics.RELOADS.labels("refused").inc()
-            log.error("reload refused, the configuration before it serves on", extra={"fields": {"error": str(error)}})  # noqa: TRY400
+            fields = {"error": str(error)}
+            log.error("reload refused, the previous configuration stays in force", extra={"fields": fields})  # noqa: TRY400
             return error
         self._refused = None
         if "settings" in values:
@@ -156,7 +157,7 @@ class Haproxy:
         return None
 
     async def _prepare(self, inputs: Inputs) -> Inputs:
-        """Write a folder of its own for these inputs and have it checked."""
+        """Write a new directory for these inputs and check it; raises HaproxyError."""
         await self._addresses.resolve(inputs.settings.routes)
         for host in self._addresses.unresolved(inputs.settings.routes):
             log.warning("the upstream's name has no address yet", extra={"fields": {"upstream": host}})
@@ -212,17 +213,20 @@ class Haproxy:
     async def _retire(self, worker: Worker) -> None:
         await worker.retire()
         self._retired.append(worker)
-        task = asyncio.create_task(self._bury(worker), name=f"haproxy {worker.pid} is buried")
+        task = asyncio.create_task(self._end_after_grace(worker), name=f"haproxy {worker.pid} is retired")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         for oldest in self._retired[:-MAX_RETIRED]:
-            log.warning("too many reloads within the grace: the oldest HAProxy ends", extra={"fields": oldest.fields})
+            log.warning(
+                "too many reloads within the grace, stopping the oldest HAProxy",
+                extra={"fields": oldest.fields},
+            )
             await oldest.end()
 
-    async def _bury(self, worker: Worker) -> None:
+    async def _end_after_grace(self, worker: Worker) -> None:
         _, late = await asyncio.wait({worker.ended}, timeout=worker.inputs.settings.reload_grace_seconds)
         if late:
-            log.warning("the grace after a reload is over, HAProxy ends", extra={"fields": worker.fields})
+            log.warning("RELOAD_GRACE_SECONDS is over, stopping the replaced HAProxy", extra={"fields": worker.fields})
             await worker.end()
         self._retired.remove(worker)
         shutil.rmtree(worker.inputs.folder, ignore_errors=True)
@@ -239,7 +243,7 @@ class Haproxy:
                 follower.cancel()
 
     async def _first(self) -> None:
-        """Start, in the place of the one that a control plane before this one left, where there is one."""
+        """Start HAProxy, or take over the process that a previous control plane left."""
         runtime, predecessor = self._inputs.runtime, None
         left = []
         for folder in runtime.glob(f"{_FOLDER}*"):
@@ -254,8 +258,8 @@ class Haproxy:
                 predecessor = worker
         first = self._new_worker(self._inputs)
         if not predecessor:
-            self._link(first)  # its first client may ask what it says
-        with contextlib.suppress(HaproxyCrashError):  # it is started again
+            self._link(first)  # its first client may request /health/detailed
+        with contextlib.suppress(HaproxyCrashError):  # restarted by _watch
             await first.start(predecessor)
         self._serves(first)
         for worker in left:
@@ -279,22 +283,22 @@ class Haproxy:
                 lived = now - since
                 pause = RESTART_PAUSE if lived > STABLE_SECONDS else min(pause * 2, RESTART_PAUSE_MAX)
                 log.error(
-                    "haproxy ended by itself, starting it again", extra={"fields": {"exitCode": code, "in": pause}}
+                    "haproxy exited unexpectedly, restarting it", extra={"fields": {"exitCode": code, "in": pause}}
                 )
                 await asyncio.sleep(pause)
                 since = asyncio.get_running_loop().time()
                 await self._restart(code, lived)
 
     async def _restart(self, code: int, lived: float) -> None:
-        """Start it as it was, or, where it did not live long after a reload, as it was before that."""
+        """Restart with the same inputs, or with the previous ones if it died soon after a reload."""
         if self._before and lived < STABLE_SECONDS:
-            self._undone = f"HAProxy ended (exit code {code}) within {STABLE_SECONDS:.0f} s of the reload"
+            self._undone = f"HAProxy exited with code {code} within {STABLE_SECONDS:.0f} s of the reload"
             metrics.RELOADS.labels("fell_back").inc()
-            log.error("back to the configuration before the last reload", extra={"fields": {"error": self._undone}})
+            log.error("falling back to the previous configuration", extra={"fields": {"error": self._undone}})
             self._put_in_force(self._before)
             self._before = None
         dead = self._worker
-        with contextlib.suppress(HaproxyError):  # tried again as long as it takes
+        with contextlib.suppress(HaproxyError):  # retried until it succeeds
             self._put_in_force(await self._prepare(self._inputs))
         worker = self._new_worker(self._inputs)
         try:
@@ -306,7 +310,7 @@ class Haproxy:
             shutil.rmtree(dead.inputs.folder, ignore_errors=True)
 
     async def _follow_addresses(self) -> None:
-        """Tell HAProxy where the upstreams are now."""
+        """Resolve the upstreams' names at an interval, and update HAProxy."""
         while True:
             await asyncio.sleep(self._addresses.pause(self.current.settings.routes))
             async with self._turn:
@@ -318,15 +322,15 @@ class Haproxy:
                     await self.reload()
 
     async def drain(self, *, draining: bool) -> None:
-        """Serve on, but have clients close their connections, or no more so; also after a reload."""
+        """Have clients close their connections, or stop that; requests are still served. Reloads keep it."""
         async with self._turn:
             self._inputs = replace(self._inputs, draining=draining)
             value = str(draining).lower()
-            with contextlib.suppress(RuntimeApiError):  # a new process is started with it
+            with contextlib.suppress(RuntimeApiError):  # a new process reads it from its configuration
                 await self.api.ask(f"experimental-mode on; set var proc.draining bool({value})")
 
     async def requests(self) -> int | None:
-        """Return how many are in flight."""
+        """Return the number of requests in flight."""
         workers = [worker for worker in (*self._retired, self._worker) if worker and not worker.ended.done()]
         try:
             return sum([await worker.requests() for worker in workers])
@@ -334,7 +338,7 @@ class Haproxy:
             return None
 
     async def figures(self) -> dict[str, float]:
-        """Return how HAProxy itself is doing, by the names of the metrics."""
+        """Return HAProxy's own figures by name of the metric."""
         workers = [worker for worker in (*self._retired, self._worker) if worker and not worker.ended.done()]
         figures: dict[str, float] = {"up": 0, "memory_bytes": sum(usage.memory(worker.pid) for worker in workers)}
         if self._worker:
@@ -346,11 +350,11 @@ class Haproxy:
 
     @property
     def processes(self) -> int:
-        """How many there are, with those that finish what they have."""
+        """The number of processes, including replaced ones that finish their requests."""
         return len(self._retired) + bool(self._worker and not self._worker.ended.done())
 
     async def stop(self) -> None:
-        """No new connections; ends when the last request is answered, or the grace is over."""
+        """Take no new connections; return when the last request is answered or the grace is over."""
         self._stopping = True
         async with self._turn:
             workers = [*self._retired, *([self._worker] if self._worker else [])]
@@ -363,14 +367,14 @@ class Haproxy:
 def _new_folder(runtime: Path) -> Path:
     numbers = [int(path.suffix[1:]) for path in runtime.glob(f"{_FOLDER}*") if path.suffix[1:].isdigit()]
     folder = runtime / f"{_FOLDER}{max(numbers, default=0) + 1}"
-    folder.mkdir(mode=0o700)  # keys are in there
+    folder.mkdir(mode=0o700)  # it holds keys
     return folder
 
 
 def _check(inputs: Inputs) -> None:
     binary = shutil.which(inputs.settings.haproxy_binary)
     if binary is None:
-        raise HaproxyError(f"HAPROXY_BINARY={inputs.settings.haproxy_binary}: not found; install haproxy 2.6 or newer")
+        raise HaproxyError(f"HAPROXY_BINARY={inputs.settings.haproxy_binary}: not found; install HAProxy 2.6 or newer")
     path = inputs.folder / CONFIGURATION
     done = subprocess.run(  # noqa: S603
         [binary, "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False

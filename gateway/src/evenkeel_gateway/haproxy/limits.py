@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What HAProxy's configuration says of the limits, and the files beside it."""
+"""The limits in HAProxy's configuration, and the files that HAProxy shares with the control plane."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SYSTEM_CA = "ca-certificates.crt"
 
 @dataclass(frozen=True)
 class LimitFiles:
-    """What HAProxy and the control plane share in the runtime directory."""
+    """The shared files in the runtime directory."""
 
     runtime: Path
 
     @property
     def map(self) -> Path:
-        """What every request may read: is Redis to be asked, since when does it count, how much is free of asking."""
+        """The map that requests read: whether to ask Redis, its epoch, how many requests need no question."""
         return self.runtime / "limits.map"
 
     @property
     def hello(self) -> Path:
-        """The password among others, as Redis wants to hear it."""
+        """The commands that open a connection to Redis, with the password."""
         return self.runtime / "limits.hello"
 
     @property
@@ -45,11 +45,11 @@ class LimitFiles:
 
     @property
     def address(self) -> Path:
-        """Where Redis was found last, so that a new HAProxy need not wait for it."""
+        """The last known address of Redis, for a new HAProxy."""
         return self.runtime / "limits.address"
 
     def prepare(self, settings: Settings) -> None:
-        """Write what HAProxy needs to start; what is there already is newer."""
+        """Write what HAProxy needs to start; existing files are newer and stay."""
         if settings.limits and settings.redis:
             if not self.map.exists():
                 files.write(self.map, map_text(fresh_map()))
@@ -58,7 +58,7 @@ class LimitFiles:
 
 
 def fresh_map() -> dict[str, int]:
-    """Return what holds until the fleet's counts are known: nobody is asked."""
+    """Return the map for the time before the shared counts are known: Redis is not asked."""
     return {"shared": 0, "epoch": 0, "client": 1, "user": 1}
 
 
@@ -74,7 +74,7 @@ def read_map(path: Path) -> dict[str, int] | None:
 
 
 def hello(redis: RedisAddress, password: str | None) -> bytes:
-    """Return how many answers will come, and the commands that open a connection."""
+    """Return the number of replies, and the commands that open a connection."""
     commands: list[list[str]] = []
     if password:
         commands.append(["AUTH", redis.username, password] if redis.username else ["AUTH", password])
@@ -89,13 +89,13 @@ def _encode(words: list[str]) -> bytes:
 
 
 class LimitsView:
-    """The limits, as the template asks for them."""
+    """The limits, as the template needs them."""
 
     def __init__(self, settings: Settings, runtime: Path) -> None:
         files = LimitFiles(runtime)
         redis = settings.redis
         self.all: tuple[Limit, ...] = settings.limits
-        # The user's first: who has a name is counted by it.
+        # The user's first: an authenticated request counts against its user.
         self.requests = sorted(
             (limit for limit in self.all if limit.kind != "login"), key=lambda limit: limit.kind != "user"
         )
@@ -123,7 +123,7 @@ class LimitsView:
 
 
 def _path_pattern(paths: tuple[str, ...]) -> str:
-    """Match the paths however a backend may read them: doubled slashes, one at the end, parameters."""
+    """Match all spellings of the paths that a backend may accept: double and trailing slashes, parameters."""
     if not paths:
         return ""
     alternatives = "|".join(path.replace(".", r"\.").replace("/", "/+") for path in paths)

@@ -1,10 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that were not seen up yet at their address: one good check puts them in service.
+"""Servers that were never up at their address: one successful health check puts them in service.
 
-HAProxy asks for as many good checks of every server as make up CIRCUIT_OPEN_SECONDS. That is for one that failed; a
-server that starts after the gateway has not.
+HAProxy requires as many successful checks of every server as take CIRCUIT_OPEN_SECONDS. That is meant for a server that
+failed, not for one that starts after the gateway.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class NewServers:
     def __init__(self, api: RuntimeApi) -> None:
         self._api = api
         self._reached: dict[ServerKey, int | None] = {}
-        """How many requests the server had got when it came; None: not asked yet."""
+        """The server's number of requests when it was added; None: not read yet."""
         self._some = asyncio.Event()
 
     def begin(self, keys: Collection[ServerKey], inherited: Collection[ServerKey]) -> None:
-        """Another process serves these; of `inherited` it knows what the one before it knew."""
+        """A new process has these servers; it inherited the state of `inherited` from its predecessor."""
         self._reached = {key: 0 for key in keys if key in self._reached or key not in inherited}
         self._some.set()
 
     def add(self, key: ServerKey) -> None:
-        """It has another address."""
+        """The server has a new address."""
         self._reached[key] = None
         self._some.set()
 
@@ -50,7 +50,7 @@ class NewServers:
             try:
                 await self._look(await self._api.servers())
             except RuntimeApiError as error:
-                log.debug("the servers are not known: %s", error)
+                log.debug("could not read the servers: %s", error)
             if not self._reached:
                 self._some.clear()
 
@@ -62,9 +62,9 @@ class NewServers:
             elif reached is None:
                 self._reached[key] = server.reached
             elif server.reached != reached or server.proven:
-                # From now on it has a circuit as every other.
+                # From now on it has a circuit like every server.
                 del self._reached[key]
-            elif server.good_checks:
+            elif server.successful_checks:
                 await self._api.close_circuit(*key)
                 self._reached.pop(key, None)
-                log.info("the server answers its checks", extra={"fields": {"route": key[0], "server": key[1]}})
+                log.info("the server passes its health check", extra={"fields": {"route": key[0], "server": key[1]}})

@@ -1,15 +1,15 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The paths that every program reads alike, as a regular expression for HAProxy (PCRE2) and Python.
+"""The unambiguous paths, as a regular expression for HAProxy (PCRE2) and Python.
 
-The gateway decides by the path as it came and passes it on as it came. That is safe only as long as the backend cannot
-read it as another path, so whatever some program decodes, merges, resolves or cuts away is refused:
+The gateway decides by the path as received and forwards it unchanged. That is only safe if the backend cannot interpret
+it as another path, so whatever some program decodes, merges, resolves or cuts off is refused:
 
 - empty segments, `.` and `..`; a backslash; `;` and what follows it in a segment (path parameters);
-- an escape of a letter, digit, `-`, `.`, `_`, `/`, `\\` or control character, once or more than once: a client that
-  means the character writes the character;
-- `%` that starts no escape; escapes that are no UTF-8 or no shortest form of it; raw bytes that are no visible ASCII.
+- an escape of a letter, digit, `-`, `.`, `_`, `/`, `\\` or control character, single or repeated: these are sent
+  unescaped;
+- `%` without an escape; escapes that are not UTF-8 in its shortest form; raw bytes beyond visible ASCII.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ _THREE = f"%(?:[Ee]0%[ABab]{_HEX}|[Ee][1-9A-CEFa-cef]{_NEXT}|[Ee][Dd]%[89]{_HEX}
 _FOUR = f"%(?:[Ff]0%[9ABab]{_HEX}|[Ff][1-3]{_NEXT}|[Ff]4%8{_HEX}){_NEXT}{_NEXT}"
 _SEGMENT = rf"(?!\.\.?(?:/|$))(?:{_PLAIN}++|{_ASCII}|{_PERCENT}|{_TWO}|{_THREE}|{_FOUR})++"
 
-# Possessive: a path of any length takes no stack.
+# Possessive: long paths take no stack.
 PLAIN_PATH = f"^(?=/)(?:/{_SEGMENT})*+/?+$"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many processors there are for this container: the node's, or what its control group leaves of them."""
+"""The number of processors that this container may use: those of the node, or its cgroup's limit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _MEMBER = Path("/proc/self/cgroup")
 
 
 def processors() -> int:
-    """Return at least one; a part of a processor counts as one."""
+    """Return the number, rounded up, at least one."""
     shares = [math.ceil(share) for share in _shares()]
     return max(1, min([len(os.sched_getaffinity(0)), *shares]))
 
 
 def _shares() -> Iterator[float]:
-    """Yield the limits of this group and of those above it, in processors."""
+    """Yield the limits of this cgroup and its parents, in processors."""
     for folder in _folders():
-        with suppress(OSError, ValueError):  # version 2: "max 100000" is no limit
+        with suppress(OSError, ValueError):  # cgroup v2: "max 100000" is no limit
             quota, period = (int(figure) for figure in (folder / "cpu.max").read_text().split())
             yield quota / period
         with suppress(OSError, ValueError):
@@ -37,7 +37,7 @@ def _shares() -> Iterator[float]:
 
 
 def _folders() -> Iterator[Path]:
-    """Yield where the limits may be: a container sees its own group as the root, or the whole tree of the node."""
+    """Yield where the limits may be: a container sees its own cgroup as the root, or the whole tree of the node."""
     try:
         lines = _MEMBER.read_text().splitlines()
     except OSError:
@@ -47,7 +47,7 @@ def _folders() -> Iterator[Path]:
         controllers, _, path = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # The first version has a folder for each controller, under one name or both.
+        # cgroup v1 has a directory for each controller, under one name or both.
         for mount in {"", *({controllers, "cpu"} if controllers else ())}:
             group = Path(path.strip("/"))
             yield from (_ROOT / mount / part for part in (group, *group.parents))

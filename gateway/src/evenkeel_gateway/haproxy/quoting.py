@@ -1,13 +1,13 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any text as exactly one word of HAProxy's configuration, or as one argument of a converter in it."""
+"""Quotes any text as one word of HAProxy's configuration, or as one argument of a converter."""
 
 from __future__ import annotations
 
 
 def word(text: str | bytes) -> str:
-    """Quote for the line. A byte of zero can't be in one."""
+    """Quote a word of a line; it must not contain a NUL byte."""
     data = text.encode() if isinstance(text, str) else text
     if data.isascii() and data.decode().isprintable() and b"'" not in data:
         return f"'{data.decode()}'"
@@ -15,5 +15,5 @@ def word(text: str | bytes) -> str:
 
 
 def argument(text: str) -> str:
-    """Quote for the brackets of a fetch or converter; the whole expression then still has to become a word."""
+    """Quote an argument of a fetch or converter; the whole expression still needs `word`."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

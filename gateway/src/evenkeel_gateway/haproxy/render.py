@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HAProxy's configuration and maps, as text."""
+"""Renders HAProxy's configuration and maps."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ CONTROL_PATHS = (
     "/api-docs",
     "/api-docs.json",
 )
-# Of trusted proxies, one behind the other.
+# Trusted proxies in a row.
 MAX_HOPS = 4
 KEEP_ALIVE_SECONDS = 75.0
 _MIB = 1024 * 1024
-# The control plane, HAProxy twice while one takes over from another, its tables.
+# For the control plane, two HAProxy processes during a reload, and their tables.
 _RESERVED = 160 * _MIB
-# Without its buffers.
+# Memory of a connection without its buffers.
 _CONNECTION = 12 * 1024
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NO_MEMORY_LIMIT = 1 << 60
-# For a control plane that takes over: it would have to ask for them first.
+# For a control plane that takes over, so that it need not read the keys first.
 KEYS = "keys.json"
 _CA_FILE = "ca-certificates.crt"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that HAProxy's configuration is made from; whoever changes a part calls `Haproxy.reload(part=...)`."""
+    """Everything that HAProxy's configuration depends on; `Haproxy.reload(part=...)` changes it."""
 
     settings: Settings
     runtime: Path
     folder: Path
-    """The files of this configuration and the socket of the process that reads them."""
+    """The directory of this configuration and of its process's socket."""
     addresses: Mapping[str, Slots] = field(default_factory=dict)
     draining: bool = False
     keys: Keys = field(default_factory=Keys, repr=False)
 
 
 def render(inputs: Inputs) -> dict[str, str]:
-    """Return the files of the folder by their names."""
+    """Return the files of the directory by name."""
     settings = inputs.settings
     return {
         "haproxy.cfg": configuration(inputs),
@@ -87,7 +87,7 @@ def render(inputs: Inputs) -> dict[str, str]:
 
 @cache
 def _template() -> Template:
-    """Compiled once: that takes longer than all else in a reload."""
+    """Return the template; compiling it takes longer than the rest of a reload."""
     environment = Environment(
         loader=PackageLoader("evenkeel_gateway.haproxy"),
         undefined=StrictUndefined,
@@ -106,7 +106,7 @@ def configuration(inputs: Inputs) -> str:
         addresses=inputs.addresses,
         auth=authentication(settings, inputs.keys, inputs.folder),
         capitals=any(route.prefix != route.prefix.lower() for route in settings.routes),
-        # It ends connections that wait for their next request, too, where it is the shorter of the two.
+        # It also limits idle keep-alive connections, where it is the shorter one.
         client_ms=_ms(max(_longest_read(settings), KEEP_ALIVE_SECONDS)),
         keep_alive_ms=_ms(KEEP_ALIVE_SECONDS),
         control_paths=CONTROL_PATHS,
@@ -136,7 +136,7 @@ def _lines(values: Iterable[object]) -> str:
 
 
 def _ipv6() -> bool:
-    """Whether the kernel has IPv6: HAProxy refuses to start on an address of a family that is not there."""
+    """Return whether the kernel has IPv6: without it HAProxy would not start with an IPv6 address."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM):
             return True
@@ -145,7 +145,7 @@ def _ipv6() -> bool:
 
 
 def _longest_read(settings: Settings) -> float:
-    """A client waits for as long as the slowest route may take."""
+    """Return the longest read time-out of all routes: clients wait as long as that."""
     return max([settings.proxy_timeout_read_seconds, *(route.timeout_read_seconds or 0 for route in settings.routes)])
 
 
@@ -161,16 +161,16 @@ def _tls(settings: Settings, route: Route, upstream: Upstream) -> str:
 
 
 def _threads(available: int) -> int:
-    """Return half of them, rounded up: the host has more to do, and each thread makes a request dearer.
+    """Return half of them, rounded up: the host has other work, and each thread makes a request more expensive.
 
-    Two threads wake each other and share connections to the upstreams under locks, which costs a tenth of a request's
-    time; one serves 10,000 requests/s and more.
+    Threads wake each other up and share upstream connections under locks, which costs a tenth of a request's time; one
+    serves 10,000 requests/s and more.
     """
     return (available + 1) // 2
 
 
 def _maxconn(settings: Settings) -> int:
-    """A connection takes two descriptors, and HAProxy refuses to start when it could not have them; and memory."""
+    """Limit the connections by descriptors, two for each, without which HAProxy does not start, and by memory."""
     wanted = settings.max_connections
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if descriptors != resource.RLIM_INFINITY:
@@ -183,15 +183,15 @@ def _maxconn(settings: Settings) -> int:
 
 
 def connection_bytes(settings: Settings) -> int:
-    """Return what one takes at most: a buffer for each side and one between, for a client that does not read."""
+    """Return the maximum memory of a connection: a buffer for each side and one between, if a client does not read."""
     return 3 * settings.proxy_stream_chunk_size + _CONNECTION
 
 
 def memory_limit() -> int | None:
-    """Return that of the container, in bytes."""
+    """Return the memory limit of the container in bytes."""
     for path in _MEMORY_LIMITS:
         with suppress(OSError, ValueError):
             limit = int(path.read_text())
-            # The first version says "none" as a number that no machine has.
+            # cgroup v1 has no limit as a number larger than any machine's memory.
             return limit if limit < _NO_MEMORY_LIMIT else None
     return None

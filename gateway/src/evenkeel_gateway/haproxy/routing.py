@@ -1,13 +1,13 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which route takes a request, worked out beforehand, so that HAProxy has only to look it up.
+"""Computes the route of every request beforehand, as maps that HAProxy looks up.
 
-`routes.map` knows every place where routes begin, a host and a prefix, and the longest one is found. Where all methods
-go to the same route from there, that is its name. Otherwise it is a crossing, and `methods.map` knows the route by the
-crossing and the method, or by the crossing alone for all others; with neither, `allow.map` says what would be allowed.
+`routes.map` has an entry for each host and prefix of a route; the longest match counts. If all methods go to the same
+route, it is that route's name. Otherwise it is a crossing: `methods.map` has the route for the crossing and the method,
+or for the crossing alone for all other methods; without either, `allow.map` has the allowed methods.
 
-`folded.map` is `routes.map` for programs that know no case: where the two do not agree, a path has two readings.
+`folded.map` is `routes.map` in lower case: where the two differ, a path is ambiguous for case-insensitive programs.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ CROSSING = "crossing:"
 
 @dataclass
 class _MethodRoutes:
-    """Who takes what below a place: by method, and the rest."""
+    """The routes of a host and prefix: by method, and for all other methods."""
 
     methods: dict[str, str] = field(default_factory=dict)
     rest: str | None = None
 
 
 def maps(routes: tuple[Route, ...]) -> dict[str, str]:
-    """Return the texts of the maps by their file names."""
+    """Return the maps by file name."""
     places, methods, allowed = [], [], []
     for number, (host, prefix) in enumerate(sorted(_places(routes))):
         choice = _choose(routes, host, prefix)
@@ -56,13 +56,13 @@ def maps(routes: tuple[Route, ...]) -> dict[str, str]:
 
 
 def _places(routes: tuple[Route, ...]) -> set[tuple[str, str]]:
-    """A host that has routes of its own also has those for every host."""
+    """Return each host and prefix; hosts with routes of their own also have the routes for any host."""
     hosts = {route.host or "" for route in routes} | {""}
     return {(host, route.prefix) for host in hosts for route in routes if route.host is None or route.host == host}
 
 
 def _choose(routes: tuple[Route, ...], host: str, prefix: str) -> _MethodRoutes:
-    """The host's own routes first, then the longer prefix, then the one that names the method."""
+    """Choose routes of the host first, then longer prefixes, then those with methods."""
     able = [route for route in routes if route.host in (None, host) and _covers(route.prefix, prefix)]
     able.sort(key=lambda route: (route.host is None, -len(route.prefix), not route.methods))
     choice = _MethodRoutes()

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HAProxy's runtime API, on its stats socket."""
+"""The HAProxy runtime API, on the stats socket."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ServerKey = tuple[str, str]
 
 
 class RuntimeApiError(Exception):
-    """HAProxy did not answer, or refused."""
+    """The runtime API did not answer, or refused a command."""
 
 
 @dataclass(frozen=True)
 class BackendState:
-    """What HAProxy says of a route's server."""
+    """The state of a route's server, or of a whole route, in HAProxy."""
 
     prefix: str
     status: str
@@ -57,15 +57,15 @@ class BackendState:
 
 
 class ServerState(NamedTuple):
-    """What HAProxy knows of one server."""
+    """The state of one server in HAProxy."""
 
     proven: bool
-    """It is up, and has answered a check."""
+    """It is up, and has passed a health check."""
     down: bool
-    good_checks: int
-    """In a row, while it is down."""
+    successful_checks: int
+    """Consecutive successful health checks while it is down."""
     reached: int
-    """How many requests have got so far, whatever became of them."""
+    """The number of its responses so far, including errors."""
 
 
 class CacheCounts(NamedTuple):
@@ -87,18 +87,18 @@ class RuntimeApi:
                 finally:
                     writer.close()
         except (OSError, TimeoutError) as error:
-            raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
+            raise RuntimeApiError(f"the HAProxy runtime API does not answer on {self._socket}: {error!r}") from None
 
     async def hold(self) -> RuntimeApiSession:
-        """Keep a way in: a process that ends softly takes no new questions, but answers those it knows.
+        """Open a session: a process that stops softly takes no new connections, but serves open ones.
 
-        It also lives as long as the session is open.
+        It does not exit while the session is open.
         """
         try:
             async with asyncio.timeout(TIMEOUT):
                 session = RuntimeApiSession(*await asyncio.open_unix_connection(self._socket, limit=_LONGEST_ANSWER))
         except (OSError, TimeoutError) as error:
-            raise RuntimeApiError(f"HAProxy does not answer on {self._socket}: {error!r}") from None
+            raise RuntimeApiError(f"the HAProxy runtime API does not answer on {self._socket}: {error!r}") from None
         await session.ask("prompt")
         await session.ask("set timeout cli 86400")
         return session
@@ -120,9 +120,9 @@ class RuntimeApi:
         }
 
     async def set_address(self, backend: str, server: str, port: int, address: str, *, checked: bool) -> None:
-        """Move a server; what its circuit knew of the old address ends with it.
+        """Set the address of a server, and reset its circuit.
 
-        With `checked` it gets requests after a good check, else at once, until the first check that fails.
+        With `checked` it gets requests after a successful health check, otherwise at once, until a check fails.
         """
         path = f"{backend}/{server}"
         await self._tell(f"set server {path} state maint")
@@ -140,13 +140,13 @@ class RuntimeApi:
         await self._tell(f"set server {backend}/{server} health up")
 
     async def servers(self) -> dict[ServerKey, ServerState]:
-        """Return every server by its backend and its name."""
+        """Return every server by backend and name."""
         text = await self.ask("show stat -1 4 -1")
         rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
         return {(row["pxname"], row["svname"]): _server(row) for row in rows}
 
     async def oversized(self) -> set[ServerKey]:
-        """Return the backends and servers whose last answer that HAProxy could not read had headers without an end."""
+        """Return the servers whose last invalid response had headers that exceed a buffer."""
         answers = _UNREADABLE.findall(await self.ask("show errors"))
         return {(backend, server) for backend, server, length, position in answers if position == length}
 
@@ -157,7 +157,7 @@ class RuntimeApi:
 
 
 class RuntimeApiSession:
-    """One connection for many questions."""
+    """One connection for many commands."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -170,11 +170,11 @@ class RuntimeApiSession:
                 self._writer.write(command.encode() + b"\n")
                 return (await self._reader.readuntil(_PROMPT)).removesuffix(_PROMPT).decode().strip()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            self.close()  # what comes later would be taken for the next answer
-            raise RuntimeApiError(f"HAProxy does not answer: {error!r}") from None
+            self.close()  # a late answer would be taken for the next one
+            raise RuntimeApiError(f"the HAProxy runtime API does not answer: {error!r}") from None
 
     async def connections(self) -> int:
-        """Return how many connections clients have, idle ones too."""
+        """Return the number of client connections, including idle ones."""
         info = dict(line.partition(": ")[::2] for line in (await self.ask("show info")).splitlines())
         return int(info.get("CurrConns", 0))
 
@@ -184,7 +184,7 @@ class RuntimeApiSession:
 
 def _server(row: dict[str, str]) -> ServerState:
     reached = sum(int(row[column] or 0) for column in (*_ANSWERS, "eresp"))
-    # One that was not checked yet stands where the first bad check puts it out of service.
+    # An unchecked server starts at `rise`, where the first failed check takes it out of service.
     proven = row["status"].startswith("UP") and int(row["check_health"]) > int(row["check_rise"])
     return ServerState(proven, row["status"].startswith("DOWN"), circuits.successful_checks(row["status"]), reached)
 
@@ -195,10 +195,10 @@ def _backend(row: dict[str, str]) -> BackendState:
 
 
 def _together(prefix: str, servers: list[BackendState]) -> BackendState:
-    """A route is as well as the best of its servers, and has answered what all of them have."""
+    """Return the state of a route: that of its best server, with the responses of all."""
     if not servers:
         return BackendState(prefix, "unknown", "", {})
-    # Those that have no address come last.
+    # Servers without an address come last.
     servers = sorted(servers, key=lambda server: server.status.startswith(_OUT_OF_SERVICE))
     best = min(servers, key=lambda server: circuits.STATES.index(server.circuit))
     responses = {code: sum(server.responses[code] for server in servers) for code in best.responses}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of a route's servers in HAProxy has which address of an upstream."""
+"""Assigns the addresses of an upstream to servers in HAProxy."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from evenkeel_gateway.settings.routes import Upstream
 
 Slots = tuple[str | None, ...]
-"""A server in HAProxy for each, with this address, or out of service."""
+"""One entry for each server in HAProxy: its address, or None for a server in maintenance."""
 
-# HAProxy takes no new servers while it runs: some are left over for addresses that are added later.
+# HAProxy gets no new servers at run time: spare ones are for addresses that are added later.
 _FEWEST = 4
 _MOST = 64
 
 
 def allot(host: str, slots: Slots, found: Sequence[str]) -> Slots:
-    """Change only what must: an address that stays keeps its server.
+    """Assign the found addresses with the fewest changes: a known address keeps its server.
 
-    A new one gets a server that was free: the one whose address has gone serves until the new one does.
+    A new one preferably gets a server that was free, so that the server of a removed address serves until then.
     """
     before = slots or empty(host)
     wanted = list(dict.fromkeys(found))[:_MOST]

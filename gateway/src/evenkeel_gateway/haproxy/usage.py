@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What HAProxy's processes take of the machine."""
+"""Memory and CPU time of HAProxy's processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def memory(pid: int) -> int:
 
 def processor_seconds(pid: int) -> float:
     with contextlib.suppress(OSError):
-        # After the name, which may hold anything.
+        # The fields follow the program's name, which may contain anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return 0.0

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One process of HAProxy: started beside or in place of another one, ended softly."""
+"""One HAProxy process: started, also beside the one that it replaces, and stopped softly."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ CONFIGURATION = "haproxy.cfg"
 SOCKET = "haproxy.sock"
 _HANDSHAKE = "reason: Layer6"
 _HANDSHAKE_HINT = (
-    " TLS with this upstream fails: GET /api/health/aggregate tells why. PROXY_CA_FILE, or the route's ca_file, "
-    "names the certificates of a private authority."
+    " The TLS handshake with this upstream fails; GET /api/health/aggregate shows the reason. For a private CA set "
+    "PROXY_CA_FILE or the route's ca_file."
 )
 _PID = "pid"
 _PIPE = "traffic"
@@ -41,15 +41,15 @@ _PIPE_BYTES = 1 << 20
 
 
 def open_pipe(runtime: Path) -> int:
-    """Open the pipe by which HAProxy tells of requests.
+    """Open the pipe on which HAProxy reports requests.
 
-    Whoever has it open can read and write: so it never is without a reader, also while there is no control plane.
+    All open it for reading and writing, so that it always has a reader, even without a control plane.
     """
     path = runtime / _PIPE
     with contextlib.suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    with contextlib.suppress(OSError):  # the system allows less
+    with contextlib.suppress(OSError):  # the system's limit is lower
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return pipe
 
@@ -59,11 +59,11 @@ class HaproxyError(Exception):
 
 
 class HaproxyCrashError(HaproxyError):
-    """HAProxy was ended by a signal, which says nothing about its configuration."""
+    """HAProxy was killed by a signal; its configuration may be valid."""
 
 
 class Worker:
-    """A process that serves what its folder says; `ended` is its exit code, once it has one."""
+    """A process with the configuration of one directory; `ended` is a task that returns its exit code."""
 
     def __init__(self, inputs: Inputs, *, orphan: bool) -> None:
         self.inputs = inputs
@@ -78,13 +78,13 @@ class Worker:
 
     @classmethod
     def found(cls, inputs: Inputs) -> Worker | None:
-        """Return the process of the folder that a control plane before this one started, if it lives."""
+        """Return the running process of the directory that a previous control plane started, if any."""
         worker = cls(inputs, orphan=True)
         try:
             worker.pid = int((inputs.folder / _PID).read_text())
             command = Path(f"/proc/{worker.pid}/cmdline").read_bytes().split(b"\0")
             if str(inputs.folder / CONFIGURATION).encode() not in command:
-                return None  # the number has been used again
+                return None  # the pid was reused
             descriptor = os.pidfd_open(worker.pid)
         except (OSError, ValueError):
             return None
@@ -92,17 +92,17 @@ class Worker:
         return worker
 
     async def start(self, predecessor: Worker | None) -> None:
-        """Return when it serves; with a predecessor both do, on the same sockets. Raises HaproxyError."""
-        # Without a master process: the control plane is one, and 2.6's loses a SIGUSR1 that comes early.
+        """Start it and wait until it serves, beside a predecessor on the same sockets. Raises HaproxyError."""
+        # No master process: the control plane takes its place, and 2.6's loses an early SIGUSR1.
         command = [self.inputs.settings.haproxy_binary, "-db", "-f", str(self.inputs.folder / CONFIGURATION)]
         if predecessor:
-            # Not -sf: the old one is told to end only after this one has answered.
+            # Not -sf: the old process is stopped only after this one has answered.
             command += ["-x", str(predecessor.inputs.folder / SOCKET)]
         setpriv = shutil.which("setpriv")
         if setpriv and not self._orphan:
-            # Without a supervisor a control plane that was killed would leave a gateway that has nobody to ask.
+            # Without a supervisor, HAProxy would outlive a killed control plane.
             command = [setpriv, "--pdeathsig", "USR1", "--", *command]
-        # A session of its own: Ctrl-C in a terminal is for the control plane, which then stops HAProxy softly.
+        # A session of its own: Ctrl-C reaches the control plane only, which stops HAProxy softly.
         traffic = open_pipe(self.inputs.runtime)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -151,7 +151,7 @@ class Worker:
         return {"pid": self.pid, "generation": self.inputs.folder.name}
 
     async def retire(self) -> None:
-        """No new connections; it ends when the last client is gone."""
+        """Stop softly: no new connections; it exits when the last client is gone."""
         if self.retiring or self.ended.done():
             return
         self.retiring = True
@@ -162,7 +162,7 @@ class Worker:
         self._leaving = asyncio.create_task(self._leave(), name=f"haproxy {self.pid} ends")
 
     async def _deaf(self) -> None:
-        """Wait until it takes no new connections: its own socket is closed with the others."""
+        """Wait until it takes no new connections: the runtime API's socket is closed with the others."""
         with contextlib.suppress(RuntimeApiError, TimeoutError):
             async with asyncio.timeout(DEAF_SECONDS):
                 while not self.ended.done():
@@ -181,9 +181,9 @@ class Worker:
             self._session.close()
 
     async def stop(self, grace: float, quiet: float) -> None:
-        """End it when the last request is answered, at the latest after the grace.
+        """Stop it when the last request is answered, at the latest after `grace` seconds.
 
-        Clients that keep idle connections would hold it: where for `quiet` seconds there was no request it ends.
+        Idle connections would keep it running: without a request for `quiet` seconds it is stopped.
         """
         await self.retire()
         loop = asyncio.get_running_loop()
@@ -204,12 +204,12 @@ class Worker:
             return True
 
     async def requests(self) -> int:
-        """Return how many are in flight: each is a line, and so is this question, and what 3.0 does for itself."""
+        """Return the number of requests in flight: the sessions of the frontend `gateway`."""
         answer = await (self._session or self.api).ask("show sess")
         return sum(" fe=gateway " in line for line in answer.splitlines())
 
     async def end(self) -> None:
-        """Whatever it is doing."""
+        """Stop it at once."""
         self.retiring = True
         self._signal(signal.SIGTERM)
         done, _ = await asyncio.wait({self.ended}, timeout=END_SECONDS)
@@ -224,7 +224,7 @@ class Worker:
 
 
 async def _watch_other(descriptor: int) -> int:
-    """Wait for a process that is no child of this one; its exit code is somebody else's to know."""
+    """Wait for a process that is not a child; its exit code is unknown, so return 0."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:

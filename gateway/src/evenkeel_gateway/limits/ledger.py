@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet's counts in Redis."""
+"""The shared counts in Redis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class LedgerError(Exception):
-    """Redis did not do it; `answers` says whether it is there at all."""
+    """A command failed; `answers` tells whether Redis is reachable at all."""
 
     def __init__(self, text: str, *, answers: bool) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True)
 class Count:
-    """What this process has counted of a key."""
+    """The count of this process for a key."""
 
     name: str
     own: int
@@ -52,7 +52,7 @@ class Count:
 @dataclass(frozen=True)
 class Settlement:
     epoch: int
-    """Another than ours: nothing was counted."""
+    """If it is not the one that was sent, nothing was counted."""
     live: int = 0
     cursor: int = 0
     others: Sequence[int] = ()
@@ -87,7 +87,7 @@ class Ledger:
             batch = counts[start : start + BATCH]
             keys = [self._prefix + name for name in ("epoch", "live", "hot")]
             keys += [self._prefix + count.name for count in batch]
-            # A new epoch gets a number that none had before, also after everything was deleted.
+            # A new epoch gets an unused number, also after everything was deleted.
             arguments: list[Any] = [epoch or "", time.time_ns(), process]
             arguments += [LIVE_SECONDS * 1000, self._hot_ms, cursor, HOT_MOST, self._prefix, gone]
             for count in batch:
@@ -102,7 +102,7 @@ class Ledger:
         return Settlement(epoch, live, cursor, others, hot)
 
     async def tell_attempts(self, process: str, attempts: dict[str, int], seconds: int) -> None:
-        """Say how many logins have failed here, or may have, that Redis was not asked about."""
+        """Store the failed logins, certain or possible, that were counted here without Redis."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key, count in attempts.items():
                 pipeline.hset(f"{self._prefix}login:{key}", f"p:{process}", str(count))
@@ -110,12 +110,12 @@ class Ledger:
             await self._do(pipeline.execute())
 
     async def run_id(self) -> str:
-        """Return another than before where Redis was restarted."""
+        """Return an id that changes when Redis restarts."""
         return str((await self._do(self._redis.info("server")))["run_id"])
 
     async def _do(self, work: Any) -> Any:
         try:
-            # The timeouts of the client are for each read; this one is for all of them.
+            # The client's time-outs are per read; this one is for the whole command.
             async with asyncio.timeout(2 * TIMEOUT):
                 return await work
         except (RedisTimeoutError, TimeoutError):
@@ -123,11 +123,11 @@ class Ledger:
             raise LedgerError(f"no answer within {TIMEOUT} s", answers=True) from None
         except RedisConnectionError as error:
             await self.reconnect()
-            # Wrong passwords are of this kind too.
+            # Wrong passwords are a subclass, too.
             refused = type(error) is not RedisConnectionError
             raise LedgerError(str(error) or type(error).__name__, answers=refused) from None
         except (RedisError, OSError) as error:
-            # After a failover the old connection may lead to what is a replica now.
+            # After a failover the old connection may lead to a replica.
             await self.reconnect()
             raise LedgerError(f"{type(error).__name__}: {error}", answers=True) from None
 

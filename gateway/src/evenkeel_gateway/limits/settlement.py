@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The task that carries counts between HAProxy and Redis, a few times a second.
+"""Exchanges the counts between HAProxy and Redis, a few times a second.
 
-HAProxy may admit a part of what is left of a limit by itself, that share being so small that all gateways together
-can't exceed the limit by much; beyond it, HAProxy asks Redis. What is written down here is only ever a hint for
-HAProxy: it goes on with what it has, and without Redis with what it counted itself.
+HAProxy may admit a share of the rest of a limit by itself, so small that all gateways together can't exceed the limit
+by much; beyond it, HAProxy asks Redis. What this task writes are only hints: without it HAProxy goes on with what it
+has, and without Redis with its own counts.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ FORGET_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _KeyCounts:
-    """What is remembered of a key, should HAProxy or Redis forget it."""
+    """The counts of a key, kept in case HAProxy or Redis loses them."""
 
     own: int = 0
     others: int = 0
     may: int = 0
-    """As HAProxy was told; 0: what the map says."""
+    """How many HAProxy may count, as it was told; 0: as many as the map allows."""
     told: int = 0
 
 
 def share(limit: int, left: int, gateways: int) -> int:
-    """Return how many requests a gateway may admit that Redis does not know of.
+    """Return how many requests a gateway may admit before it tells Redis.
 
-    A part of what is left, so that who is slow is not asked about; and so few that all other gateways together, which
-    may not have heard yet that the limit is reached, exceed it by a tenth at most, or by one each.
+    A part of what is left, so that slow clients cause no questions; and so few that all other gateways together, which
+    may not know yet that the limit is reached, exceed it by a tenth at most, or by one each.
     """
     left = max(0, left)
     if gateways <= 1:
@@ -100,7 +100,7 @@ class LimitSettlement:
         return self._state.redis
 
     async def run(self) -> None:
-        """Never ends by itself: without it, HAProxy limits by what it knows."""
+        """Run until cancelled, whatever fails: HAProxy limits by its own counts meanwhile."""
         try:
             while True:
                 try:
@@ -118,12 +118,12 @@ class LimitSettlement:
                 self._sharing.cancel()
 
     async def _pause(self, interval: float) -> None:
-        """Wait, but not where a new HAProxy lacks its counts."""
+        """Wait for the interval, or until a new HAProxy needs its counts."""
         await polling.wait(self._haproxy.replaced, interval)
         self._haproxy.replaced.clear()
 
     async def _adopt(self, settings: Settings) -> None:
-        """Work with other settings than before."""
+        """Use new settings."""
         if settings is self._settings:
             return
         before, self._settings = self._settings, settings
@@ -132,7 +132,7 @@ class LimitSettlement:
         self._known = {kind: self._known.get(kind, {}) for kind in self._rates}
         self._untold = {(kind, key) for kind, key in self._untold if kind in self._rates}
         self._tables.load()
-        self._live = 0  # the shares may be others
+        self._live = 0  # the shares may have changed
         shared = settings.limits and settings.redis
         if not shared or before is None or before.redis != settings.redis:
             self._state.redis = RedisStatus() if shared else None
@@ -143,21 +143,21 @@ class LimitSettlement:
     async def _tick(self) -> None:
         snapshot = await self._tables.snapshot(self._rates)
         if not snapshot.process:
-            return  # HAProxy does not limit yet
+            return  # HAProxy has no limits yet
         if snapshot.process != self._process:
             await self._take_up(snapshot.process)
         for kind, found in snapshot.recent.items():
             for key, own in found:
                 self._remember(kind, key, own)
         self._count(snapshot)
-        # With Redis there are hardly any; without it these are all.
+        # With Redis there are hardly any; without it all attempts are here.
         pause = ATTEMPTS_SECONDS if self.redis and self.redis.status == "up" else 0
         if self._login and time.monotonic() - self._read_attempts > pause:
             self._read_attempts = time.monotonic()
             rows = await self._tables.attempts(self._login)
             self._attempts = {key: row.own - row.others for key, row in rows.items()}
         if self.redis:
-            # HAProxy's counts are read on while a slow Redis takes its time.
+            # A slow Redis does not delay reading HAProxy's counts.
             if self._sharing is None or self._sharing.done():
                 self._sharing = asyncio.create_task(self._share(self.redis), name="limits are shared")
             await asyncio.wait({self._sharing}, timeout=INTERVAL)
@@ -165,10 +165,10 @@ class LimitSettlement:
             self._forget()
 
     async def _take_up(self, process: str) -> None:
-        """Another HAProxy than before: what its predecessor counted is to it the count of others."""
+        """Hand the counts to a new HAProxy process: its predecessor's counts become those of others."""
         if self._process:
             for kind, keys in self._known.items():
-                # Where Redis is there, it will tell; but those near their limit can't wait for it.
+                # Redis will return them; but keys near their limit can't wait for it.
                 least = self._rates[kind].most // 4 if self.redis and self.redis.status == "up" else 1
                 for known in keys.values():
                     known.own, known.others, known.may, known.told = 0, known.own + known.others, 0, 0
@@ -177,10 +177,10 @@ class LimitSettlement:
             if self._login:
                 news = ((key, {"gpt0": count}) for key, count in self._attempts.items() if count > 0)
                 await self._tables.put(self._login, news)
-            log.info("the counts of the limits are handed to a new HAProxy")
+            log.info("the limits' counts were handed to a new HAProxy")
             self._gone = self._process
         else:
-            # Nothing is known of what it has counted: this control plane is the newer one.
+            # This control plane has just started and does not know what HAProxy has counted.
             for kind, limit in self._rates.items():
                 for key, row in await self._tables.rows(limit):
                     self._remember(kind, key, row.own)
@@ -189,7 +189,7 @@ class LimitSettlement:
         self._process = process
         self._untold = {(kind, key) for kind, key in self._untold if self._known[kind][key].own}
         self._counted, self._told_attempts = {}, {}
-        # The files that it has read may be older than what was set since.
+        # The files that it read may be older than what was set since.
         await self._tables.set_map(self._tables.map, force=True)
         self._address, self._resolved = None, 0.0
 
@@ -229,7 +229,7 @@ class LimitSettlement:
             metrics.REDIS_ERRORS.inc()
             status = "degraded" if isinstance(error, LedgerError) and error.answers else "down"
             if (redis.status, redis.error) != (status, str(error)):
-                log.warning("the limits are counted by this gateway alone", extra={"fields": {"redis": str(error)}})
+                log.warning("limits are not shared: this gateway counts alone", extra={"fields": {"redis": str(error)}})
             redis.status, redis.error = status, str(error)
             self._resolved = 0.0
             await self._tables.set_map({"shared": 0})
@@ -248,7 +248,7 @@ class LimitSettlement:
         return self._ledger
 
     async def _resolve(self, redis: RedisAddress) -> None:
-        """Tell HAProxy where Redis is: it asks no names itself."""
+        """Set the address of Redis in HAProxy, which does not resolve names itself."""
         if is_address(redis.host) or time.monotonic() - self._resolved < RESOLVE_SECONDS:
             return
         async with asyncio.timeout(RESOLVE_SECONDS):
@@ -271,7 +271,7 @@ class LimitSettlement:
         ]
         settled = await ledger.settle(process, epoch, self._cursor, counts, gone=self._gone)
         if process != self._process:
-            return  # it was of a process that is no more
+            return  # it was for a process that has ended
         self._gone = ""
         if settled.epoch != epoch:
             await self._begin(ledger, settled.epoch)
@@ -286,14 +286,14 @@ class LimitSettlement:
         await self._pass_on(settled, rows)
 
     async def _pass_on(self, settled: Settlement, rows: Iterable[tuple[str, str, int]]) -> None:
-        """Tell HAProxy what the others have counted."""
+        """Set the counts of the other gateways in HAProxy."""
         news: dict[str, dict[str, int]] = {kind: {} for kind in self._rates}
         if settled.live != self._live:
             self._live = settled.live
             await self._tables.set_map(
                 {kind: 1 + share(limit.most, limit.most, self._live) for kind, limit in self._rates.items()}
             )
-            # Who was told a share of its own has another one now.
+            # Keys with a share of their own get a new one.
             for kind, keys in self._known.items():
                 news[kind] |= {key: known.others for key, known in keys.items() if known.may}
         for name, others in settled.hot:
@@ -325,19 +325,19 @@ class LimitSettlement:
             self._told_attempts |= new
 
     async def _begin(self, ledger: Ledger, epoch: int) -> None:
-        """Redis counts anew."""
+        """Redis has a new epoch: it lost its counts."""
         run_id = await ledger.run_id()
         if self._tables.map["epoch"]:
             self._cursor = 0
             self._told_attempts = {}
             if run_id == self._run_id or not self._run_id:
-                log.warning("the counts in Redis were deleted: everybody starts anew")
+                log.warning("the counts in Redis were deleted, all limits start again")
                 limits = [*self._rates.values(), *([self._login] if self._login else [])]
                 await self._tables.clear(limits)
                 self._known = {kind: {} for kind in self._rates}
                 self._untold, self._attempts = set(), {}
             else:
-                log.warning("Redis has lost its counts, they are told again")
+                log.warning("Redis has lost its counts, writing them again")
                 for kind, keys in self._known.items():
                     for key, known in keys.items():
                         known.told = 0
@@ -347,7 +347,7 @@ class LimitSettlement:
         await self._tables.set_map({"epoch": epoch})
 
     def _forget(self) -> None:
-        """Windows that are over are of no interest any more."""
+        """Remove the keys of past windows."""
         self._forgot = now = time.monotonic()
         for kind, keys in self._known.items():
             _forget(keys, self._rates[kind])

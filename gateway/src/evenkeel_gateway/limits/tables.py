@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HAProxy's side of the counts: its stick tables and the map of the limits, through the runtime API."""
+"""The counts in HAProxy: its stick tables and the map of the limits, through the runtime API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # A dump of a table of 100,000 keys takes a second or two.
 LONG_SECONDS = 30.0
-# The runtime API takes a line of a buffer's size, 16 KiB or more.
+# A command line of the runtime API may be as long as a buffer, 16 KiB or more.
 _LINE = 12_000
 _TABLE = re.compile(r"# table: (\S+),")
 _PROCESS = re.compile(r"^proc\.limits_process: type=str value=<(.*)>$", re.MULTILINE)
@@ -41,11 +41,11 @@ class TableRow:
 
 @dataclass
 class CountSnapshot:
-    """What one HAProxy process has counted lately."""
+    """The recent counts of one HAProxy process."""
 
     process: str = ""
     recent: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    """By the kind of the limit: keys that were active in the last seconds, and their counts."""
+    """By kind of limit: the keys of the last seconds, and their counts."""
     refused: dict[str, int] = field(default_factory=dict)
     questions: dict[str, int] = field(default_factory=dict)
 
@@ -57,7 +57,7 @@ class LimitTables:
         self.map: dict[str, int] = {}
 
     def load(self) -> None:
-        """Read what HAProxy has been told by whoever was here before."""
+        """Read what a previous control plane has set in HAProxy."""
         self.map = read_map(self._file) or fresh_map()
 
     async def snapshot(self, kinds: Iterable[str]) -> CountSnapshot:
@@ -76,11 +76,11 @@ class LimitTables:
         return found
 
     async def rows(self, limit: Limit) -> list[tuple[str, TableRow]]:
-        """Return all there is: slow where that is much."""
+        """Return all rows: slow for large tables."""
         return list(_rows(await self._api.ask(f"show table {limit.table}", LONG_SECONDS)))
 
     async def attempts(self, limit: Limit) -> dict[str, TableRow]:
-        """Return the logins that Redis was not asked about, by the address."""
+        """Return the login attempts counted without Redis, by address."""
         return dict(_rows(await self._api.ask(f"show table {limit.table} data.gpc0 gt 0")))
 
     async def put(self, limit: Limit, news: Iterable[tuple[str, dict[str, int]]]) -> None:
@@ -94,13 +94,13 @@ class LimitTables:
         names += [f"limit_recent_{limit.kind}" for limit in limits if limit.kind != "login"]
         for name in names:
             await self._api.ask(f"clear table {name}", LONG_SECONDS)
-            # What a request holds right now is not removed.
+            # Rows that a request uses at this moment are not removed.
             left = _rows(await self._api.ask(f"show table {name}", LONG_SECONDS))
             fields = "data.gpt0 0" if name.startswith("limit_recent_") else "data.gpt0 0 data.gpc0 0 data.gpc1 0"
             await self._tell(f"set table {name} key {key} {fields}" for key, _ in left)
 
     async def set_map(self, values: dict[str, int], *, force: bool = False) -> None:
-        """Tell the running HAProxy, and the next one by the file."""
+        """Set it in the running HAProxy, and in the file for the next one."""
         new = {key: value for key, value in values.items() if force or self.map.get(key) != value}
         if new:
             await self._tell(f"set map {self._file} {key} {value}" for key, value in new.items())
@@ -116,7 +116,7 @@ class LimitTables:
         for line in _lines(commands):
             answer = await self._api.ask(line)
             if answer:
-                log.warning("HAProxy did not take a count: %s", answer.splitlines()[0])
+                log.warning("HAProxy refused a count: %s", answer.splitlines()[0])
 
 
 def _rows(text: str) -> Iterator[tuple[str, TableRow]]:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbered SQL files, applied forward only, each once, by whichever instance comes first."""
+"""Numbered SQL files, applied forward only and once, by the first instance that starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
-# "evenkeel" in ASCII: any number will do that nobody else on this database takes.
+# "evenkeel" in ASCII: any number that nothing else uses on this database.
 _LOCK = 0x6576656E6B65656C
 
 
@@ -26,7 +26,7 @@ def available() -> dict[int, str]:
 
 
 async def _done(database: Database) -> set[int]:
-    """Cheap, so that a start finds out soon that the database does not answer."""
+    """Return the applied versions; with short deadlines, so that a start soon knows that the database is down."""
     async with database.transaction(seconds=4, lock_seconds=2) as connection:
         cursor = await connection.execute("SELECT to_regclass('gateway_migration')")
         if await cursor.fetchone() == (None,):
@@ -41,7 +41,7 @@ async def migrate(database: Database) -> list[str]:
         return []
     applied = []
     async with database.transaction(seconds=60, lock_seconds=45) as connection:
-        # A transaction lock, not a session lock: it ends by itself, also behind PgBouncer.
+        # A transaction lock, not a session lock: it is always released, also behind PgBouncer.
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS gateway_migration ("

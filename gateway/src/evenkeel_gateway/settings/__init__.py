@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that the environment decides, typed and validated in one place."""
+"""All settings, typed and validated in one place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ProcessSettings(Part):
 
     def problems(self) -> list[str]:
         twice = [
-            f"{name}: set twice in {source}, with '_' and with '__', to different values"
+            f"{name}: set to two different values in {source}, once with '_' and once with '__'"
             for name, source in self.layers.twice.items()
             if name.lower() in Settings.model_fields
         ]
@@ -101,17 +101,17 @@ class Settings(
         if not self.laptop and not self.has_database:
             problems.append(
                 "AWS_DB_SECRET_ARN: not set, and neither DATABASE_URL nor DB_HOST is. Without a database each instance "
-                "would lead on its own; set IS_LOCAL=true if this is a single instance on a laptop"
+                "would be a leader of its own; set IS_LOCAL=true for a single instance on a laptop"
             )
         if self.uses_tokens:
             problems += self.key_problems()
         problems += [
-            f"ROUTES: {route.prefix}: has scopes, which only `auth: required` can ask for"
+            f"ROUTES: {route.prefix}: scopes need `auth: required`"
             for route in self.routes
             if route.scopes and self.auth_of(route) != "required"
         ]
         if not self.database_url and not self.aws_db_secret_arn and self.db_host and not self.db_username:
-            problems.append("DB_USERNAME: must be set where DB_HOST is")
+            problems.append("DB_USERNAME: required with DB_HOST")
         return problems
 
     def auth_of(self, route: Route) -> Auth:
@@ -133,7 +133,7 @@ class Settings(
 
 
 class ConfigurationError(Exception):
-    """Everything that is wrong, a line each, without a value."""
+    """Every error of the configuration, one per line, without secret values."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -149,7 +149,7 @@ def load() -> Settings:
         problems = describe(error)
         broken = {str(problem["loc"][0]).upper() for problem in error.errors() if problem["loc"]}
     if broken:
-        # What does not fit together is only looked for where every value is one.
+        # Contradictions between variables are only checked once every value is valid.
         try:
             Settings(layers=layers.without(broken))
         except ValidationError as error:
@@ -168,21 +168,21 @@ _WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
-    "string_pattern_mismatch": "not like {pattern}",
+    "string_pattern_mismatch": "does not match {pattern}",
     "missing": "is missing",
 }
 _MAX_SHOWN = 80
 
 
 def describe(error: ValidationError) -> list[str]:
-    """Return every problem on a line of its own, by the name of the variable, with a value that is no secret."""
+    """Return one line for each problem: the variable, its value unless secret, and the reason."""
     return [line for problem in error.errors(include_url=False) for line in _lines(problem)]
 
 
 def _lines(problem: ErrorDetails) -> list[str]:
     place = [str(part) for part in problem["loc"]]
     variable = ".".join(place).upper()
-    if problem["type"] == "value_error":  # ours, which say what they need of the value
+    if problem["type"] == "value_error":  # our own texts, which already quote the value
         texts = problem["msg"].removeprefix("Value error, ").splitlines()
         return [f"{variable}: {text}" if variable else text for text in texts]
     if problem["type"] == "extra_forbidden" and place[0] == "routes":

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who a request's token says it comes from."""
+"""The verification of tokens."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Auth = Literal["required", "optional", "none"]
 
 _CLAIM = re.compile(r"https?://[A-Za-z0-9_:/.@~%-]+|[A-Za-z0-9_:/@-]+(\.[A-Za-z0-9_:/@-]+)*")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
-# What a token may contain of these without an escape.
+# Characters that a token contains without an escape.
 _TEXT = re.compile(r"[!#-\[\]-~]{1,512}")
-# Headers that decide what a request is, who sent it, or where it goes.
+# Headers that define a request, its sender or its destination.
 _TAKEN = re.compile(
     r"(?i)authorization|connection|content-.*|cookie|expect|forwarded|host|keep-alive|origin|proxy-.*|te|trailer"
     r"|transfer-encoding|upgrade|via|x-forwarded-.*|x-real-ip|x-request-id"
@@ -32,7 +32,7 @@ _TAKEN = re.compile(
 
 
 def _words_or_none(value: object) -> object:
-    """An empty variable counts as not set; `none` is how to say that there are none."""
+    """An empty variable counts as not set; `none` means an empty list."""
     return () if value == "none" else words(value)
 
 
@@ -79,8 +79,7 @@ class AuthSettings(Part):
             if name not in ALGORITHMS
         ]
         problems += [
-            f"{variable}: {text!r} has a character that can't be compared with a token's (visible ASCII without quote "
-            "or backslash, at most 512)"
+            f"{variable}: {text!r} must be 1 to 512 visible ASCII characters without quote or backslash"
             for variable, texts in (("AUTH_ISSUERS", self.auth_issuers), ("AUTH_AUDIENCES", self.auth_audiences))
             for text in texts
             if not _TEXT.fullmatch(text)
@@ -102,12 +101,12 @@ class AuthSettings(Part):
     def _header_problems(self) -> list[str]:
         headers = [header.lower() for header in self.auth_claim_headers.values()]
         problems = [
-            f"AUTH_CLAIM_HEADERS: {header!r} is not a header of your own like X-User-Id"
+            f"AUTH_CLAIM_HEADERS: {header!r} is not a custom header like X-User-Id"
             for header in self.auth_claim_headers.values()
             if not _HEADER.fullmatch(header) or _TAKEN.fullmatch(header)
         ]
         if len(set(headers)) < len(headers):
-            problems.append("AUTH_CLAIM_HEADERS: names a header more than once")
+            problems.append("AUTH_CLAIM_HEADERS: a header is listed more than once")
         return problems
 
     def _source_problems(self) -> list[str]:
@@ -117,7 +116,7 @@ class AuthSettings(Part):
         return []
 
     def key_problems(self) -> list[str]:
-        """What is wrong with the keys that are known before any secret is asked for."""
+        """Return the problems of the keys that are set directly, not in a secret store."""
         problems = []
         for name, value in {**self.layers.values, **self.public_keys}.items():
             if name in KEY_NAMES:
@@ -129,6 +128,6 @@ class AuthSettings(Part):
 
     @property
     def public_keys(self) -> dict[str, str]:
-        """Those of the environment: they are no secrets."""
+        """The public keys among the settings."""
         values = {"JWT_PUBLIC_KEY": self.jwt_public_key, "JWT_PUBLIC_KEYS": self.jwt_public_keys}
         return {name: value for name, value in values.items() if value}

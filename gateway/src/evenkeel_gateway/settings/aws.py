@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AWS: secrets, and who this instance is."""
+"""AWS: secrets, and the identity of this instance."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class AwsSettings(Part):
 
     def problems(self) -> list[str]:
         if (self.aws_secret_arn or self.aws_db_secret_arn or self.aws_ssm_prefix) and not self.aws_region:
-            return ["AWS_REGION: must be set where AWS_SECRET_ARN, AWS_DB_SECRET_ARN or AWS_SSM_PREFIX is"]
+            return ["AWS_REGION: required with AWS_SECRET_ARN, AWS_DB_SECRET_ARN or AWS_SSM_PREFIX"]
         return []

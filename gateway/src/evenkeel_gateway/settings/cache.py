@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which answers are kept."""
+"""The response cache."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ VARY = ("accept-encoding", "referer")
 class CacheSettings(Part):
     cache_enabled: bool = False
     cache_default_ttl: int = Field(default=60, ge=1)
-    """Seconds; HAProxy keeps nothing for longer, whatever an answer says."""
+    """Seconds; also the maximum, whatever a response says."""
     cache_vary_headers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)] = ("Accept-Encoding",)
     cache_size_mb: int = Field(default=32, ge=1, le=4095)
     cache_max_object_bytes: int = Field(default=256 * 1024, ge=1024)
 
     def problems(self) -> list[str]:
         problems = [
-            f"CACHE_VARY_HEADERS: HAProxy's cache tells answers apart by Accept-Encoding and Referer only, not by "
-            f"{name}; answers that say that they vary by something else are not kept"
+            f"CACHE_VARY_HEADERS: {name} is not supported: HAProxy's cache varies by Accept-Encoding and Referer only; "
+            "responses that vary by other headers are not cached"
             for name in self.cache_vary_headers
             if name.lower() not in VARY
         ]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a backend is left alone for a while."""
+"""The circuit breakers of the backends."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _LEAST_CHECKS = 5
 
 class CircuitSettings(Part):
     circuit_errors: int = Field(default=10, ge=0, le=10000)
-    """So many failed answers in a row; 0: only checks of the connection count."""
+    """Consecutive failed responses that open a circuit; 0: only failed health checks open it."""
     circuit_open_seconds: float = Field(default=30.0, ge=0.5, le=3600)
     circuit_slow_seconds: float | None = Field(default=None, gt=0)
-    """Answers that take longer are slow; none is where this is not set."""
+    """Responses that take longer are slow; None: no response is."""
     circuit_slow_percent: float = Field(default=50.0, gt=0, le=100)
     circuit_slow_window_seconds: float = Field(default=10.0, ge=1, le=600)
     circuit_slow_requests: int = Field(default=20, ge=1)
-    """Fewer in the window say nothing."""
+    """The minimum of responses in the window."""
 
     @property
     def circuit_check_seconds(self) -> float:
-        """An open circuit is a row of good checks away from being closed: HAProxy waits by counting."""
+        """The interval of health checks while a circuit is open: HAProxy closes it after `circuit_checks` of them."""
         return min(_CHECK_SECONDS, self.circuit_open_seconds / _LEAST_CHECKS)
 
     @property

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which origins' pages may call."""
+"""Cross-origin requests (CORS)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _origin(origin: str) -> None:
     if origin != ANY and not _ORIGIN.fullmatch(origin):
-        raise ValueError(f"{origin!r} is not an origin like https://app.example.com, without a path; nor is it '*'")
+        raise ValueError(f"{origin!r} is neither an origin like https://app.example.com (without a path) nor '*'")
 
 
 def _tokens(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ Tokens = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words), AfterValid
 class CorsSettings(Part):
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(words), AfterValidator(_origins)] = ()
     cors_allow_credentials: bool | None = None
-    """None: where the origins are listed."""
+    """None: true, unless ALLOWED_ORIGINS is *."""
     cors_allow_methods: Tokens = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     cors_allow_headers: Tokens = ("Authorization", "Content-Type", "If-None-Match", "X-Request-Id", "X-Requested-With")
     cors_expose_headers: Tokens = (
@@ -70,10 +70,10 @@ class CorsSettings(Part):
     def problems(self) -> list[str]:
         problems = []
         if self.any_origin and self.allowed_origins != (ANY,):
-            problems.append("ALLOWED_ORIGINS: either '*' or a list of origins")
+            problems.append("ALLOWED_ORIGINS: set either '*' or a list of origins, not both")
         if self.any_origin and self.cors_allow_credentials:
             problems.append(
-                "CORS_ALLOW_CREDENTIALS: not with ALLOWED_ORIGINS=*, every page could act for whoever looks at it; "
-                "list the origins"
+                "CORS_ALLOW_CREDENTIALS: not allowed with ALLOWED_ORIGINS=*, as any page could act on behalf of its "
+                "visitors; list the origins"
             )
         return problems

@@ -30,11 +30,11 @@ class DatabaseSettings(Part):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: str | None) -> str | None:
-        """The errors do not quote it: there is a password in it."""
+        """The errors do not quote it: it may hold a password."""
         scheme, found, _ = (value or "").partition("://")
         if found and scheme not in ("postgresql", "postgres"):
             raise ValueError(
-                f"is of {scheme[:20]!r}; the gateways share a PostgreSQL: postgresql://user@host:5432/name"
+                f"the scheme is {scheme[:20]!r}; only PostgreSQL is supported: postgresql://user@host:5432/name"
             )
         try:
             conninfo_to_dict(value or "")

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the settings come from: files, the special ones over the general ones, and the environment over all."""
+"""The sources of the settings: files, the specific ones over the general ones, and the environment over all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layers:
-    """`A__B__C=x` is `A_B_C` among the values, and `x` below a, b and c in the tree."""
+    """All variables. `A__B__C=x` is `A_B_C` in `values`, and `x` at a, b, c in `tree`."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     tree: Tree = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = ()
-    """Those that there are."""
+    """The files that were read."""
     watched: tuple[Path, ...] = ()
-    """Those that would be read if they were there."""
+    """The files that are read if they exist."""
     problems: tuple[str, ...] = ()
     twice: Mapping[str, str] = field(default_factory=dict)
-    """Names that one source sets to two values, as A_B and as A__B, and that source."""
+    """Variables that one source sets to two values, as A_B and as A__B, and that source."""
 
     def without(self, names: set[str]) -> Layers:
         kept = {name: value for name, value in self.values.items() if name.upper() not in names}
@@ -43,7 +43,7 @@ def read(environ: Mapping[str, str] | None = None) -> Layers:
     reading = _LayerReader()
     folder = Path(environ.get("CONFIG_DIR") or ".")
     if not folder.is_dir():
-        reading.problems.append(f"CONFIG_DIR={folder}: no such folder, so that no file would be read")
+        reading.problems.append(f"CONFIG_DIR={folder}: no such directory, so no file would be read")
     for path in _general(folder):
         reading.file(path)
     environment = environ.get("NODE_ENV") or reading.values.get("NODE_ENV") or DEFAULT_ENVIRONMENT
@@ -83,7 +83,7 @@ class _LayerReader:
             with path.open(encoding="utf-8") as stream:
                 for binding in parse_stream(stream):
                     if binding.error or (binding.key and binding.value is None):
-                        # Not its text: a secret may be in it.
+                        # Do not quote the line: it may hold a secret.
                         self.problems.append(f"{path}: line {binding.original.line}: not NAME=value")
                     elif binding.key:
                         found[binding.key] = binding.value or ""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many requests a client or a user may send, and how many logins may fail."""
+"""Rate limits of clients and users, and of failed logins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SWITCHES_ON = ("rate_limit_client", "rate_limit_user", "rate_limit_login")
 
 @dataclass(frozen=True)
 class Limit:
-    """So many requests (or failed logins) in each window of so many seconds."""
+    """At most `most` requests (or failed logins) in each window of `seconds`."""
 
     kind: Kind
     most: int
@@ -63,12 +63,12 @@ class LimitSettings(RedisSettings):
     @classmethod
     def _check_status(cls, codes: tuple[int, ...]) -> tuple[int, ...]:
         if not codes or not all(400 <= code <= 499 for code in codes):  # noqa: PLR2004
-            raise ValueError("what a failed login is answered with: one or more of 400 to 499, like 401,403")
+            raise ValueError("set the status codes of a failed login, one or more of 400 to 499, like 401,403")
         return codes
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The limits that are on. Unless told, they are where a Redis or a limit is configured."""
+        """The enabled limits. By default they are enabled when Redis or a limit is configured."""
         enabled = self.rate_limit_enabled
         if enabled is None:
             enabled = self.redis is not None or any(name in self.model_fields_set for name in _SWITCHES_ON)

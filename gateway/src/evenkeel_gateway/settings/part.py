@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the parts of the settings have in common."""
+"""The base class of the parts of the settings, and shared validators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILE = re.compile(r"/[A-Za-z0-9._/-]+")
 
 
 class Part(BaseSettings):
-    """Some of the settings; `problems` says what is wrong between them, a line each, by the variable's name."""
+    """A group of settings. `problems` returns contradictions between variables, one line each."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -64,7 +64,7 @@ def words(value: object) -> object:
 
 
 def check_each(values: Iterable[_T], check: Callable[[_T], object]) -> None:
-    """Raise ValueError with a line for each value that `check` refuses, not for the first one alone."""
+    """Raise ValueError with one line for each value that `check` refuses."""
     problems = []
     for value in values:
         try:
@@ -76,7 +76,7 @@ def check_each(values: Iterable[_T], check: Callable[[_T], object]) -> None:
 
 
 def networks(value: object) -> object:
-    """Read networks from a variable; the errors name the one that is none."""
+    """Read networks from a variable; the error names each invalid one."""
     names = words(value)
     if isinstance(names, tuple):
         check_each(names, _network)
@@ -92,23 +92,23 @@ def _network(text: object) -> None:
         try:
             whole = ip_network(text, strict=False)
         except ValueError:
-            raise ValueError(f"{text!r} is no network like 10.0.0.0/8 or 2001:db8::/32") from None
-        raise ValueError(f"{text!r} has bits set behind its prefix; did you mean {whole}?") from None
+            raise ValueError(f"{text!r} is not a network like 10.0.0.0/8 or 2001:db8::/32") from None
+        raise ValueError(f"{text!r} has host bits set; did you mean {whole}?") from None
 
 
 def file_path(value: str) -> str:
-    """Return it where HAProxy's configuration can name it: no quote, no space."""
+    """Return the path if HAProxy's configuration can hold it: no quote, no space."""
     if not _FILE.fullmatch(value):
-        raise ValueError(f"{value!r} is not the absolute path of a file (letters, digits and . _ / -)")
+        raise ValueError(f"{value!r} is not an absolute path of letters, digits and . _ / -")
     return value
 
 
 def authorities_problem(path: str) -> str | None:
-    """Say what is wrong with a file of certificates of authorities."""
+    """Return what is wrong with a file of CA certificates."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
-        return f"{path}: no certificate in PEM format is in this file"
+        return f"{path}: contains no certificate in PEM format"
     except OSError as error:
         return f"{path}: can't be read: {error.strerror}"
     return None

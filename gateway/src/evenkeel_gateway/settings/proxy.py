@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data plane: routes, timeouts, retries, pools, sizes, whom to believe."""
+"""The data plane: routes, time-outs, retries, pools, sizes, trusted proxies."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from evenkeel_gateway.settings.routes import Route, clashes, service_url_problem
 
 RetryOn = Literal["conn-failure", "empty-response", "0rtt-rejected", "502", "503", "504"]
 
-# An AWS load balancer is at a private address and puts the client's address last. Loopback is not in here: nothing that
-# runs beside the gateway in its container speaks for others.
+# An AWS load balancer has a private address and appends the client's. Without loopback: no proxy runs beside the
+# gateway in its container.
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-# What HAProxy needs of a buffer for the headers that are added.
+# Space in a buffer that HAProxy reserves for added headers.
 REWRITE_BYTES = 2048
 
 
@@ -32,7 +32,7 @@ def _networks(value: object) -> object:
 
 
 def _listed(routes: object) -> list[object] | tuple[object, ...] | None:
-    """Return the routes of a variable or of a call; None where they are no list."""
+    """Return the routes of a variable or of a call; None if they are not a list."""
     if isinstance(routes, str) and routes:
         try:
             routes = json.loads(routes)
@@ -69,7 +69,7 @@ class ProxySettings(Part):
         TypeAdapter(tuple[Network, ...]).validate_python(PRIVATE_NETWORKS)
     )
     proxy_ca_file: str | None = None
-    """Who may sign the certificates of https upstreams; without it the authorities of the system."""
+    """The CA certificates for https upstreams; None: those of the system."""
     max_connections: int = Field(default=4096, ge=10)
     proxy_threads: int | None = Field(default=None, ge=1, le=64)
     access_log: bool = True
@@ -80,7 +80,7 @@ class ProxySettings(Part):
     def _service_urls(cls, values: dict[str, object]) -> dict[str, object]:
         """Read `USERS_SERVICE_URL=http://users:8080` as a route of the prefix /api/users."""
         layers, routes = values.get("layers"), _listed(values.get("routes"))
-        assert isinstance(layers, Layers)  # noqa: S101  # the source of the settings adds it
+        assert isinstance(layers, Layers)  # noqa: S101  # set by _LayersSource
         return values | {"routes": (*(routes or ()), *service_url_routes(layers.values))}
 
     @field_validator("proxy_ca_file")
@@ -102,13 +102,14 @@ class ProxySettings(Part):
             problems.append('ROUTES: not a JSON list like [{"prefix": "/api/users", "upstream": "http://users:8080"}]')
         if not self.proxy_stream_upstream:
             problems.append(
-                "PROXY_STREAM_UPSTREAM: can not be switched off, HAProxy always streams answers at flat memory; "
-                'a route\'s "stream": false makes it await the body of a request'
+                "PROXY_STREAM_UPSTREAM: false is not supported, HAProxy always streams responses; "
+                'to buffer request bodies, set "stream": false in the route'
             )
         if self.proxy_max_header_bytes > self.proxy_stream_chunk_size - REWRITE_BYTES:
+            most = self.proxy_stream_chunk_size - REWRITE_BYTES
             problems.append(
-                "PROXY_MAX_HEADER_BYTES: a request's headers are kept in one buffer of PROXY_STREAM_CHUNK_SIZE bytes; "
-                f"must be at most {self.proxy_stream_chunk_size - REWRITE_BYTES}, or PROXY_STREAM_CHUNK_SIZE larger"
+                f"PROXY_MAX_HEADER_BYTES: must be at most {most}, as a buffer of PROXY_STREAM_CHUNK_SIZE bytes holds all "
+                "headers of a request; lower it or raise that"
             )
         if self.proxy_max_url_bytes > self.proxy_max_header_bytes:
             problems.append("PROXY_MAX_URL_BYTES: must be at most PROXY_MAX_HEADER_BYTES")

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Redis that the fleet counts in."""
+"""The Redis that holds the shared counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from evenkeel_gateway.settings.part import Part
 
-# HAProxy's configuration is made of these values.
+# These values are written into HAProxy's configuration.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 _PREFIX = re.compile(r"[A-Za-z0-9:._{}-]+")
 _FILE = re.compile(r"/[A-Za-z0-9._/-]+")
@@ -60,24 +60,24 @@ class RedisSettings(Part):
     @classmethod
     def _check_prefix(cls, value: str) -> str:
         if not _PREFIX.fullmatch(value):
-            raise ValueError("only letters, digits and : . _ - { }")
+            raise ValueError("only letters, digits and : . _ - { } are allowed")
         return value
 
     @field_validator("redis_ca_file")
     @classmethod
     def _check_file(cls, value: str | None) -> str | None:
         if value is not None and not _FILE.fullmatch(value):
-            raise ValueError("not the absolute path of a file (letters, digits and . _ / -)")
+            raise ValueError("not an absolute path of letters, digits and . _ / -")
         return value
 
     def problems(self) -> list[str]:
         if self.redis_url and self.redis_host:
-            return ["REDIS_URL: set together with REDIS_HOST, only one of them can be meant"]
+            return ["REDIS_URL: set together with REDIS_HOST; set only one of them"]
         return []
 
     @property
     def redis(self) -> RedisAddress | None:
-        """Where it is and who we are there; a password that comes from the secret store is not in here."""
+        """The address and the credentials, without a password from the secret store."""
         if self.redis_url:
             address = _parse(self.redis_url)
             return RedisAddress(
@@ -101,17 +101,17 @@ class RedisSettings(Part):
 
 
 def _parse(value: str) -> RedisAddress:
-    """The errors do not quote the URL: there is a password in it."""
+    """The errors do not quote the URL: it may hold a password."""
     url = urlsplit(value)
     if url.scheme not in ("redis", "rediss") or not _HOST.fullmatch(url.hostname or ""):
         raise ValueError("not like redis://user:password@host:6379/0 (or rediss:// for TLS)")
     try:
         port = url.port or 6379
     except ValueError:
-        raise ValueError("the port is not a number of 1 to 65535") from None
+        raise ValueError("the port is not a number from 1 to 65535") from None
     database = url.path.strip("/") or "0"
     if not database.isdecimal() or url.query or url.fragment:
-        raise ValueError("after the host there may only be the number of the database, like /0")
+        raise ValueError("only the database number may follow the host, like /0")
     return RedisAddress(
         url.hostname or "",
         port,

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where requests go."""
+"""The routes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evenkeel_gateway.settings.part import check_each, file_path, words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# HAProxy's configuration is made of these values: nothing passes that could start a line or an argument of its own.
+# These values are written into HAProxy's configuration: none may start a line or an argument of its own.
 _PREFIX = re.compile(r"/|(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _REQUEST_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -33,7 +33,7 @@ class Upstream(NamedTuple):
     """A server of a route."""
 
     name: str
-    """In HAProxy's backend."""
+    """The name of the server in HAProxy's backend."""
     url: str
 
     @property
@@ -54,20 +54,20 @@ class Upstream(NamedTuple):
 
 
 class Route(BaseModel, frozen=True, extra="forbid"):
-    """Requests below `prefix`, of this `host` and with these `methods` where they are set, go to `upstream`."""
+    """Forwards requests below `prefix`, with this `host` and these `methods` if set, to `upstream`."""
 
     prefix: str
     upstream: Annotated[tuple[str, ...], BeforeValidator(words), Field(min_length=1)]
     health: str = "/health"
     auth: Auth | None = None
-    """Whether a token is asked for; without it AUTH_DEFAULT decides."""
+    """Whether a token is required; None: see AUTH_DEFAULT."""
     scopes: tuple[str, ...] = ()
-    """What a token must be good for, all of them."""
+    """The scopes that a token must have, all of them."""
     host: str | None = None
     methods: Annotated[tuple[str, ...], BeforeValidator(words)] = ()
     strip_prefix: bool = False
     rewrite: str | None = None
-    """What stands in the place of the prefix."""
+    """The path that replaces the prefix."""
     balance: Literal["roundrobin", "leastconn"] = "roundrobin"
     timeout_connect_seconds: float | None = Field(default=None, gt=0)
     timeout_read_seconds: float | None = Field(default=None, gt=0)
@@ -76,16 +76,16 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     max_body_bytes: int | None = Field(default=None, ge=0)
     max_connections: int | None = Field(default=None, ge=1)
     stream: bool = True
-    """False: the request's body is awaited, as far as it fits a buffer, before a connection is taken for it."""
+    """False: wait for the request's body, up to a buffer, before using a connection."""
     cache: bool | None = None
-    """None: what says itself how long it is good; true: what says nothing too; false: nothing."""
+    """None: cache responses with an explicit lifetime; true: also those without; false: none."""
     login: bool = False
-    """Every request is a try to log in, whose failures are limited."""
+    """Each request is a login attempt; RATE_LIMIT_LOGIN limits the failed ones."""
     rate_limit: bool = True
     host_header: str | None = None
-    """The Host that the upstream gets: that of its own URL (`upstream`), this text, or without it the client's."""
+    """The Host sent upstream: `upstream` for the upstream's own, a text, or None for the client's."""
     ca_file: str | None = None
-    """Who may sign the certificate of an https upstream; without it PROXY_CA_FILE decides."""
+    """The CA certificates for https upstreams; None: see PROXY_CA_FILE."""
 
     @field_validator("prefix")
     @classmethod
@@ -130,7 +130,7 @@ class Route(BaseModel, frozen=True, extra="forbid"):
         for method in value:
             if not _METHOD.fullmatch(method):
                 raise ValueError(f"{method!r} is not a method like GET")
-        # What may be read may be asked for without its body.
+        # A route with GET also serves HEAD.
         return tuple(sorted({*value, "HEAD"} if "GET" in value else set(value)))
 
     @field_validator("rewrite")
@@ -156,19 +156,19 @@ class Route(BaseModel, frozen=True, extra="forbid"):
     def _check_one_host(self) -> Route:
         if self.host_header == _OF_UPSTREAM and len({upstream.authority for upstream in self.upstreams}) > 1:
             raise ValueError(
-                "host_header: the upstreams have different hosts; set it to the one that all of them expect"
+                "host_header: the upstreams have different hosts; set the host name that all of them expect"
             )
         return self
 
     @model_validator(mode="after")
     def _check_rewriting(self) -> Route:
         if self.strip_prefix and self.rewrite is not None:
-            raise ValueError('strip_prefix is the same as "rewrite": "/"; set one of the two')
+            raise ValueError('strip_prefix is the same as "rewrite": "/"; set only one of them')
         return self
 
     @property
     def name(self) -> str:
-        """The name of its HAProxy backend; no prefix has an empty segment, so `::` is only what follows it."""
+        """The name of its HAProxy backend; no prefix has an empty segment, so `::` only occurs after it."""
         name = "route:" + self.prefix.strip("/").replace("/", ":")
         if self.methods:
             return f"{name}::{self.host or ''}::{'.'.join(self.methods)}"
@@ -176,7 +176,7 @@ class Route(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def title(self) -> str:
-        """What people know it by: its prefix, with the host and the methods where these belong to it."""
+        """The route as users know it: the prefix, with the host and the methods if set."""
         methods = f"{','.join(self.methods)} " if self.methods else ""
         return f"{methods}{self.host or ''}{self.prefix}"
 
@@ -187,34 +187,34 @@ class Route(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def sent_host(self) -> str | None:
-        """The Host that the upstream gets, where it is not the client's."""
+        """The Host sent upstream; None: the client's."""
         return self.upstreams[0].authority if self.host_header == _OF_UPSTREAM else self.host_header
 
     @property
     def replacement(self) -> str | None:
-        """What the upstream's paths start with in the place of the prefix, without a slash at the end."""
+        """The path that replaces the prefix upstream, without a trailing slash."""
         if self.strip_prefix:
             return ""
         return None if self.rewrite is None else self.rewrite.rstrip("/")
 
 
 def _upstream(value: str) -> str:
-    url = urlsplit(value)  # leaves line ends out
+    url = urlsplit(value)  # it ignores line ends
     if value.split() != [value] or url.scheme not in ("http", "https") or not _HOST.fullmatch(url.hostname or ""):
-        # Not its text where a password may be in it.
+        # Do not quote a value that may hold a password.
         shown = f"{value!r} is not" if "@" not in value else "an upstream is"
         raise ValueError(f"{shown} like http://host:port or https://host:port")
     if url.username or url.password:
-        raise ValueError("an upstream carries no user or password")
+        raise ValueError("an upstream must not contain a user or password")
     if url.path.strip("/") or url.query or url.fragment:
-        raise ValueError("an upstream has no path: the route's rewrite changes the request's")
-    if url.port == 0:  # reading it also refuses what is no port
-        raise ValueError("an upstream's port is 1 to 65535")
+        raise ValueError("an upstream must not have a path; use the route's rewrite")
+    if url.port == 0:  # reading it raises ValueError for other texts
+        raise ValueError("an upstream's port must be 1 to 65535")
     return value.rstrip("/")
 
 
 def _service_urls(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The variable, its route's prefix and its value; like all variables they may be in lower case."""
+    """Return each variable, its route's prefix and its value; variables may be in lower case."""
     found = []
     for name in sorted(environment):
         match = _SERVICE_URL.fullmatch(name.upper())
@@ -241,13 +241,13 @@ def service_url_routes(environment: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def service_url_problems(environment: Mapping[str, str]) -> list[str]:
-    """Name the variable, which the routes that are made of it do not know."""
+    """Return the problems by variable; the routes made of them would not name it."""
     problems = ((name, _service_url_problem(value)) for name, _, value in _service_urls(environment))
     return [f"{name}: {line}" for name, problem in problems if problem for line in problem.splitlines()]
 
 
 def clashes(routes: tuple[Route, ...]) -> list[str]:
-    """Name what more than one route would take."""
+    """Return the conflicts between routes."""
     seen: set[tuple[str | None, str, str]] = set()
     problems = []
     for route in routes:
@@ -261,5 +261,5 @@ def clashes(routes: tuple[Route, ...]) -> list[str]:
     for folded in sorted({prefix.lower() for prefix in prefixes}):
         alike = sorted(prefix for prefix in prefixes if prefix.lower() == folded)
         if len(alike) > 1:
-            problems.append(f"ROUTES: the prefixes {', '.join(alike)} differ only in case: some backends know none")
+            problems.append(f"ROUTES: the prefixes {', '.join(alike)} differ only in case, which some backends ignore")
     return problems

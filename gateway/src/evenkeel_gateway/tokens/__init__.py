@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys that tokens are checked with: where they come from, and how they change. HAProxy does the checking."""
+"""The keys that HAProxy verifies tokens with: their formats and sources."""
 
 from evenkeel_gateway.tokens.keys import ALGORITHMS, Key, Keys, TokenKeyError
 

@@ -25,7 +25,7 @@ _CHUNK = 16 * 1024
 
 @dataclass(frozen=True)
 class Jwks:
-    """Where the set is; `read` blocks for JWKS_TIMEOUT_SECONDS at most, but for a resolver that hangs."""
+    """The source of the set. `read` blocks for JWKS_TIMEOUT_SECONDS at most, unless the DNS resolver hangs."""
 
     url: str | None = field(repr=False)
     file: Path | None
@@ -35,7 +35,7 @@ class Jwks:
         return bool(self.url or self.file)
 
     def stamp(self) -> object:
-        """Return something else when the file is another one."""
+        """Return a value that changes with the file."""
         try:
             found = self.file.stat() if self.file else None
         except OSError:
@@ -43,7 +43,7 @@ class Jwks:
         return found and (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def read(self) -> tuple[Keys, list[str]]:
-        """Return the keys, and why others can't be used; raises TokenKeyError."""
+        """Return the keys, and why others are unusable; raises TokenKeyError."""
         if self.file:
             try:
                 return jwks_keys("JWKS_FILE", self.file.read_bytes(), secrets=True)
@@ -65,13 +65,13 @@ class Jwks:
             )
             try:
                 if answer.status != http.HTTPStatus.OK:
-                    hint = "; give the address that it redirects to" if answer.get_redirect_location() else ""
+                    hint = "; set the URL that it redirects to" if answer.get_redirect_location() else ""
                     raise TokenKeyError(f"JWKS_URL: answers {answer.status}{hint}")
                 return _body(answer, until)
             finally:
                 answer.close()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # The text of the error would have the address in it, which may hold a password.
+            # The error's own text contains the URL, which may hold a password.
             raise TokenKeyError(f"JWKS_URL: can't be read: {_reason(error)}") from None
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HMAC = ("HS256", "HS384", "HS512")
 RSA = ("RS256", "RS384", "RS512")
-# A curve is one algorithm.
+# Each curve has one algorithm.
 _CURVES: dict[str, tuple[str, str, type[ec.EllipticCurve]]] = {
     "secp256r1": ("ES256", "P-256", ec.SECP256R1),
     "secp384r1": ("ES384", "P-384", ec.SECP384R1),
@@ -36,13 +36,13 @@ MAX_KEYS = 64
 MIN_SECRET = 32
 MAX_SECRET = 1024
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
-# It becomes a word of HAProxy's configuration.
+# It is written into HAProxy's configuration.
 _KID = re.compile(r"[!-~]{1,256}")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 class TokenKeyError(Exception):
-    """A key that can't be used; the text says whose and why, and holds nothing of it."""
+    """An unusable key; the text names it and the reason, and holds no part of it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Key:
 
     @property
     def file(self) -> str:
-        """The name of a public key's file, the same for the same key."""
+        """The file name of a public key; equal keys have equal names."""
         return f"key-{hashlib.sha256(self.material).hexdigest()[:20]}.pem"
 
 
@@ -73,14 +73,14 @@ class Keys:
         return Keys(tuple(dict.fromkeys(self.keys + other.keys)))
 
     def only(self, algorithms: Iterable[str]) -> Keys:
-        """Return them bound to these algorithms at most."""
+        """Return the keys, restricted to these algorithms."""
         wanted = set(algorithms)
         kept = ((key, tuple(name for name in key.algorithms if name in wanted)) for key in self.keys)
         return Keys(tuple(Key(names, key.material, key.kid) for key, names in kept if names))
 
     @property
     def files(self) -> dict[str, str]:
-        """Return what HAProxy reads from files: public keys."""
+        """Return the public keys by file name, for HAProxy."""
         return {key.file: key.material.decode() for key in self.keys if not key.secret}
 
     @property
@@ -116,7 +116,7 @@ def known_keys(values: Mapping[str, str]) -> Keys:
 
 
 def secret_values(values: Mapping[str, str]) -> list[str]:
-    """Return every single secret, for those who keep them out of logs."""
+    """Return every secret, to redact it in logs."""
     try:
         listed = [secret for _, secret in _listed("JWT_SECRETS", values.get("JWT_SECRETS"))]
     except TokenKeyError:
@@ -147,7 +147,7 @@ def bounded(name: str, keys: Iterable[Key]) -> Keys:
     found = Keys() + Keys(tuple(keys))
     if len(found.keys) > MAX_KEYS:
         raise TokenKeyError(
-            f"{name}: {len(found.keys)} keys, more than {MAX_KEYS}: remove the ones that are not used any more"
+            f"{name}: {len(found.keys)} keys, more than {MAX_KEYS}; remove those that are no longer used"
         )
     return found
 
@@ -155,19 +155,19 @@ def bounded(name: str, keys: Iterable[Key]) -> Keys:
 def secret_key(name: str, secret: bytes, kid: str | None = None, algorithms: tuple[str, ...] = HMAC) -> Key:
     if b"-----BEGIN " in secret:
         raise TokenKeyError(
-            f"{name}: is a PEM key, and as a secret anybody who knows it could make tokens; "
-            "a public key goes into JWT_PUBLIC_KEY"
+            f"{name}: is a PEM key; used as a secret, anybody who knows it could sign tokens; "
+            "set a public key in JWT_PUBLIC_KEY"
         )
     if not secret or len(secret) > MAX_SECRET:
-        raise TokenKeyError(f"{name}: {len(secret)} bytes; a secret has 1 to {MAX_SECRET}, better {MIN_SECRET} or more")
+        raise TokenKeyError(f"{name}: {len(secret)} bytes; must be 1 to {MAX_SECRET}, better {MIN_SECRET} or more")
     if b"\0" in secret:
-        raise TokenKeyError(f"{name}: has a byte of zero, which HAProxy can't carry; make another secret")
+        raise TokenKeyError(f"{name}: contains a NUL byte, which HAProxy does not support; generate another secret")
     return Key(algorithms, secret, _checked_kid(name, kid))
 
 
 def pem_keys(name: str, text: str, kid: str | None = None) -> list[Key]:
     """Read one or more public keys or certificates."""
-    # Many stores of environment variables keep a text on one line.
+    # Many stores keep a variable on one line, with \n for line ends.
     found = list(_PEM.finditer(text.replace("\\n", "\n")))
     if not found:
         raise TokenKeyError(f"{name}: not a public key in PEM (-----BEGIN PUBLIC KEY-----)")
@@ -176,7 +176,7 @@ def pem_keys(name: str, text: str, kid: str | None = None) -> list[Key]:
 
 def _pem_key(name: str, kind: str, pem: bytes, kid: str | None) -> Key:
     if "PRIVATE" in kind:
-        raise TokenKeyError(f"{name}: is a private key; give the public one: openssl pkey -pubout")
+        raise TokenKeyError(f"{name}: is a private key; set the public key: openssl pkey -pubout")
     try:
         public = x509.load_pem_x509_certificate(pem).public_key() if "CERT" in kind else load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
@@ -188,7 +188,7 @@ def _public_key(name: str, public: object, kid: str | None, algorithm: str | Non
     if isinstance(public, rsa.RSAPublicKey):
         if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
             raise TokenKeyError(
-                f"{name}: an RSA key of {public.key_size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} will do"
+                f"{name}: an RSA key of {public.key_size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are supported"
             )
         algorithms: tuple[str, ...] = RSA
     elif isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
@@ -197,9 +197,7 @@ def _public_key(name: str, public: object, kid: str | None, algorithm: str | Non
         raise TokenKeyError(f"{name}: neither RSA nor one of the curves P-256, P-384, P-521")
     if algorithm is not None:
         if algorithm not in algorithms:
-            raise TokenKeyError(
-                f"{name}: says that it is for {algorithm[:16]!r}, which is not one of {', '.join(algorithms)}"
-            )
+            raise TokenKeyError(f"{name}: its alg is {algorithm[:16]!r}, which is not one of {', '.join(algorithms)}")
         algorithms = (algorithm,)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return Key(algorithms, pem, _checked_kid(name, kid))
@@ -214,10 +212,9 @@ def _checked_kid(name: str, kid: object) -> str | None:
 
 
 def jwks_keys(name: str, text: bytes, *, secrets: bool) -> tuple[Keys, list[str]]:
-    """Read a JWK set: the keys that can be used, and why others can not.
+    """Read a JWK set; returns the usable keys, and why others are not.
 
-    `secrets` tells whether symmetric keys may be in there: what is published can not be one. Raises TokenKeyError where
-    no key can be used.
+    `secrets` allows symmetric keys, which must never be published. Raises TokenKeyError if no key is usable.
     """
     try:
         listed = json.loads(text)["keys"]
@@ -233,8 +230,8 @@ def jwks_keys(name: str, text: bytes, *, secrets: bool) -> tuple[Keys, list[str]
         except TokenKeyError as problem:
             skipped.append(str(problem))
     if not keys:
-        raise TokenKeyError("; ".join([f"{name}: no key that can be used", *skipped[:3]]))
-    # Their order means nothing, and is not always the same.
+        raise TokenKeyError("; ".join([f"{name}: no usable key", *skipped[:3]]))
+    # Their order has no meaning and may vary.
     return bounded(name, sorted(keys, key=lambda key: (key.kid or "", key.algorithms, key.material))), skipped
 
 
@@ -247,7 +244,7 @@ def _jwk_key(name: str, jwk: dict[str, Any], *, secrets: bool) -> Key:
         raise TokenKeyError(f"{name}: for an algorithm that is not one of {', '.join(ALGORITHMS)}")
     if kind == "oct":
         if not secrets:
-            raise TokenKeyError(f"{name}: a symmetric key, which is none where anybody can read it")
+            raise TokenKeyError(f"{name}: a symmetric key, which is not secret at a URL")
         if algorithm is not None and algorithm not in HMAC:
             raise TokenKeyError(f"{name}: a symmetric key for {algorithm}")
         return secret_key(name, _bytes(name, jwk, "k"), kid, (algorithm,) if algorithm else HMAC)

@@ -2,10 +2,10 @@
 -- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- Headers that are named in Connection belong to that connection alone. HAProxy can not delete by a name that it reads
--- from a header; this runs only where Connection names something out of the ordinary.
+-- Removes the headers that Connection names, as HAProxy can't delete a header by a name from another header. Only runs
+-- if Connection names unusual headers.
 
--- These are HAProxy's own, or not of one connection whatever anybody says.
+-- HAProxy handles these, or they are never hop-by-hop.
 local kept = {
 	["connection"] = true, ["close"] = true, ["keep-alive"] = true, ["upgrade"] = true, ["te"] = true,
 	["host"] = true, ["content-length"] = true, ["transfer-encoding"] = true,

@@ -2,15 +2,15 @@
 -- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
--- The few questions that HAProxy puts to Redis itself: may this request, near its limit, go on; may this login be
--- tried. Each on a connection of its own (HAProxy's sockets can't be shared between requests), through a listener of
--- HAProxy's own that knows where Redis is and speaks TLS with it. Without an answer in time nothing is said, and the
--- rules decide by what they counted. No answer, no further questions for a second: a Redis that hangs delays a few.
+-- HAProxy's own questions to Redis: whether to admit a request near its limit, and whether to allow a login attempt.
+-- Each uses a connection of its own (sockets can't be shared between requests) through the listener limits_redis, which
+-- has the address of Redis and does TLS. Without an answer in time, the rules decide by the local counts, and no
+-- question is asked for a second, so that a hanging Redis only delays a few requests.
 
 local SOCKET = os.getenv('LIMITS_SOCKET')
 local HELLO = os.getenv('LIMITS_HELLO')
 local PREFIX = os.getenv('LIMITS_PREFIX')
--- Requests that are many do not wait long, logins are few and their limit is strict.
+-- Short for requests, as there are many; longer for logins, whose limit is strict.
 local TIMEOUT = {
     admit = tonumber(os.getenv('LIMITS_TIMEOUT')),
     reserve = tonumber(os.getenv('LIMITS_LOGIN_TIMEOUT')),
@@ -80,7 +80,7 @@ local function exchange(socket, timeout, command)
     if not socket:connect(SOCKET) then
         error('no connection')
     end
-    -- The number of its answers, then who we are and which database, ready to be sent; written by the control plane.
+    -- The number of replies, then the commands AUTH and SELECT; written by the control plane.
     local hello = read(HELLO)
     local answers, ready = hello:match('^(%d+)\n(.*)$')
     socket:send(ready .. command)
@@ -93,7 +93,7 @@ local function exchange(socket, timeout, command)
     return integers(socket)
 end
 
--- Returns nothing where there was no answer.
+-- Returns nil without an answer.
 local function ask(script, keys, ...)
     if now() < silent_until[script] then
         return nil
@@ -118,7 +118,7 @@ local function ask(script, keys, ...)
     return nil
 end
 
--- Zero in the map: the control plane has not learned it yet.
+-- Zero in the map: not known yet.
 local function epoch(txn)
     local known = txn:get_var('txn.limit_epoch')
     return known and tostring(known) ~= '0' and known or ''
@@ -154,7 +154,7 @@ core.register_action('limits_reserve', {'http-req'}, function(txn, most, seconds
             'reserve', {'epoch', key},
             epoch(txn), txn:get_var('txn.login_id'), most, seconds .. '000', 'p:' .. process
         )
-        -- No place, but not for certain failures alone: those that are being tried may give theirs back.
+        -- All places are taken, some by open attempts, which may still be released.
         if not answer or answer[1] ~= 0 or answer[3] >= tonumber(most) or try == PATIENCE or waiting >= WAITING_MOST then
             break
         end
@@ -175,7 +175,7 @@ core.register_action('limits_reserve', {'http-req'}, function(txn, most, seconds
     end
 end, 2)
 
--- A login has been answered. Told in the background, and again as long as there is no answer: it can't be told twice.
+-- Reports the result of a login in the background, with retries; reporting it twice is harmless.
 core.register_fetches('limits_conclude', function(txn)
     local key, attempt = 'login:' .. txn:get_var('txn.login_key'), txn:get_var('txn.login_id')
     local result = txn:get_var('txn.login_result')
