@@ -108,8 +108,8 @@ class ProxySettings(Part):
         if self.proxy_max_header_bytes > self.proxy_stream_chunk_size - REWRITE_BYTES:
             most = self.proxy_stream_chunk_size - REWRITE_BYTES
             problems.append(
-                f"PROXY_MAX_HEADER_BYTES: must be at most {most}, as a buffer of PROXY_STREAM_CHUNK_SIZE bytes holds all "
-                "headers of a request; lower it or raise that"
+                f"PROXY_MAX_HEADER_BYTES: must be at most {most}, as a buffer of PROXY_STREAM_CHUNK_SIZE bytes holds "
+                "all headers of a request; lower it or raise that"
             )
         if self.proxy_max_url_bytes > self.proxy_max_header_bytes:
             problems.append("PROXY_MAX_URL_BYTES: must be at most PROXY_MAX_HEADER_BYTES")
