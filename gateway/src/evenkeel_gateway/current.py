@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Current:
-    """Everybody reads it at the moment of use, as a reload changes it; only `Haproxy` writes it, when it reloads."""
+    """Read it at each use, as a reload replaces them; only `Haproxy` writes it, when it reloads."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

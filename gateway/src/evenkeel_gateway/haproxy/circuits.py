@@ -26,6 +26,6 @@ def state(status: str) -> str:
 
 
 def successful_checks(status: str) -> int:
-    """Return how many checks in a row have succeeded while the server is down."""
+    """Return the number of consecutive successful health checks of a server that is down."""
     checks = _CHECKS.fullmatch(status)
     return int(checks[1]) if checks else 0

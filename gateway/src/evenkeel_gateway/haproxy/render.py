@@ -43,7 +43,7 @@ CONTROL_PATHS = (
     "/api-docs",
     "/api-docs.json",
 )
-# Trusted proxies in a row.
+# The most trusted proxies between a client and the gateway.
 MAX_HOPS = 4
 KEEP_ALIVE_SECONDS = 75.0
 _MIB = 1024 * 1024
