@@ -152,11 +152,11 @@ def test_another_host_than_the_clients_without_tls(gateway: Start) -> None:
     [
         ({"host_header": "a b"}, "'a b' is neither `upstream` nor a host like api.example.com or api.example.com:8080"),
         ({"upstream": "http://a http://b", "host_header": "upstream"}, "the upstreams have different hosts"),
-        ({"ca_file": "relative.pem"}, "'relative.pem' is not the absolute path of a file"),
+        ({"ca_file": "relative.pem"}, "'relative.pem' is not an absolute path"),
         ({"ca_file": "/nope.pem"}, "ROUTES: /a: ca_file: /nope.pem: can't be read: No such file or directory"),
         (
             {"ca_file": "/etc/hostname"},
-            "ROUTES: /a: ca_file: /etc/hostname: no certificate in PEM format is in this file",
+            "ROUTES: /a: ca_file: /etc/hostname: contains no certificate in PEM format",
         ),
     ],
 )
