@@ -228,7 +228,7 @@ def test_it_is_cancelled(aws: Scaled) -> None:
 def test_it_is_rolled_back(aws: Scaled) -> None:
     group = aws.group(3)
     nothing = call(aws, group, None, state="rolled_back")
-    assert f"no instance refresh of {group.name} runs that could be rolled back" in nothing["msg"]
+    assert f"no instance refresh of {group.name} can be rolled back" in nothing["msg"]
     group.start(CheckpointPercentages=[30, 100], CheckpointDelay=3600)
     await_true(lambda: "2" in group.versions.values(), "one is replaced")
     assert call(aws, group, None, state="rolled_back", check=True)["changed"]
