@@ -16,6 +16,9 @@ description:
   - Ansible checks a role's variables when the role begins. By then, a role before it may have changed something.
   - It runs on the controller and asks no host. Once for a play is enough.
 attributes:
+  action:
+    description: An action plugin of this name does the work on the controller; there is no module to run on a host.
+    support: full
   check_mode:
     description: Reads only.
     support: full

@@ -108,7 +108,7 @@ about:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.info import look
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_info import container_info
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **look(module.params))
+    module.exit_json(changed=False, **container_info(module.params))
 
 
 if __name__ == "__main__":

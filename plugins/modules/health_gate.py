@@ -166,7 +166,7 @@ log:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.health import pass_gate
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.health_gate import pass_gate
 
 
 def main() -> None:

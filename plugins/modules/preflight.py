@@ -15,6 +15,9 @@ description:
     itself in one round trip, and returns all that is wrong. It changes nothing and does not fail by itself, so that
     a play can gather the findings of all hosts before it stops.
 attributes:
+  action:
+    description: An action plugin of this name does the work on the controller; there is no module to run on a host.
+    support: full
   check_mode:
     description: Reads only.
     support: full
@@ -35,39 +38,8 @@ options:
     elements: str
     default: []
     version_added: 0.2.0
-  ports:
-    description: TCP ports that the host has to have free.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      port:
-        description: The port.
-        type: int
-        required: true
-      container:
-        description: The container that is to have it, and may have it already.
-        type: str
-        required: true
-  endpoints:
-    description:
-      - What the host has to reach over TCP, each as C(host:port).
-      - Ports 443 and 80 are asked for by the proxy that the declarations, the engine or the host have set for them.
-    type: list
-    elements: str
-    default: []
-  min_disk_mb:
-    description: Free space wanted on the file system of docker's data (C(data-root)), in MB.
-    type: int
-    default: 1000
-  min_memory_mb:
-    description: Memory wanted, in MB.
-    type: int
-    default: 400
-  timeout:
-    description: Seconds within which an endpoint has to answer.
-    type: float
-    default: 5
+extends_documentation_fragment:
+  - evenkeel.fleet.fitness
 """
 
 EXAMPLES = r"""

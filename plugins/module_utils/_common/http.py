@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 MAX_BYTES = 64 * 2**20
 
 # Where to connect to instead, for a port: address and port. The request itself stays as it is.
-Ways = Mapping[int, "tuple[str, int]"]
+PortMap = Mapping[int, "tuple[str, int]"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Response:
         return self.body.decode("utf-8", "replace")
 
 
-def get(url: str, timeout: float, verify: bool = True, ways: Ways | None = None) -> Response:
+def get(url: str, timeout: float, verify: bool = True, port_map: PortMap | None = None) -> Response:
     """GET an http or https URL; raises OSError where there is no answer, or none from who it should be (`verify`)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    connection = socket.create_connection((ways or {}).get(port) or (host, port), timeout)
+    connection = socket.create_connection((port_map or {}).get(port) or (host, port), timeout)
     if secure:
         import ssl
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a container's declaration to what the engine's API takes."""
+"""A container's declaration: as the engine's API takes it, and compared with a container that is there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._common.redact import HIDDEN, shown_environment
+from .container_state import CONFIG_LABEL, SPEC_LABEL
 from .host import HostError, Spec
-
-CONFIG_LABEL = "evenkeel.config"
-SPEC_LABEL = "evenkeel.spec"
 
 SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 DURATIONS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-# How to get there, not what it is.
+# How it is replaced, not what it is.
 ON_THE_WAY = ("gate", "pull", "pull_timeout", "pull_environment", "stand_in")
 # What is compared with the container itself; an image by its id, so that another name of the same one replaces nothing.
 COMPARED = ("image", "memory", "restart_policy")
@@ -76,6 +74,22 @@ def restart_policy(spec: Spec) -> dict[str, Any]:
     if name not in ("no", "always", "unless-stopped", "on-failure"):
         raise HostError(f"The restart policy {name!r} is none of no, always, unless-stopped and on-failure[:count].")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def limits(spec: Spec) -> dict[str, Any]:
+    """What can be changed in place, as the engine's API takes it."""
+    return {"Memory": memory(spec), "RestartPolicy": restart_policy(spec)}
+
+
+def matches(spec: Spec, container: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> bool:
+    """Whether a container is of this image and has the declared settings, but for its limits."""
+    if container is None:
+        return False
+    labels = container["Config"].get("Labels") or {}
+    same_image = image is not None and container["Image"] == image["Id"]
+    # A memory limit can be changed in place, but not taken away.
+    limited = bool(container["HostConfig"].get("Memory")) == bool(memory(spec))
+    return same_image and limited and labels.get(CONFIG_LABEL) == fingerprint(spec)
 
 
 def fingerprint(spec: Spec) -> str:

@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .commands import ensure_command
 from .containers import ensure_container
 from .docker import UNIT as DOCKER_UNIT
 from .docker import Docker
 from .engine import ensure_engine
 from .files import ensure_directory, ensure_file, explained
-from .host import DifferenceError, Glance, Host, HostError, Runner, Spec, run_command, usual_umask
+from .host import DifferenceError, DifferenceProbe, Host, HostError, Runner, Spec, run_command, usual_umask
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
 from .lock import one_at_a_time
 from .networks import ensure_network
 from .packages import ensure_packages
-from .published import ensure_published
+from .published_ports import ensure_published
 from .registry import ensure_login
 from .units import Units, ensure_unit
+from .watched_commands import ensure_command
 
 
 def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
     return Converger(host, declarations).run()
 
 
-def glance(declarations: Sequence[Spec], runner: Runner = run_command) -> dict[str, Any] | None:
+def settled_containers(declarations: Sequence[Spec], runner: Runner = run_command) -> dict[str, Any] | None:
     """The containers, where a call would do nothing and have nothing to say; else None. Changes nothing."""
     try:
-        return converge(Glance(runner=runner), declarations)
+        return converge(DifferenceProbe(runner=runner), declarations)
     except (DifferenceError, HostError):
         return None
 

@@ -272,10 +272,12 @@ def _memory() -> dict[str, Any]:
 def validate(host: Host, path: Path) -> None:
     """Engines from 23 on check a configuration without starting; for older ones the start itself is the check."""
     result = host.run(["dockerd", "--validate", f"--config-file={path}"], timeout=30)
-    said = result.tail(4)
-    if result.ok or result.code == 127 or "unknown flag" in said:
+    output = result.tail(4)
+    if result.ok or result.code == 127 or "unknown flag" in output:
         return
-    raise HostError(f"dockerd refuses the new {CONFIG}; the old one was kept.\n{said.replace(str(path), str(CONFIG))}")
+    raise HostError(
+        f"dockerd refuses the new {CONFIG}; the old one was kept.\n{output.replace(str(path), str(CONFIG))}"
+    )
 
 
 def _text(content: bytes | None) -> str:

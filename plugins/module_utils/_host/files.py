@@ -279,9 +279,9 @@ def _validate(host: Host, path: Path, temporary: Path, argv: Sequence[str] | Non
         return
     result = host.run([word.replace("%s", str(temporary)) for word in argv], timeout=60)
     if not result.ok:
-        said = result.tail().replace(str(temporary), str(path))
-        hint = f" {free_space(path)}." if is_disk_full(said) else ""
-        raise HostError(f"{argv[0]} refuses the new {path}; the old one was kept.{hint}\n{said}")
+        output = result.tail().replace(str(temporary), str(path))
+        hint = f" {free_space(path)}." if is_disk_full(output) else ""
+        raise HostError(f"{argv[0]} refuses the new {path}; the old one was kept.{hint}\n{output}")
 
 
 def _sync_directory(path: Path) -> None:

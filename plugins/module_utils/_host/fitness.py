@@ -19,10 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import packages
+from .converge import refusals, settled_containers
 from .docker import Docker
 from .files import parse_json
 from .host import OS_RELEASE, Host, HostError, Spec, mount_point, os_families
-from .ports import listeners
+from .port_conflicts import listeners
 from .proxies import problem_by_proxy, proxies_for, settings
 from .storage import DAEMON_CONFIG, wanted_folder
 
@@ -32,7 +34,7 @@ ENGINE_PID = Path("/run/docker.pid")
 Settings = Iterable[tuple[str, Mapping[str, str]]]
 
 
-class Port(NamedTuple):
+class WantedPort(NamedTuple):
     """A TCP port of the host and the container that may hold it."""
 
     number: int
@@ -152,7 +154,7 @@ def _direct_problem(endpoint: str, name: str, port: int, timeout: float) -> str:
     return ""
 
 
-def port_problems(port: Port) -> list[str]:
+def port_problems(port: WantedPort) -> list[str]:
     """Check that a TCP port is free or already held by the container that is to have it."""
     if not _is_bound(port.number):
         return []
@@ -161,7 +163,7 @@ def port_problems(port: Port) -> list[str]:
         return []
     who = f"the container {holder}" if holder else ", ".join(listeners(port.number))
     return [
-        f"Port {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
+        f"WantedPort {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
         "(gateway_host_port)."
     ]
 
@@ -192,7 +194,7 @@ def _publishing_container(number: int) -> str | None:
 def problems(
     *,
     declarations: Sequence[Spec],
-    ports: Iterable[Port],
+    ports: Iterable[WantedPort],
     endpoints: Iterable[str],
     min_disk_mb: int,
     min_memory_mb: int,
@@ -211,3 +213,19 @@ def problems(
     for port in ports:
         found += port_problems(port)
     return found + endpoint_problems(endpoints, timeout, settings(declarations))
+
+
+def check(declarations: Sequence[Spec], options: Spec) -> dict[str, Any]:
+    """As the option `fitness` of host_converge says. Returns problems, settled and containers. Raises OSError."""
+    wanted = {key: value for key, value in options.items() if key not in ("ports", "controller_time")}
+    found = problems(
+        declarations=declarations,
+        ports=[WantedPort(port["port"], port["container"]) for port in options["ports"]],
+        controller_time=options["controller_time"] or time.time(),
+        **wanted,
+    )
+    found += packages.refusals(declarations)
+    containers = settled_containers(declarations) if declarations and not found else None
+    if declarations and not found and containers is None:
+        found = refusals(declarations)
+    return {"problems": found, "settled": containers is not None, "containers": containers or {}}

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from .._common.http import Response, Ways, get
+from .._common.http import PortMap, Response, get
 from .._common.redact import redacted
 from .host import HostError, Spec
 
 # Says why waiting is pointless by now, or None.
-Hopeless = Callable[[], Optional[str]]
+FatalCheck = Callable[[], Optional[str]]
 
 VERSION_FIELD = "version"
 INSTANCE_FIELD = "instanceId"
@@ -34,8 +34,8 @@ class GateError(HostError):
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at a service: how long its answer took, in seconds, and what it said."""
+class ProbeResult:
+    """One request to a service: how long its answer took, in seconds, and what it said."""
 
     seconds: float
     problem: str = ""
@@ -54,32 +54,32 @@ class Look:
 class Gate:
     """A gate and all that was seen through it."""
 
-    def __init__(self, spec: Spec, hopeless: Hopeless | None = None, ways: Ways | None = None) -> None:
+    def __init__(self, spec: Spec, fatal: FatalCheck | None = None, port_map: PortMap | None = None) -> None:
         self.spec = spec
-        self.hopeless = hopeless
-        self.ways = ways
+        self.fatal = fatal
+        self.port_map = port_map
         self.interval = float(spec.get("interval") or 0.5)
         self.request_timeout = float(spec.get("request_timeout") or 3)
-        self.looks: list[Look] = []
+        self.results: list[ProbeResult] = []
 
     def wait(self, successes: int) -> None:
-        """Look until so many good answers came in a row."""
+        """Send requests until `successes` of them in a row succeed; raises GateError."""
         timeout = float(self.spec.get("timeout") or 90)
         deadline = time.monotonic() + timeout
-        row: list[Look] = []
+        row: list[ProbeResult] = []
         others = 0
         while True:
-            look = self._look(min(self.request_timeout, max(deadline - time.monotonic(), 0.5)))
-            problem = look.problem
-            if not look.foreign:
-                row = [*row, look][-successes:] if look.good else []
-                others = others + 1 if look.other_version else 0
+            result = self._probe(min(self.request_timeout, max(deadline - time.monotonic(), 0.5)))
+            problem = result.problem
+            if not result.foreign:
+                row = [*row, result][-successes:] if result.good else []
+                others = others + 1 if result.other_version else 0
             if len(row) >= successes:
                 problem = self._too_slow(row) or self._others()
                 if not problem:
                     return
-            why = self.hopeless() if self.hopeless else None
-            if self.hopeless and others >= successes:
+            why = self.fatal() if self.fatal else None
+            if self.fatal and others >= successes:
                 # There is one container behind the address, and it won't change its mind.
                 why = why or "It is healthy, but not of the wanted version."
             if why:
@@ -89,23 +89,23 @@ class Gate:
             time.sleep(min(self.interval, BETWEEN_GOOD_ONES) if row and not problem else self.interval)
 
     def hold(self, seconds: float, tolerate: int = 0) -> None:
-        """Look for so many seconds; more bad answers than are tolerated end it at once."""
+        """Send requests for so many seconds; raises GateError at once when more of them fail than are tolerated."""
         began = time.monotonic()
-        row: list[Look] = []
+        row: list[ProbeResult] = []
         bad = 0
         while True:
-            look = self._look(self.request_timeout)
-            why = self.hopeless() if self.hopeless else None
-            if look.good:
-                row.append(look)
-            elif not look.foreign:
+            result = self._probe(self.request_timeout)
+            why = self.fatal() if self.fatal else None
+            if result.good:
+                row.append(result)
+            elif not result.foreign:
                 bad += 1
             if why or bad > tolerate:
                 after = time.monotonic() - began
                 what = (
                     f"It was healthy, and {after:.1f} s later it no longer was ({bad} bad of {len(row) + bad} answers)."
                 )
-                raise GateError(" ".join(part for part in (what, why, look.problem) if part))
+                raise GateError(" ".join(part for part in (what, why, result.problem) if part))
             left = began + seconds - time.monotonic()
             if left <= 0:
                 break
@@ -116,11 +116,11 @@ class Gate:
 
     def report(self) -> dict[str, Any]:
         """How many answers, how many of them good, who gave them; latencies of the good ones in seconds."""
-        good = [look for look in self.looks if look.good]
-        own = [look for look in self.looks if not look.foreign]
-        seconds = sorted(look.seconds for look in good)
+        good = [result for result in self.results if result.good]
+        own = [result for result in self.results if not result.foreign]
+        seconds = sorted(result.seconds for result in good)
         return {
-            "answers": len(self.looks),
+            "answers": len(self.results),
             "good": len(good),
             "version": own[-1].version if own else None,
             "instance": own[-1].instance if own else None,
@@ -133,37 +133,37 @@ class Gate:
             else None,
         }
 
-    def _look(self, timeout: float) -> Look:
-        look = self._looked(timeout)
-        self.looks.append(look)
-        return look
+    def _probe(self, timeout: float) -> ProbeResult:
+        result = self._request(timeout)
+        self.results.append(result)
+        return result
 
-    def _looked(self, timeout: float) -> Look:
+    def _request(self, timeout: float) -> ProbeResult:
         spec = self.spec
         url = spec["url"]
         verify = spec.get("validate_certs") is not False
         started = time.monotonic()
-        answer = ask(url, timeout, verify, self.ways)
+        answer = ask(url, timeout, verify, self.port_map)
         seconds = time.monotonic() - started
         if not isinstance(answer, Response) or answer.status != 200:
-            return Look(seconds, last_answer(url, answer))
+            return ProbeResult(seconds, last_answer(url, answer))
         version, instance = spec.get("version"), spec.get("instance")
         if not version and not instance:
-            return Look(seconds)
+            return ProbeResult(seconds)
         if spec.get("about_url"):
             url = spec["about_url"]
-            answer = ask(url, timeout, verify, self.ways)
+            answer = ask(url, timeout, verify, self.port_map)
         about = described(url, answer)
         runs = text_at(about, spec.get("version_field") or VERSION_FIELD)
         is_instance = text_at(about, spec.get("instance_field") or INSTANCE_FIELD)
         if instance and is_instance and is_instance != instance:
-            return Look(seconds, f"{url} last answered for {is_instance}.", runs, is_instance, foreign=True)
+            return ProbeResult(seconds, f"{url} last answered for {is_instance}.", runs, is_instance, foreign=True)
         other = bool(version and runs and runs != str(version))
         problem = f"{url} says version {runs}, not {version}." if other else ""
         for what, wanted, found in (("version", version, runs), ("instance", instance, is_instance)):
             if wanted and not found:
                 problem = f"It doesn't say its {what}. {last_answer(url, answer)}"
-        return Look(seconds, problem, runs, is_instance, other_version=other)
+        return ProbeResult(seconds, problem, runs, is_instance, other_version=other)
 
     def _wanted(self) -> str:
         parts = ["200"]
@@ -173,16 +173,16 @@ class Gate:
             parts.append(f"from {self.spec['instance']}")
         return " ".join(parts)
 
-    def _too_slow(self, row: Sequence[Look]) -> str:
+    def _too_slow(self, row: Sequence[ProbeResult]) -> str:
         bound = float(self.spec.get("max_latency") or math.inf)
-        took = percentile(sorted(look.seconds for look in row), 95)
+        took = percentile(sorted(result.seconds for result in row), 95)
         if took <= bound:
             return ""
         return f"Its answers are good, but take {took:.3f} s (95th percentile of {len(row)}), more than {bound:g} s."
 
     def _others(self) -> str:
         for url in filter(None, map(self.spec.get, ("aggregate_url", "published_url"))):
-            answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False, self.ways)
+            answer = ask(url, self.request_timeout, self.spec.get("validate_certs") is not False, self.port_map)
             if not is_good(answer):
                 return last_answer(url, answer)
         return ""
@@ -197,9 +197,9 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
-def ask(url: str, timeout: float, verify: bool = True, ways: Ways | None = None) -> Response | OSError:
+def ask(url: str, timeout: float, verify: bool = True, port_map: PortMap | None = None) -> Response | OSError:
     try:
-        return get(url, timeout, verify, ways)
+        return get(url, timeout, verify, port_map)
     except OSError as error:
         return error
 

@@ -34,7 +34,7 @@ class HostError(Exception):
 
 
 class DifferenceError(Exception):
-    """A glance met something that a call would do."""
+    """A DifferenceProbe met something that a call would do."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Result:
 
     def tail(self, lines: int = 8) -> str:
         """The last words of the command: standard error where it said something there, else standard output."""
-        said = self.stderr.strip() or self.stdout.strip()
-        return "\n".join(said.splitlines()[-lines:])
+        output = self.stderr.strip() or self.stdout.strip()
+        return "\n".join(output.splitlines()[-lines:])
 
 
 Runner = Callable[[Sequence[str], float, Optional[str], Mapping[str, str]], Result]
@@ -175,7 +175,7 @@ class Host:
         return next((given for family in self.os_families if (given := (choices or {}).get(family)) is not None), None)
 
 
-class Glance(Host):
+class DifferenceProbe(Host):
     """Looks whether there is anything to do or to say, and raises DifferenceError at the first such thing."""
 
     def __init__(self, *, runner: Runner = run_command) -> None:

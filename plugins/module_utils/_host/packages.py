@@ -253,15 +253,15 @@ class Dnf:
                 raise HostError(explain_failure("dnf install", names, result, "dnf makecache && dnf install"))
 
 
-def removed_by_apt(said: str) -> list[str]:
-    return sorted({name.rstrip("*") for block in re.findall(REMOVED_BY_APT, said) for name in block.split()})
+def removed_by_apt(output: str) -> list[str]:
+    return sorted({name.rstrip("*") for block in re.findall(REMOVED_BY_APT, output) for name in block.split()})
 
 
-def removed_by_dnf(said: str) -> list[str]:
+def removed_by_dnf(output: str) -> list[str]:
     """The packages that dnf's table of a transaction has as removed or replaced; an upgrade replaces only itself."""
     removed = set()
     removing, current = False, ""
-    for line in said.splitlines():
+    for line in output.splitlines():
         heading = re.match(r"([A-Z][A-Za-z ]*):\s*$", line)
         row = re.match(r" +(\S+)(?: +(\S+))?", line)
         if heading or not row:
@@ -313,11 +313,11 @@ def services_held_back() -> Iterator[None]:
 
 
 def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: str) -> str:
-    said = result.stderr + result.stdout
+    output = result.stderr + result.stdout
     shown = [name.rsplit("/", 1)[-1] for name in names]
     text = f"{what} {' '.join(shown)} failed with exit code {result.code}. "
-    unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, said, re.I)] + re.findall(
-        NO_MATCH, said, re.I
+    unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, output, re.I)] + re.findall(
+        NO_MATCH, output, re.I
     )
     removed = removed_by_apt(result.stdout) or removed_by_dnf(result.stdout)
     if removed:
@@ -326,23 +326,23 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
             "If nobody needs that any more, remove it by hand and run this again; else take the package out of the "
             "role's packages, or declare the one that is there."
         )
-    elif is_disk_full(said):
+    elif is_disk_full(output):
         places = {free_space(place) for place in ("/", "/var", "/usr", "/boot", "/tmp")}  # noqa: S108
         text += f"The disk is full: {'; '.join(sorted(places))}. Free some space and run this again."
-    elif says(LOCKED, said):
+    elif says(LOCKED, output):
         text += (
             f"Another package manager held the lock for more than {LOCK_WAIT} s: see what it does, then run this again."
         )
     elif unknown:
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
-    elif says(UNWILLING, said) or says(CONFLICT, said):
+    elif says(UNWILLING, output) or says(CONFLICT, output):
         text += (
             "It does not fit what is installed: nothing was changed. Declare the package that is there, or remove what "
             "stands against it by hand and run this again."
         )
-    elif says(FLAKY, said):
+    elif says(FLAKY, output):
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
-    elif INTERRUPTED in said:
+    elif INTERRUPTED in output:
         text += "An earlier installation was interrupted and can't be ended: see dpkg --configure -a on the host."
     else:
         text += f"Try '{by_hand}' on the host."

@@ -27,7 +27,7 @@ VARIABLES = {443: "HTTPS_PROXY", 80: "HTTP_PROXY"}
 
 
 @dataclass(frozen=True)
-class Proxy:
+class HttpProxy:
     """A proxy and who names it."""
 
     url: str
@@ -45,14 +45,14 @@ def settings(declarations: Sequence[Spec]) -> list[tuple[str, dict[str, str]]]:
     return [(source, variables) for source, variables in found if variables]
 
 
-def proxies_for(name: str, port: int, known: Iterable[tuple[str, Mapping[str, str]]]) -> list[Proxy]:
+def proxies_for(name: str, port: int, known: Iterable[tuple[str, Mapping[str, str]]]) -> list[HttpProxy]:
     """The proxies that a connection to `name` takes; none where it is made directly."""
     variable = VARIABLES.get(port)
     found = []
     for source, variables in known:
         url = variables.get(variable or "", "")
         if url and not excluded(name, port, variables.get("NO_PROXY", "")):
-            found.append(Proxy(url if "://" in url else f"http://{url}", f"{variable} of {source}"))
+            found.append(HttpProxy(url if "://" in url else f"http://{url}", f"{variable} of {source}"))
     return found
 
 
@@ -83,7 +83,7 @@ def excluded(name: str, port: int, no_proxy: str) -> bool:
     return False
 
 
-def problem_by_proxy(name: str, port: int, proxy: Proxy, timeout: float) -> str:
+def problem_by_proxy(name: str, port: int, proxy: HttpProxy, timeout: float) -> str:
     """Why `name` can't be reached by a proxy; no text where it can."""
     parts = urlsplit(proxy.url)
     if parts.scheme.startswith("socks"):

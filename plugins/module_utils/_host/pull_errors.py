@@ -44,21 +44,21 @@ PULL_PROBLEMS: Problems = (
 )
 
 
-def explain_aws(what: str, said: str) -> str:
-    return f"{what}. {advice(ECR_PROBLEMS, said, machine='this host')}\n{last_lines(said)}"
+def explain_aws(what: str, output: str) -> str:
+    return f"{what}. {advice(ECR_PROBLEMS, output, machine='this host')}\n{last_lines(output)}"
 
 
 def explain_pull(what: str, result: Result, place: Path) -> str:
     """`place`: what is written to, where the error itself doesn't name it."""
-    said = result.stderr or result.stdout
-    if is_disk_full(said):
-        named = re.search(r"(/[^\s:]+): no space left on device", said, re.I)
+    output = result.stderr or result.stdout
+    if is_disk_full(output):
+        named = re.search(r"(/[^\s:]+): no space left on device", output, re.I)
         way_out = (
             f"The disk is full: {free_space(named[1] if named else place)}. Remove unused images (docker image prune)."
         )
     else:
-        way_out = advice(PULL_PROBLEMS, said, machine="this host")
-    return f"{what}. {way_out}\n{last_lines(said)}"
+        way_out = advice(PULL_PROBLEMS, output, machine="this host")
+    return f"{what}. {way_out}\n{last_lines(output)}"
 
 
 def last_lines(text: str, count: int = 4) -> str:

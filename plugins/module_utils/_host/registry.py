@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in to ECR and pulling, with an operator's words for what goes wrong."""
+"""Logins to ECR and image pulls, with the cause and the remedy of what fails."""
 
 from __future__ import annotations
 
@@ -151,10 +151,46 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     if result.code == 127:
         raise HostError(f"{what}: the docker command line isn't installed here.")
     # The client hides why the helper gave no credentials; the helper's own log says it.
-    said = errors_since(log, read_before)
-    if advice(ECR_PROBLEMS, said, machine="this host"):
-        raise HostError(explain_aws(what, said))
+    output = errors_since(log, read_before)
+    if advice(ECR_PROBLEMS, output, machine="this host"):
+        raise HostError(explain_aws(what, output))
     raise HostError(explain_pull(what, result, image_folder(_info(host))))
+
+
+def pull_policy(container: Spec) -> str:
+    return container.get("pull") or ("missing" if "@sha256:" in container["image"] else "always")
+
+
+def ensure_image(host: Host, docker: Docker, container: Spec, logins: Sequence[Spec]) -> dict[str, Any] | None:
+    """The local image of a container, pulled where needed; None in check mode where it isn't there yet."""
+    reference = container["image"]
+    present = docker.image(reference)
+    policy = pull_policy(container)
+    if policy == "never":
+        if present is None and not host.check_mode:
+            raise HostError(f"The image {reference} isn't on this host, and pull is set to never.")
+        return present
+    if present is not None and policy == "missing":
+        return present
+    if host.check_mode:
+        host.would_act()
+        if present is not None:
+            return present
+        with host.change(f"image {reference}", "pull", after=f"{reference}\n"):
+            return None
+    with host.phase("pull"):
+        pull(host, container, logins)
+    pulled = docker.image(reference)
+    if pulled is None:
+        raise HostError(f"The image {reference} was pulled, and yet the engine doesn't know it.")
+    if present is None or present["Id"] != pulled["Id"]:
+        with host.change(f"image {reference}", "pull", _image_id(present), _image_id(pulled)):
+            pass
+    return pulled
+
+
+def _image_id(image: Mapping[str, Any] | None) -> str:
+    return f"{image['Id']}\n" if image else ""
 
 
 def _info(host: Host) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .._common.http import Ways
+from .._common.http import PortMap
 from . import container_body as declared
 from .docker import Docker, DockerError
 from .host import Host, HostError, Spec
 from .networks import bridge_name
-from .ports import listeners
+from .port_conflicts import listeners
 
 # Who has just been led to the one that is to stop has to be let in by it first.
 TURN = 1.0
@@ -38,11 +38,11 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104
 USERLAND_PROXY = "docker-proxy"
 
 # Waits until the container of an id is healthy, which is reached by these ways; raises HostError.
-Wait = Callable[[str, Ways], None]
+Wait = Callable[[str, PortMap], None]
 
 
 @dataclass(frozen=True)
-class Port:
+class PublishedPort:
     """A published TCP port: where, and the port in the container. `own4` and `own6` are what a stand-in has for it."""
 
     address: str
@@ -91,7 +91,7 @@ class StandIn:
         try:
             self.check()
             found = self._started(old)
-            wait(found["Id"], _ways(found, ports))
+            wait(found["Id"], _port_map(found, ports))
             self._lead(found, ports)
         except HostError as error:
             self._remove()
@@ -110,10 +110,10 @@ class StandIn:
                 time.sleep(TURN)
                 self._remove()
 
-    def ways(self, container: str) -> Ways:
+    def port_map(self, container: str) -> PortMap:
         """How the container itself is reached, while its published ports lead to the stand-in."""
         found = self.docker.container(container) if self.answers else None
-        return _ways(found, published(found)) if found else {}
+        return _port_map(found, published(found)) if found else {}
 
     # The container
 
@@ -141,7 +141,7 @@ class StandIn:
     def _led_to(self) -> bool:
         return "elements" in self.host.run(["nft", "list", "set", *self.table.split(), "ports"]).stdout
 
-    def _lead(self, found: Mapping[str, Any], ports: Sequence[Port]) -> None:
+    def _lead(self, found: Mapping[str, Any], ports: Sequence[PublishedPort]) -> None:
         address, network = _address(found), self.docker.network(_network(found))
         if not address or not network:
             raise HostError(f"{self.name} has no address on a docker network.")
@@ -194,10 +194,10 @@ def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, A
     return body, {network: endpoint for network, endpoint in endpoints.items() if network != first}
 
 
-def published(container: Mapping[str, Any]) -> list[Port]:
+def published(container: Mapping[str, Any]) -> list[PublishedPort]:
     """The TCP ports of a container that are published on ports of one's choice."""
     return [
-        Port(
+        PublishedPort(
             "" if binding.get("HostIp") == EVERYWHERE else binding.get("HostIp") or "", int(binding["HostPort"]), number
         )
         for number, bindings in _tcp(container["HostConfig"].get("PortBindings"))
@@ -206,7 +206,7 @@ def published(container: Mapping[str, Any]) -> list[Port]:
     ]
 
 
-def rules(table: str, ports: Sequence[Port], address: str, bridge: str, *, proxied: bool) -> str:
+def rules(table: str, ports: Sequence[PublishedPort], address: str, bridge: str, *, proxied: bool) -> str:
     """Docker's ways to a published port, with the stand-in at their end, in one transaction.
 
     From elsewhere to the container's address, so that it sees who asks; from the host itself and from the container's
@@ -256,13 +256,13 @@ def _tcp(ports: Mapping[str, Any] | None) -> list[tuple[int, list[dict[str, str]
     return found
 
 
-def _with_own(found: Mapping[str, Any], port: Port) -> Port:
+def _with_own(found: Mapping[str, Any], port: PublishedPort) -> PublishedPort:
     bound = dict(_tcp(found["NetworkSettings"].get("Ports"))).get(port.inner, [])
     own = {":" in entry["HostIp"]: int(entry["HostPort"]) for entry in bound}
-    return Port(port.address, port.outer, port.inner, own.get(False), own.get(True))
+    return PublishedPort(port.address, port.outer, port.inner, own.get(False), own.get(True))
 
 
-def _ways(found: Mapping[str, Any], ports: Sequence[Port]) -> Ways:
+def _port_map(found: Mapping[str, Any], ports: Sequence[PublishedPort]) -> PortMap:
     address = _address(found)
     return {port.outer: (address, port.inner) for port in ports} if address else {}
 

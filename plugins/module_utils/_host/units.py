@@ -66,8 +66,8 @@ class Units:
 
     def journal(self, unit: str) -> str:
         """The unit's last lines, without what it says on a good day too."""
-        said = self.host.run(["journalctl", "-u", unit, "-n", "60", "-o", "cat", "--no-pager"]).stdout
-        return "\n".join([line for line in said.splitlines() if not any(word in line for word in CHATTER)][-12:])
+        output = self.host.run(["journalctl", "-u", unit, "-n", "60", "-o", "cat", "--no-pager"]).stdout
+        return "\n".join([line for line in output.splitlines() if not any(word in line for word in CHATTER)][-12:])
 
 
 def parse_state(block: str) -> UnitState:

@@ -18,7 +18,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     imds,
     lock,
     packages,
-    published,
+    published_ports,
     registry,
     stamps,
     units,
@@ -51,9 +51,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(engine, "CONFIG", tmp_path / "etc/daemon.json")
     monkeypatch.setattr(engine, "WRITTEN", tmp_path / "state/daemon.json")
     monkeypatch.setattr(engine, "outlived", lambda: False)
-    monkeypatch.setattr(published, "CONFIG", tmp_path / "etc/daemon.json")
-    monkeypatch.setattr(published, "PID", tmp_path / "docker.pid")
-    monkeypatch.setattr(published, "own_address", lambda: "")
+    monkeypatch.setattr(published_ports, "CONFIG", tmp_path / "etc/daemon.json")
+    monkeypatch.setattr(published_ports, "PID", tmp_path / "docker.pid")
+    monkeypatch.setattr(published_ports, "own_address", lambda: "")
     switches = tmp_path / "sysctl"
     (switches / "conf" / "eth0").mkdir(parents=True)
     for switch in ("ip_forward", "conf/eth0/forwarding"):

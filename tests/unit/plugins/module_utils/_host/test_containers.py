@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, docker
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import digest, ensure_container
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
+    container_gate,
+    containers,
+    docker,
+    port_conflicts,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_state import demultiplexed, digest
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import ensure_container
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.vitals import demultiplexed
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
     EngineDouble,
     Runner,
@@ -33,8 +38,8 @@ NAMES = ("gateway", "gateway-replaced", "gateway-previous", "gateway-next")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble, runner: Runner) -> None:
-    monkeypatch.setattr(containers, "SETTLE", 0.0)
-    monkeypatch.setattr(containers, "listeners", lambda _port: [])
+    monkeypatch.setattr(container_gate, "SETTLE", 0.0)
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: [])
     runner.answer("systemctl show", unit_block())
     docker_engine.images = {"registry/gateway@sha256:1": {"Id": "sha256:one"}}
 
@@ -149,7 +154,7 @@ def test_an_engine_that_holds_a_port_of_nobody_is_restarted(
         return run(argv, **how)
 
     monkeypatch.setattr(target, "run", restarts)
-    monkeypatch.setattr(containers, "listeners", lambda _port: ["docker-proxy (pid 7)"])
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: ["docker-proxy (pid 7)"])
     docker_engine.refuse[r"POST /containers/[^/]+/start"] = GIVEN
     assert ensure(target, env={"A": "1"})["replaced"]
     assert runner.ran("systemctl restart") == ["systemctl restart docker.service"]
@@ -169,7 +174,7 @@ def test_an_engine_is_not_restarted_where(
             started = any(call.endswith("/start") for call in docker_engine.calls)
             return ["nginx (pid 7)"] if started else []
 
-        monkeypatch.setattr(containers, "listeners", listeners)
+        monkeypatch.setattr(port_conflicts, "listeners", listeners)
     else:
         docker_engine.add("another")
     with pytest.raises(HostError, match="AND THE OLD CONTAINER COULDN'T BE PUT BACK"):
@@ -189,7 +194,7 @@ def test_what_the_engine_refuses_to_create_stops_nothing(target: Host, docker_en
 def test_a_taken_port_is_said_before_anything_stops(
     checked: Host, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containers, "listeners", lambda port: ["nginx (pid 7)"] if port == 80 else [])
+    monkeypatch.setattr(port_conflicts, "listeners", lambda port: ["nginx (pid 7)"] if port == 80 else [])
     with pytest.raises(HostError, match=r"Port 80 is taken by nginx \(pid 7\): stop that"):
         ensure(checked)
     checked.check_mode = False
@@ -201,7 +206,7 @@ def test_a_taken_port_is_said_before_anything_stops(
 @pytest.mark.usefixtures("docker_engine")
 def test_its_own_port_is_not_taken(target: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(target)
-    monkeypatch.setattr(containers, "listeners", lambda _port: ["docker-proxy (pid 7)"])
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: ["docker-proxy (pid 7)"])
     ensure(target, env={"A": "1"})
     assert actions(target) == ["create", "replace"]
 
@@ -282,7 +287,7 @@ def test_a_proven_one_stays_and_the_old_one_is_kept(target: Host, docker_engine:
     new = labelled(docker_engine, "gateway", status="running", policy="unless-stopped")
     old = labelled(docker_engine, aside, status="exited", policy="no")
     labelled(docker_engine, "gateway-previous", status="exited", policy="no")
-    assert (container(target).recover() or {})["Id"] == new["Id"]
+    assert (container(target).recovery.recover() or {})["Id"] == new["Id"]
     assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
     assert docker_engine.container("gateway-previous") is old
     assert actions(target) == ["finish"]
@@ -348,7 +353,7 @@ def test_restoring_exchanges_the_two(target: Host, docker_engine: EngineDouble) 
     docker_engine.calls.clear()
     subject = container(target, env={"A": "1"})
     subject.restore(None)
-    assert subject.outcome == "restored"
+    assert subject.replacement.outcome == "restored"
     assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (first, second)
     assert (policy(docker_engine, "gateway"), policy(docker_engine, "gateway-previous")) == ("unless-stopped", "no")
     assert not any("create" in call or call.startswith("DELETE") for call in docker_engine.calls)
@@ -366,7 +371,7 @@ def test_a_previous_one_that_fails_is_the_previous_one_again(target: Host, docke
     subject = container(target)
     with pytest.raises(HostError, match="exit code 9"):
         subject.restore(None)
-    assert subject.outcome == "rolled_back"
+    assert subject.replacement.outcome == "rolled_back"
     assert (docker_engine.container("gateway"), docker_engine.container("gateway-previous")) == (second, first)
     assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
     assert policy(docker_engine, "gateway-previous") == "no"
@@ -382,7 +387,7 @@ def test_restoring_a_wanted_image(target: Host, docker_engine: EngineDouble) -> 
     for wanted in ("registry/gateway@sha256:2", "sha256:2", "sha256:two"):
         subject = container(target)
         subject.restore(wanted)
-        assert subject.outcome == "unchanged"
+        assert subject.replacement.outcome == "unchanged"
     assert docker_engine.container("gateway") is second
     for _again in range(2):
         container(target).restore("sha256:1")
@@ -398,7 +403,7 @@ def test_restoring_after_a_replacement_that_was_interrupted_only_undoes_it(
     labelled(docker_engine, "gateway-previous", status="exited", policy="no")
     subject = container(target)
     subject.restore(None)
-    assert subject.outcome == "restored"
+    assert subject.replacement.outcome == "restored"
     assert docker_engine.container("gateway") is old
     assert docker_engine.state() == {"gateway": "running", "gateway-previous": "exited"}
 
@@ -431,7 +436,7 @@ def test_restoring_in_check_mode(target: Host, checked: Host, docker_engine: Eng
     docker_engine.calls.clear()
     subject = container(checked)
     subject.restore(None)
-    assert subject.outcome == "restored"
+    assert subject.replacement.outcome == "restored"
     assert '"A": "1"' in checked.diff[-1]["before"]
     assert '"A"' not in checked.diff[-1]["after"]
     assert docker_engine.state() == before

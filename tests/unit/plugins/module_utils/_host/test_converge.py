@@ -13,11 +13,12 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
-    containers,
+    container_gate,
     converge,
     forwarding,
     gate,
     networks,
+    port_conflicts,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import (
@@ -29,8 +30,8 @@ from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.do
 
 @pytest.fixture(autouse=True)
 def here(root: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "SETTLE", 0.0)
-    monkeypatch.setattr(containers, "listeners", lambda _port: [])
+    monkeypatch.setattr(container_gate, "SETTLE", 0.0)
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: [])
     monkeypatch.setattr(networks, "ROUTES", root / "route")
     runner.answer("systemctl show", unit_block())
 
@@ -131,7 +132,7 @@ def settled(
 def test_a_glance_at_a_settled_host_tells_what_runs(
     settled: list[dict[str, Any]], runner: Runner, docker_engine: EngineDouble
 ) -> None:
-    containers = converge.glance(settled, runner=runner)
+    containers = converge.settled_containers(settled, runner=runner)
     assert containers is not None
     assert containers["gateway"]["status"] == "running"
     assert {call.split()[0] for call in docker_engine.calls} == {"GET"}
@@ -141,7 +142,7 @@ def test_a_glance_ends_at_the_first_difference_and_leaves_it(
     settled: list[dict[str, Any]], runner: Runner, root: Path, docker_engine: EngineDouble
 ) -> None:
     (root / "app.conf").write_text("y")
-    assert converge.glance(settled, runner=runner) is None
+    assert converge.settled_containers(settled, runner=runner) is None
     assert (root / "app.conf").read_text() == "y"
     assert docker_engine.calls == []
 
@@ -151,27 +152,27 @@ def test_a_glance_does_not_settle_for_what_is_no_change(
 ) -> None:
     docker_engine.images["gateway:v1"] = docker_engine.images["gateway@sha256:1"]
     tagged = {**settled[0], "containers": [{**GATEWAY, "image": "gateway:v1"}]}
-    assert converge.glance([tagged], runner=runner) is None, "a tag may have moved"
+    assert converge.settled_containers([tagged], runner=runner) is None, "a tag may have moved"
 
     docker_engine.containers[0]["network"] = docker_engine.networks["app-net"]["Id"]
     labelled = {**settled[0], "networks": [{"name": "app-net", "labels": {"team": "core"}}]}
-    assert converge.glance([labelled], runner=runner) is None, "there is a warning to give"
+    assert converge.settled_containers([labelled], runner=runner) is None, "there is a warning to give"
 
     state_of_units(runner, NeedDaemonReload="yes")
-    assert converge.glance(settled, runner=runner) is None, "systemd has old files"
+    assert converge.settled_containers(settled, runner=runner) is None, "systemd has old files"
     state_of_units(runner)
-    assert converge.glance(settled, runner=runner) is not None
+    assert converge.settled_containers(settled, runner=runner) is not None
 
     monkeypatch.setattr(gate, "get", lambda *_: Response(503, b"{}"))
     started = time.monotonic()
-    assert converge.glance(settled, runner=runner) is None, "the gateway is not healthy"
+    assert converge.settled_containers(settled, runner=runner) is None, "the gateway is not healthy"
     assert time.monotonic() - started < 5, "waiting is for the call that can do something about it"
 
 
 def test_a_glance_takes_an_error_for_a_difference(settled: list[dict[str, Any]], runner: Runner) -> None:
     runner.answers.clear()
     runner.answer("systemctl show", code=1)
-    assert converge.glance(settled, runner=runner) is None
+    assert converge.settled_containers(settled, runner=runner) is None
 
 
 def test_what_a_call_would_stop_at_is_foreseen(root: Path, runner: Runner, docker_engine: EngineDouble) -> None:

@@ -115,20 +115,20 @@ def test_endpoint_problems_say_what_is_wrong() -> None:
 def test_a_free_port_is_fine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
-    assert fitness.port_problems(fitness.Port(free, "gateway")) == []
+    assert fitness.port_problems(fitness.WantedPort(free, "gateway")) == []
 
 
 def test_a_taken_port_names_port_and_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitness, "_publishing_container", lambda _number: "other")
     with socket.create_server(("0.0.0.0", 0)) as server:
         taken = server.getsockname()[1]
-        (problem,) = fitness.port_problems(fitness.Port(taken, "gateway"))
-        assert f"Port {taken} is taken by the container other" in problem
-        assert fitness.port_problems(fitness.Port(taken, "other")) == []
+        (problem,) = fitness.port_problems(fitness.WantedPort(taken, "gateway"))
+        assert f"WantedPort {taken} is taken by the container other" in problem
+        assert fitness.port_problems(fitness.WantedPort(taken, "other")) == []
 
 
 def test_a_taken_port_names_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitness, "_publishing_container", lambda _number: None)
     with socket.create_server(("0.0.0.0", 0)) as server:
-        (problem,) = fitness.port_problems(fitness.Port(server.getsockname()[1], "gateway"))
+        (problem,) = fitness.port_problems(fitness.WantedPort(server.getsockname()[1], "gateway"))
     assert f"(pid {os.getpid()})" in problem

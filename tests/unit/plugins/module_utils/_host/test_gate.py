@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import gate
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.gate import Gate, GateError, Hopeless, about
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.gate import FatalCheck, Gate, GateError, about
 
 GATE = {"url": "http://127.0.0.1/api/health", "timeout": 5, "interval": 0.5}
 
@@ -40,7 +40,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Response | OSError]:
     return given
 
 
-def wait(spec: dict[str, Any], hopeless: Hopeless | None, successes: int) -> None:
+def wait(spec: dict[str, Any], hopeless: FatalCheck | None, successes: int) -> None:
     Gate(spec, hopeless).wait(successes)
 
 
@@ -93,7 +93,7 @@ def test_the_wanted_version_must_be_said(answers: list[Response | OSError]) -> N
     answers += [saying(version="v1"), GOOD, saying(version="v2"), saying(version="v2")]
     gate = Gate({**GATE, "version": "v2"})
     gate.wait(2)
-    assert [look.version for look in gate.looks] == ["v1", None, "v2", "v2"]
+    assert [look.version for look in gate.results] == ["v1", None, "v2", "v2"]
     assert gate.report() == {
         "answers": 4,
         "good": 2,
@@ -119,7 +119,7 @@ def test_version_and_instance_stand_where_they_are_said_to(answers: list[Respons
     fields = {"version_field": "build.version", "instance_field": "node"}
     gate = Gate({**GATE, "version": "2", "instance": "i-1", **fields})
     gate.wait(1)
-    assert (gate.looks[0].version, gate.looks[0].instance) == ("2", "i-1")
+    assert (gate.results[0].version, gate.results[0].instance) == ("2", "i-1")
     with pytest.raises(GateError, match="doesn't say its version"):
         Gate({**GATE, "version": "2"}).wait(1)
 
@@ -130,7 +130,7 @@ def test_answers_of_other_instances_count_neither_way(answers: list[Response | O
     answers += [own, other, other, own, other]
     gate = Gate({**GATE, "version": "v2", "instance": "i-1"})
     gate.wait(2)
-    assert len(gate.looks) == 4
+    assert len(gate.results) == 4
     assert gate.report()["good"] == 2
     assert gate.report()["version"] == "v2"
     with pytest.raises(GateError, match=r"from i-1 once within 5 s\. .* last answered for i-2"):
@@ -150,7 +150,7 @@ def test_slow_answers_are_not_good_enough(clock: list[float], monkeypatch: pytes
     monkeypatch.setattr(gate, "get", get)
     slow = Gate({**GATE, "max_latency": 0.2})
     slow.wait(2)
-    assert len(slow.looks) == 4
+    assert len(slow.results) == 4
     took[:] = [0.3]
     with pytest.raises(GateError, match=r"take 0\.300 s \(95th percentile of 2\), more than 0\.2 s"):
         slow.wait(2)

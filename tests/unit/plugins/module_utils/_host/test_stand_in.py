@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response, Ways
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, gate, stand_in
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import PortMap, Response
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
+    container_replacement,
+    gate,
+    port_conflicts,
+    stand_in,
+)
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import ensure_container
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import DifferenceError, Glance, Host, HostError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.stand_in import Port, copy, published, rules
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import (
+    DifferenceError,
+    DifferenceProbe,
+    Host,
+    HostError,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.stand_in import PublishedPort, copy, published, rules
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble, Runner
 
 SPEC = {
@@ -34,7 +44,7 @@ class Asked:
         self.addresses: list[str] = []
         self.sick: set[str] = set()
 
-    def get(self, _url: str, _timeout: float, _verify: bool, ways: Ways | None) -> Response:
+    def get(self, _url: str, _timeout: float, _verify: bool, ways: PortMap | None) -> Response:
         address = (ways or {}).get(80, ("port", 80))[0]
         self.addresses.append(address)
         return Response(503 if address in self.sick else 200, b"{}")
@@ -48,10 +58,10 @@ def asked() -> Asked:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble, asked: Asked) -> None:
     monkeypatch.setattr(gate, "get", asked.get)
-    monkeypatch.setattr(containers, "listeners", lambda _port: [])
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: [])
     monkeypatch.setattr(stand_in, "listeners", lambda _port: ["docker-proxy (pid 1)"])
     monkeypatch.setattr(stand_in, "TURN", 0.0)
-    monkeypatch.setattr(containers, "OLD_PATIENCE", 0.5)
+    monkeypatch.setattr(container_replacement, "OLD_PATIENCE", 0.5)
     docker_engine.images = {"registry/gateway@sha256:1": {"Id": "sha256:one"}, "sha256:one": {"Id": "sha256:one"}}
     docker_engine.networks = {"app-net": {"Name": "app-net", "Id": "0123456789abcdef"}}
 
@@ -122,7 +132,7 @@ def test_one_that_is_not_needed_any_more_is_removed(target: Host, docker_engine:
     ensure(target)
     docker_engine.add("gate-way-stand-in")
     with pytest.raises(DifferenceError):
-        ensure(Glance(runner=runner))
+        ensure(DifferenceProbe(runner=runner))
     ensure(target)
     assert docker_engine.state() == {"gate-way": "running"}
     assert [change["action"] for change in target.changes] == ["create", "remove"]
@@ -171,12 +181,12 @@ def test_a_copy_has_ports_of_its_own_and_all_else_as_it_is() -> None:
 
 def test_published_ports_are_those_that_somebody_chose() -> None:
     chosen = [{"HostIp": "127.0.0.1", "HostPort": "80"}, {"HostIp": "", "HostPort": ""}]
-    assert published(container(PortBindings={"3000/tcp": chosen})) == [Port("127.0.0.1", 80, 3000)]
+    assert published(container(PortBindings={"3000/tcp": chosen})) == [PublishedPort("127.0.0.1", 80, 3000)]
     assert published(container(PortBindings=None)) == []
 
 
 def test_rules_with_a_userland_proxy_and_without() -> None:
-    ports = [Port("", 80, 3000, 32768, 32769), Port("127.0.0.1", 81, 3001, 32770)]
+    ports = [PublishedPort("", 80, 3000, 32768, 32769), PublishedPort("127.0.0.1", 81, 3001, 32770)]
     text = rules("inet t", ports, "10.0.0.9", "br-1", proxied=True)
     assert "elements = { 80 timeout 1h, 81 timeout 1h }" in text
     assert 'iifname != "br-1" meta nfproto ipv4 fib daddr type local tcp dport 80 dnat ip to 10.0.0.9:3000' in text

@@ -53,7 +53,7 @@ LETS_PUBLISHED_PASS = re.compile(r"ct status .*dnat.* accept")
 
 
 @dataclass
-class Way:
+class Reachability:
     """From outside to the published ports: rules that are missing, what else is in the way, and what can't be told."""
 
     missing: list[str] = field(default_factory=list)
@@ -70,35 +70,37 @@ class Way:
         return " ".join([*gone, *self.problems, *self.unknown])
 
 
-def look(host: Host, docker: Docker, containers: Iterable[Mapping[str, Any]], *, publishes: bool = False) -> Way:
+def check_reachability(
+    host: Host, docker: Docker, containers: Iterable[Mapping[str, Any]], *, publishes: bool = False
+) -> Reachability:
     """Look at the way to the published ports of containers that run (as the engine describes them).
 
     publishes: whether others are to have such ports.
     """
-    way = Way()
+    reach = Reachability()
     of_ports = [container for container in containers if container["State"]["Running"] and published(container)]
     publishes = publishes or bool(of_ports)
     if publishes:
         problem = forwarding_problem()
-        way.problems += [problem] if problem else []
+        reach.problems += [problem] if problem else []
     if not manages_firewall():
-        return way
+        return reach
     nat = host.run(["iptables", "-w", "5", "-t", "nat", "-S"])
     rules = host.run(["iptables", "-w", "5", "-t", "filter", "-S"])
     if not (nat.ok and rules.ok):
         failed = rules if nat.ok else nat
-        way.unknown.append(f"The firewall's rules can't be read: {failed.tail(2) or 'iptables failed'}.")
-        return way
-    way.missing = missing_chains(nat.stdout, rules.stdout)
-    if way.missing and _writes_nftables(docker):
-        way.missing = _missing_tables(host)
-        return way
-    if not way.missing:
-        way.missing = [rule for container in of_ports for rule in missing_rules(nat.stdout, container)]
+        reach.unknown.append(f"The firewall's rules can't be read: {failed.tail(2) or 'iptables failed'}.")
+        return reach
+    reach.missing = missing_chains(nat.stdout, rules.stdout)
+    if reach.missing and _writes_nftables(docker):
+        reach.missing = _missing_tables(host)
+        return reach
+    if not reach.missing:
+        reach.missing = [rule for container in of_ports for rule in missing_rules(nat.stdout, container)]
     if publishes:
-        way.problems += drops_before_docker(rules.stdout)
-        _look_at_other_tables(host, way)
-    return way
+        reach.problems += drops_before_docker(rules.stdout)
+        _look_at_other_tables(host, reach)
+    return reach
 
 
 def ensure_published(host: Host, docker: Docker, specs: Sequence[Spec], *, mend: bool = True) -> None:
@@ -110,16 +112,18 @@ def ensure_published(host: Host, docker: Docker, specs: Sequence[Spec], *, mend:
     if not docker.expected() or (host.check_mode and UNIT in host.restarted):
         return
     containers = [found for spec in specs if (found := docker.container(spec["name"]))]
-    way = look(host, docker, containers, publishes=any(spec.get("ports") for spec in specs))
-    if way.missing:
-        _refuse_or_restore(host, docker, way, mend=mend)
+    reach = check_reachability(host, docker, containers, publishes=any(spec.get("ports") for spec in specs))
+    if reach.missing:
+        _refuse_or_restore(host, docker, reach, mend=mend)
     pending = any(change["resource"].startswith("sysctl ") for change in host.changes) and host.check_mode
-    if way.problems and not pending:
-        raise HostError(f"What is published on this host is not reached from outside. {' '.join(way.problems)}")
+    if reach.problems and not pending:
+        raise HostError(f"What is published on this host is not reached from outside. {' '.join(reach.problems)}")
 
 
-def _refuse_or_restore(host: Host, docker: Docker, way: Way, *, mend: bool) -> None:
-    why = f"{way.words} Something removed them since the engine's start, such as a restart of nftables or a reload of "
+def _refuse_or_restore(host: Host, docker: Docker, reach: Reachability, *, mend: bool) -> None:
+    why = (
+        f"{reach.words} Something removed them since the engine's start, such as a restart of nftables or a reload of "
+    )
     why += "firewalld."
     loses = restart_loses(docker)
     if loses:
@@ -131,7 +135,9 @@ def _refuse_or_restore(host: Host, docker: Docker, way: Way, *, mend: bool) -> N
     if not mend:
         return
     host.warn(f"{why} The Docker engine restarts to put them back; live-restore keeps what runs")
-    with host.change(RESOURCE, "restore", "".join(f"missing: {rule}\n" for rule in way.missing), "present\n") as apply:
+    with host.change(
+        RESOURCE, "restore", "".join(f"missing: {rule}\n" for rule in reach.missing), "present\n"
+    ) as apply:
         if apply:
             if not restart_engine(host, docker):
                 raise HostError(f"{why} The Docker engine doesn't restart to put them back: journalctl -u docker")
@@ -141,7 +147,7 @@ def _refuse_or_restore(host: Host, docker: Docker, way: Way, *, mend: bool) -> N
 
 def _await_chains(host: Host, docker: Docker) -> None:
     deadline = time.monotonic() + RULES_PATIENCE
-    while left := look(host, docker, []).missing:
+    while left := check_reachability(host, docker, []).missing:
         if time.monotonic() > deadline:
             raise HostError(
                 f"The Docker engine was restarted, and its rules are still missing from the firewall: "
@@ -273,7 +279,7 @@ def forward_hooks(listing: str) -> list[tuple[str, str]]:
     return found
 
 
-def _look_at_other_tables(host: Host, way: Way) -> None:
+def _look_at_other_tables(host: Host, reach: Reachability) -> None:
     if not host.has_command("nft"):
         return
     for table, chain in forward_hooks(host.run(["nft", "list", "chains"]).stdout):
@@ -282,11 +288,11 @@ def _look_at_other_tables(host: Host, way: Way) -> None:
         if any(map(LETS_PUBLISHED_PASS.search, body)):
             continue
         if any(map(LETS_PASS.search, body)):
-            way.unknown.append(
+            reach.unknown.append(
                 f"The nftables chain {table} {chain} drops what it doesn't accept, and what it accepts isn't known."
             )
         else:
-            way.problems.append(
+            reach.problems.append(
                 f"The nftables chain {table} {chain} drops all that is forwarded. Let it accept what is for the "
                 "containers."
             )

@@ -9,11 +9,11 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from .container_state import fatal_state, log_excerpt, log_lines, restart_count
 from .docker import Docker
 from .gate import Gate
 from .host import Host, HostError, Spec
-from .published import look, outside_url
-from .vitals import hopeless, last_lines, restart_count, said
+from .published_ports import check_reachability, outside_url
 
 
 def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
@@ -35,11 +35,11 @@ def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
                 raise HostError(f"There is no container {name} on this host.")
             # The very one that is there now: when it is replaced meanwhile, that is no answer for it.
             watched, restarts = found["Id"], restart_count(found)
-            gate.hopeless = lambda: hopeless(docker, watched, restarts)
+            gate.fatal = lambda: fatal_state(docker, watched, restarts)
             spec["published_url"] = outside_url(found, options["url"])
-            way = look(host, docker, [found])
-            if way.reachable is False:
-                raise HostError(f"What it publishes is not reached from outside. {way.words}")
+            reach = check_reachability(host, docker, [found])
+            if reach.reachable is False:
+                raise HostError(f"What it publishes is not reached from outside. {reach.words}")
         gate.wait(options["successes"])
         if options.get("hold"):
             gate.hold(options["hold"], options.get("tolerate") or 0)
@@ -47,7 +47,7 @@ def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
         problem = f"The container {name} isn't healthy. {error.message}" if watched else error.message
         if watched:
             report["log"] = _log(docker, watched)
-            problem += said(report["log"])
+            problem += log_excerpt(report["log"])
     report.update(gate.report(), seconds=round(time.monotonic() - began, 3))
     return report, problem
 
@@ -64,6 +64,6 @@ def _check(options: Spec) -> None:
 
 def _log(docker: Docker, container: str) -> list[str]:
     try:
-        return last_lines(docker, container)
+        return log_lines(docker, container)
     except HostError:
         return []

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import ports
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import port_conflicts
 
 
 def test_it_names_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PROC", tmp_path)
+    monkeypatch.setattr(port_conflicts, "PROC", tmp_path)
     (tmp_path / "net").mkdir()
     listening = "0: 00000000:0050 00000000:0000 0A 0:0 0:0 0 0 0 4711 1"
     connected = "1: 0100007F:0050 00000000:0000 01 0:0 0:0 0 0 0 4712 1"
@@ -25,17 +25,17 @@ def test_it_names_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "43/fd").mkdir(parents=True)
     (tmp_path / "43/comm").write_text("curl\n")
     (tmp_path / "43/fd/3").symlink_to("socket:[4712]")
-    assert ports.listeners(80) == ["nginx (pid 42)"]
-    assert ports.listeners(81) == []
+    assert port_conflicts.listeners(80) == ["nginx (pid 42)"]
+    assert port_conflicts.listeners(81) == []
 
 
 def test_a_listener_that_nobody_here_owns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PROC", tmp_path)
+    monkeypatch.setattr(port_conflicts, "PROC", tmp_path)
     (tmp_path / "net").mkdir()
     (tmp_path / "net/tcp").write_text("sl local rem st\n0: 00000000:0050 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n")
-    assert ports.listeners(80) == ["a process of another namespace"]
+    assert port_conflicts.listeners(80) == ["a process of another namespace"]
 
 
 def test_this_very_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert any(f"(pid {os.getpid()})" in text for text in ports.listeners(server.getsockname()[1]))
+        assert any(f"(pid {os.getpid()})" in text for text in port_conflicts.listeners(server.getsockname()[1]))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import containers, gate, swap
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import container_swap, gate, port_conflicts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble, Runner
 
@@ -32,15 +32,15 @@ class App:
 @pytest.fixture(autouse=True)
 def here(docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "get", App(docker_engine).get)
-    monkeypatch.setattr(containers, "listeners", lambda _port: [])
-    monkeypatch.setattr(swap, "ENGINE_PATIENCE", 0.0)
+    monkeypatch.setattr(port_conflicts, "listeners", lambda _port: [])
+    monkeypatch.setattr(container_swap, "ENGINE_PATIENCE", 0.0)
     for tag, reference in (("one", ONE), ("two", TWO)):
         docker_engine.images[reference] = {"Id": f"sha256:{tag}"}
 
 
 def run(host: Host, image: str = ONE, **options: Any) -> tuple[dict[str, Any], str]:
     spec = {"name": "gateway", "image": image, "gate": {"url": "http://x/health", "timeout": 1, "interval": 0.01}}
-    return swap.swap(host, {**spec, **options.pop("container", {})}, **options)
+    return container_swap.swap(host, {**spec, **options.pop("container", {})}, **options)
 
 
 def test_outcomes(target: Host, docker_engine: EngineDouble) -> None:
@@ -147,7 +147,7 @@ def test_pulling_only(target: Host, docker_engine: EngineDouble, runner: Runner)
 
 def test_a_login_is_made_only_for_a_pull(target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(swap, "ensure_login", lambda _host, login: made.append(login))
+    monkeypatch.setattr(container_swap, "ensure_login", lambda _host, login: made.append(login))
     logins = [{"registry": "registry"}, {"registry": "elsewhere"}]
     run(target, logins=logins)
     assert made == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.commands import ensure_command
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.watched_commands import ensure_command
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import Runner
 
 

@@ -1,15 +1,41 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on a port of this host."""
+"""What holds a port of this host: processes that listen on it, and containers that publish it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from .container_body import port as parse_port
+from .docker import Docker, container_name
+from .host import Spec
 
 PROC = Path("/proc")
 LISTENING = "0A"
+
+
+def taken_ports(docker: Docker, spec: Spec, own: Collection[tuple[str, str]] = ()) -> list[str]:
+    """What holds the declared ports of a container, in sentences. `own`: port and protocol that it has by right."""
+    taken = []
+    for _address, outer, inner in map(parse_port, spec.get("ports") or []):
+        if (outer, inner.rpartition("/")[2]) in own or not inner.endswith("/tcp"):
+            continue
+        # A docker-proxy for which no container has the port is one that ContainerOperations.start deals with.
+        processes = [name for name in listeners(int(outer)) if not name.startswith("docker-proxy ")]
+        holders = _containers_on(docker, int(outer)) or processes
+        if holders:
+            taken.append(f"Port {outer} is taken by {', '.join(holders)}: stop that, or declare another port.")
+    return taken
+
+
+def _containers_on(docker: Docker, port: int) -> list[str]:
+    return [
+        f"the container {container_name(entry)}"
+        for entry in docker.get("/containers/json") or []
+        if any(published.get("PublicPort") == port for published in entry.get("Ports") or [])
+    ]
 
 
 def listeners(port: int) -> list[str]:

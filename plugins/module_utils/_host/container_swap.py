@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from .containers import FAILED, RESTORED, ROLLED_BACK, UNCHANGED, Container, digest, image_of
+from .container_replacement import FAILED, RESTORED, ROLLED_BACK, UNCHANGED
+from .container_state import digest, image_of
+from .containers import Container
 from .docker import Docker
 from .gate import version_of
 from .host import Host, HostError, Spec, usual_umask
-from .images import refuse_other_architecture, requirements
+from .image_requirements import refuse_other_architecture, requirements
 from .lock import one_at_a_time
-from .published import ENGINE_PATIENCE, ensure_published
-from .registry import ensure_login, login_of
+from .published_ports import ENGINE_PATIENCE, ensure_published
+from .registry import ensure_image, ensure_login, login_of, pull_policy
 
 PULLED = "pulled"
 PHASES = ("pull", "create", "stand_in", "stop", "start", "gate", "put_back", "total")
@@ -53,6 +55,7 @@ class Swap:
         self.spec = {**spec, "gate": gate}
         self.logins = logins
         self.container = Container(host, self.docker, self.spec, logins)
+        self.replacement = self.container.replacement
         self.needs: dict[str, Any] | None = None
         self.image: Mapping[str, Any] | None = None
         self.as_declared: bool | None = None
@@ -76,7 +79,7 @@ class Swap:
         if self.wanted_version and not self.spec["gate"]:
             raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
         if self.spec.get("stand_in"):
-            self.container.stand_in.check()
+            self.replacement.stand_in.check()
         # Whatever is started could not be published without, not even that which serves now.
         ensure_published(self.host, self.docker, [self.spec], mend=self.state != "pulled")
         if self.state == "restored" and self.container.restore(wanted_image):
@@ -91,14 +94,16 @@ class Swap:
             self.container.ensure()
             return
         changes = len(self.host.changes)
-        never = self.container.pull_policy == "never"
-        self.image = self.docker.image(self.spec["image"]) if never else self.container.image()
+        if pull_policy(self.spec) == "never":
+            self.image = self.docker.image(self.spec["image"])
+        else:
+            self.image = ensure_image(self.host, self.docker, self.spec, self.logins)
         refuse_other_architecture(self.docker, self.spec["image"], self.image)
         self.as_declared = self.container.as_declared(self.image)
-        self.container.outcome = PULLED if len(self.host.changes) > changes else UNCHANGED
+        self.replacement.outcome = PULLED if len(self.host.changes) > changes else UNCHANGED
 
     def _pulls(self) -> bool:
-        policy = self.container.pull_policy
+        policy = pull_policy(self.spec)
         return policy == "always" or (policy == "missing" and self.docker.image(self.spec["image"]) is None)
 
     # What is told
@@ -119,19 +124,19 @@ class Swap:
         }
 
     def _result(self, before: dict[str, Any] | None, problem: str) -> dict[str, Any]:
-        container = self.container
+        replacement = self.replacement
         try:
             if problem and self._met:
                 self.docker.await_answer(ENGINE_PATIENCE)
             serving = self._serving()
-            old = self._identity(container.old) if container.old else before
+            old = self._identity(replacement.old) if replacement.old else before
         except HostError:
             # An engine that doesn't answer serves nothing that could be relied on.
             serving, old = None, before
         if old and before and old["id"] == before["id"]:
             old = before
-        casualty = container.casualty or {}
-        outcome = container.outcome
+        casualty = replacement.casualty or {}
+        outcome = replacement.outcome
         if problem and outcome in (UNCHANGED, RESTORED):
             outcome = FAILED if serving is None else UNCHANGED if outcome == UNCHANGED else ROLLED_BACK
         if problem and self.host.check_mode:
@@ -155,7 +160,7 @@ class Swap:
 
     def _new(self, problem: str, serving: dict[str, Any] | None) -> dict[str, Any] | None:
         """The one that was to serve, also where it didn't come so far."""
-        casualty = self.container.casualty
+        casualty = self.replacement.casualty
         if casualty:
             return {key: casualty[key] for key in ("id", "image", "digest", "version")}
         if self.state == "restored" or not (problem or self.host.check_mode):

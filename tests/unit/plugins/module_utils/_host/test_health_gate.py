@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import gate
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.health import pass_gate
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.health_gate import pass_gate
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble
 
 OPTIONS = {"url": "http://x/health", "successes": 2, "timeout": 1.0, "interval": 0.01, "request_timeout": 1.0}

@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .containers import digest, image_of
+from .container_state import digest, image_of, restart_count
 from .docker import Docker
 from .gate import about, ask, is_good, last_answer
 from .host import Host, HostError, Spec
-from .published import look as look_at_way
-from .published import outside_url
-from .vitals import restart_count
+from .published_ports import check_reachability, outside_url
 
 
-def look(options: Spec) -> dict[str, Any]:
+def container_info(options: Spec) -> dict[str, Any]:
     """As the options of the module container_info say; what can't be seen is None, and `engine_error` says why."""
     host = Host()
     docker = Docker(host, None)
@@ -58,13 +56,13 @@ def _published(host: Host, docker: Docker, options: Spec) -> dict[str, Any] | No
     container = docker.container(options["name"])
     if container is None or not container["State"]["Running"]:
         return None
-    way = look_at_way(host, docker, [container])
+    reach = check_reachability(host, docker, [container])
     url = outside_url(container, options["url"]) if options.get("url") else ""
     if url:
         answer = ask(url, options["request_timeout"])
         if not is_good(answer):
-            way.problems.append(last_answer(url, answer))
-    return {"reachable": way.reachable, "problem": way.words}
+            reach.problems.append(last_answer(url, answer))
+    return {"reachable": reach.reachable, "problem": reach.words}
 
 
 def _health(options: Spec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import forwarding, published
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import forwarding, published_ports
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import Units
@@ -40,16 +40,16 @@ def rules(runner: Runner, nat: Sequence[str] = (NAT,), filter_table: Sequence[st
         runner.answer("iptables -w 5 -t filter -S", one)
 
 
-def look(host: Host, *containers: dict[str, Any]) -> published.Way:
-    return published.look(host, Docker(host, None), containers)
+def look(host: Host, *containers: dict[str, Any]) -> published_ports.Reachability:
+    return published_ports.check_reachability(host, Docker(host, None), containers)
 
 
 def ensure(host: Host, **options: Any) -> None:
-    published.ensure_published(host, Docker(host, None), [{"name": "gateway"}], **options)
+    published_ports.ensure_published(host, Docker(host, None), [{"name": "gateway"}], **options)
 
 
 def test_a_way_that_is_open(target: Host, gateway: dict[str, Any]) -> None:
-    assert look(target, gateway) == published.Way()
+    assert look(target, gateway) == published_ports.Reachability()
     assert look(target, gateway).reachable is True
     ensure(target)
     assert target.changes == []
@@ -86,8 +86,8 @@ def test_a_network_that_publishes_nothing_needs_no_rules(target: Host, runner: R
 def test_newer_engines_have_other_chains(target: Host, runner: Runner, gateway: dict[str, Any]) -> None:
     rules(runner, filter_table=[FILTER.replace(*FORWARDS)])
     assert look(target, gateway).reachable is True
-    published.CONFIG.parent.mkdir()
-    published.CONFIG.write_text(json.dumps({"bridge": "none"}))
+    published_ports.CONFIG.parent.mkdir()
+    published_ports.CONFIG.write_text(json.dumps({"bridge": "none"}))
     rules(runner, filter_table=[FILTER.replace(FORWARDS[0], "")])
     assert look(target).missing == []
 
@@ -104,10 +104,10 @@ def test_an_engine_that_writes_nftables_itself(
 
 def test_an_engine_that_leaves_the_firewall_alone(target: Host, runner: Runner, gateway: dict[str, Any]) -> None:
     rules(runner, [FLUSHED], [FLUSHED])
-    published.CONFIG.parent.mkdir()
-    published.CONFIG.write_text(json.dumps({"iptables": False}))
+    published_ports.CONFIG.parent.mkdir()
+    published_ports.CONFIG.write_text(json.dumps({"iptables": False}))
     assert look(target, gateway).reachable is True
-    published.CONFIG.unlink()
+    published_ports.CONFIG.unlink()
     assert look(target, gateway).reachable is False
 
 
@@ -164,8 +164,8 @@ def test_a_restart_that_would_lose_them_is_none_of_ours(
     target: Host, runner: Runner, docker_engine: EngineDouble
 ) -> None:
     docker_engine.infos = [{"LiveRestoreEnabled": True, "DockerRootDir": "/var/lib/docker"}]
-    published.CONFIG.parent.mkdir()
-    published.CONFIG.write_text(json.dumps({"data-root": "/srv/docker"}))
+    published_ports.CONFIG.parent.mkdir()
+    published_ports.CONFIG.write_text(json.dumps({"data-root": "/srv/docker"}))
     rules(runner, [FLUSHED], [FLUSHED])
     with pytest.raises(HostError, match="has another data-root than it runs with"):
         ensure(target)
@@ -175,7 +175,7 @@ def test_a_restart_that_would_lose_them_is_none_of_ours(
 def test_rules_that_do_not_come_back(
     target: Host, runner: Runner, monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble
 ) -> None:
-    monkeypatch.setattr(published, "RULES_PATIENCE", 0.0)
+    monkeypatch.setattr(published_ports, "RULES_PATIENCE", 0.0)
     docker_engine.infos = [{"LiveRestoreEnabled": True}]
     rules(runner, [FLUSHED], [FLUSHED])
     with pytest.raises(HostError, match="still missing from the firewall"):
@@ -250,17 +250,17 @@ def test_other_tables_that_drop(
 
 
 def test_the_url_that_others_have(gateway: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "own_address", lambda: "10.0.0.7")
+    monkeypatch.setattr(published_ports, "own_address", lambda: "10.0.0.7")
     there = "http://10.0.0.7:8080/api/health"
-    assert published.outside_url(gateway, "http://127.0.0.1:8080/api/health") == there
-    assert published.outside_url(gateway, "http://127.0.0.1:9090/api/health") == "", "somebody else's port"
-    assert published.outside_url(gateway, "http://10.0.0.9:8080/") == ""
-    assert published.outside_url(gateway, "https://127.0.0.1:8080/") == "", "its certificate is of another name"
+    assert published_ports.outside_url(gateway, "http://127.0.0.1:8080/api/health") == there
+    assert published_ports.outside_url(gateway, "http://127.0.0.1:9090/api/health") == "", "somebody else's port"
+    assert published_ports.outside_url(gateway, "http://10.0.0.9:8080/") == ""
+    assert published_ports.outside_url(gateway, "https://127.0.0.1:8080/") == "", "its certificate is of another name"
     gateway["HostConfig"]["PortBindings"]["3000/tcp"][0]["HostIp"] = "127.0.0.1"
-    assert published.outside_url(gateway, "http://127.0.0.1:8080/") == "", "it is for the host alone"
-    monkeypatch.setattr(published, "own_address", lambda: "")
+    assert published_ports.outside_url(gateway, "http://127.0.0.1:8080/") == "", "it is for the host alone"
+    monkeypatch.setattr(published_ports, "own_address", lambda: "")
     gateway["HostConfig"]["PortBindings"]["3000/tcp"][0]["HostIp"] = ""
-    assert published.outside_url(gateway, "http://127.0.0.1:8080/") == ""
+    assert published_ports.outside_url(gateway, "http://127.0.0.1:8080/") == ""
 
 
 def forward(host: Host, *, wanted: bool = True) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import images
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import image_requirements
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.docker import Docker
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host, HostError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.images import fits, requirements
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.image_requirements import fits, requirements
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.module_utils._host.doubles import EngineDouble, Runner
 
 SPEC = {"name": "gateway", "image": "registry/gateway@sha256:2"}
@@ -22,11 +22,11 @@ MB = 10**6
 @pytest.fixture(autouse=True)
 def here(docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     assert docker_engine
-    monkeypatch.setattr(images, "EMULATORS", tmp_path)
+    monkeypatch.setattr(image_requirements, "EMULATORS", tmp_path)
 
 
 def free(monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
-    monkeypatch.setattr(images, "free_bytes", lambda _place: megabytes * MB)
+    monkeypatch.setattr(image_requirements, "free_bytes", lambda _place: megabytes * MB)
 
 
 def manifest(architecture: str, **layers: int) -> dict[str, Any]:

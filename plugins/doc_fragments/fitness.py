@@ -1,0 +1,64 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host is checked for: the options of preflight, and the suboptions of host_converge's option fitness."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+_OPTIONS = r"""
+ports:
+  description: TCP ports that the host has to have free.
+  type: list
+  elements: dict
+  default: []
+  suboptions:
+    port:
+      description: The port.
+      type: int
+      required: true
+    container:
+      description: The container that is to have it, and may have it already.
+      type: str
+      required: true
+endpoints:
+  description:
+    - What the host has to reach over TCP, each as C(host:port).
+    - Ports 443 and 80 are asked for by the proxy that the declarations, the engine or the host have set for them.
+  type: list
+  elements: str
+  default: []
+min_disk_mb:
+  description: Free space wanted on the file system of docker's data (C(data-root)), in MB.
+  type: int
+  default: 1000
+min_memory_mb:
+  description: Memory wanted, in MB.
+  type: int
+  default: 400
+timeout:
+  description: Seconds within which an endpoint has to answer.
+  type: float
+  default: 5
+"""
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = "options:" + indent(_OPTIONS, "  ")
+    MODULE_OPTION = (
+        r"""
+options:
+  fitness:
+    description:
+      - Only look whether the host is fit for a bootstrap, and return the problems. Changes nothing.
+      - With O(declarations), look also whether applying them would do anything, and say so in RV(settled).
+      - M(evenkeel.fleet.preflight) asks for it and checks the roles' variables as well.
+    type: dict
+    suboptions:"""
+        + indent(_OPTIONS, "      ")
+        + r"""      controller_time:
+        description: The controller's clock in seconds since the epoch, with which the host's is compared.
+        type: float
+"""
+    )
