@@ -149,19 +149,24 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import Change, Drain, PutBack, carry_out
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import (
+    Drain,
+    PutBack,
+    ServiceChange,
+    carry_out,
+)
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     HOLDER,
     ROLLOUT,
     STALE_AFTER,
-    hold_of,
     holder_of,
+    renewal_of,
     run,
 )
 
 
-def change_of(options: dict[str, Any]) -> Change:
+def change_of(options: dict[str, Any]) -> ServiceChange:
     if options["state"] == "active":
         return PutBack()
     return Drain(options["min_in_service"], options["alone"], options["reason"])
@@ -196,7 +201,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
             host=options["host"] or options["instance_id"],
             by=holder_of(options),
             wait=options["wait"],
-            hold=hold_of(options),
+            renewal=renewal_of(options),
             stale_after=options["stale_after"],
             check_mode=module.check_mode,
         ),

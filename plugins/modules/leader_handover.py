@@ -123,14 +123,14 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import Wish, hand_over
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import HandoverRequest, hand_over
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
     HOLDER,
     ROLLOUT,
     STALE_AFTER,
-    hold_of,
     holder_of,
+    renewal_of,
     run,
 )
 
@@ -152,14 +152,16 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         supports_check_mode=True,
     )
     options = module.params
-    wish = Wish(holder_of(options), options["reason"], options["target"], options["among"], options["version"])
+    request = HandoverRequest(
+        holder_of(options), options["reason"], options["target"], options["among"], options["version"]
+    )
     run(
         module,
         lambda database: hand_over(
             database,
-            wish,
+            request,
             timeout=options["timeout"],
-            hold=hold_of(options),
+            renewal=renewal_of(options),
             stale_after=options["stale_after"],
             check_mode=module.check_mode,
         ),

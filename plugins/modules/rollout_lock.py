@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_lock
-short_description: Hold the lock on changing the fleet
+short_description: LockRenewal the lock on changing the fleet
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -187,14 +187,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options im
     HOLDER,
     ROLLOUT,
     STALE_AFTER,
-    hold_of,
     holder_of,
+    renewal_of,
     run,
 )
 
 
 def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    hold = hold_of(options)
+    renewal = renewal_of(options)
     if options["state"] == "acquired":
         result = rollout_lock.acquire(
             database,
@@ -202,15 +202,15 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
             reason=options["reason"],
             digest=options["digest"],
             wait=options["wait"],
-            hold=hold,
+            renewal=renewal,
             stale_after=options["stale_after"],
             check_mode=check_mode,
         )
         return {**result, "kept": not check_mode and kept(database, result["rollout_id"], options)}
     if options["state"] == "renewed":
-        return rollout_lock.renew(database, hold=hold, check_mode=check_mode)
+        return rollout_lock.renew(database, renewal=renewal, check_mode=check_mode)
     if options["state"] == "released":
-        return rollout_lock.release(database, result=options["result"], hold=hold, check_mode=check_mode)
+        return rollout_lock.release(database, result=options["result"], renewal=renewal, check_mode=check_mode)
     return rollout_lock.break_(
         database,
         rollout_id=options["rollout_id"],

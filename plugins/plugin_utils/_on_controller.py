@@ -38,12 +38,12 @@ class OnController(NormalAction):  # type: ignore[misc]  # ansible-core ships no
         # The worker ends with its task.
         os.environ.update({name: str(value) for name, value in environment.items()})
 
-        def make(**specification: Any) -> Here:
-            return Here(self._task.action, plain(self._task.args), specification, self._task.check_mode)
+        def make(**specification: Any) -> InProcessModule:
+            return InProcessModule(self._task.action, plain(self._task.args), specification, self._task.check_mode)
 
         try:
             self.module.main(make)
-        except Ended as ended:
+        except ModuleExit as ended:
             return ended.result
         raise RuntimeError(f"{self._task.action} ended without a result")
 
@@ -57,7 +57,7 @@ class OnController(NormalAction):  # type: ignore[misc]  # ansible-core ships no
         return bool(interpreter == sys.executable)
 
 
-class Ended(SystemExit):
+class ModuleExit(SystemExit):
     """As a module's process ends; with its result."""
 
     def __init__(self, result: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Ended(SystemExit):
         self.result = result
 
 
-class Here:
+class InProcessModule:
     """What such a module uses of AnsibleModule."""
 
     def __init__(self, name: str, arguments: dict[str, Any], specification: dict[str, Any], check_mode: bool) -> None:
@@ -95,7 +95,7 @@ class Here:
         if self._warnings:
             result["warnings"] = self._warnings
         result["invocation"] = {"module_args": self.params}
-        raise Ended(remove_values(result, self.no_log_values))
+        raise ModuleExit(remove_values(result, self.no_log_values))
 
 
 def plain(value: Any) -> Any:

@@ -88,7 +88,7 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConnectionSettings:
     """`parameters` are libpq's. Seconds: `lock_timeout` for a lock, `statement_timeout` for a whole transaction."""
 
     parameters: Mapping[str, str] = field(repr=False)
@@ -111,7 +111,7 @@ class Settings:
         return text + (f", user {known['user']}" if known.get("user") else "")
 
 
-def settings(options: Mapping[str, Any], application: str) -> Settings:
+def settings(options: Mapping[str, Any], application: str) -> ConnectionSettings:
     """From the option `database` of a module; raises DatabaseError."""
     if MISSING:
         raise DatabaseError(
@@ -130,7 +130,9 @@ def settings(options: Mapping[str, Any], application: str) -> Settings:
         parameters["sslmode"] = "require"
     timeout = options.get("connect_timeout") or 5
     parameters.update(connect_timeout=str(timeout), target_session_attrs="read-write", client_encoding="UTF8")
-    return Settings(parameters, float(options.get("statement_timeout") or 4), float(options.get("lock_timeout") or 2))
+    return ConnectionSettings(
+        parameters, float(options.get("statement_timeout") or 4), float(options.get("lock_timeout") or 2)
+    )
 
 
 def _parsed(conninfo: str) -> dict[str, str]:
@@ -154,7 +156,7 @@ def _read(path: str) -> str:
 class Database:
     """Connects with the first transaction. `close` it, or use it in `with`."""
 
-    def __init__(self, wanted: Settings) -> None:
+    def __init__(self, wanted: ConnectionSettings) -> None:
         self.settings = wanted
         self._connection: Connection | None = None
         logging.getLogger("psycopg").addHandler(logging.NullHandler())

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import journal
-from .errors import DatabaseError, FleetError, RefusedError
+from .errors import DatabaseError, FleetError, RefusalError
 from .read import lock
-from .rollout_lock import Hold
-from .state import TEMPORARY, FleetState, Instance, Refusal, locked, permit, timestamp, unknown
+from .rollout_lock import LockRenewal
+from .state import TEMPORARY, FleetState, GatewayInstance, Refusal, locked, permit, timestamp, unknown
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 
 
-class Change(Protocol):
+class ServiceChange(Protocol):
     @property
     def step(self) -> str:
         """What it is called in the journal."""
 
     def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None: ...
 
-    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:
+    def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:
         """Since when the instance is draining when this is done."""
 
-    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: GatewayInstance, rollout_id: int | None) -> int | None:
         """The rollout in whose journal this has to be noted; None where it is there already, or has no place."""
 
     @property
@@ -59,12 +59,12 @@ class Drain:
     def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None:
         return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
 
-    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:
+    def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:
         # Who leads alone leads until its successor does, on the same machine: that one must be allowed to.
         leads = fleet.may_lead(instance)
         return instance.draining_since or (None if leads else fleet.now)
 
-    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: GatewayInstance, rollout_id: int | None) -> int | None:
         out = fleet.out.get(instance.instance_id)
         noted = out and (out.rollout_id == rollout_id or (out.reason is not None and out.reason == self.reason))
         return None if noted else rollout_id
@@ -86,27 +86,27 @@ class PutBack:
             return Refusal("stale", f"{instance_id} {fleet.absence(instance)}. See the log of its gateway.")
         return None
 
-    def mark(self, fleet: FleetState, instance: Instance) -> datetime | None:  # noqa: ARG002
+    def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:  # noqa: ARG002
         return None
 
-    def recorded_for(self, fleet: FleetState, instance: Instance, rollout_id: int | None) -> int | None:
+    def recorded_for(self, fleet: FleetState, instance: GatewayInstance, rollout_id: int | None) -> int | None:
         out = fleet.out.get(instance.instance_id)
         return (rollout_id or out.rollout_id) if out else None
 
 
 def carry_out(
     database: Database,
-    change: Change,
+    change: ServiceChange,
     *,
     instance_id: str,
     host: str,
     by: str,
     wait: float,
-    hold: Hold,
+    renewal: LockRenewal,
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Waits up to `wait` seconds where the refusal, or a lock of somebody else's, may pass; then raises RefusedError.
+    """Waits up to `wait` seconds where the refusal, or a lock of somebody else's, may pass; then raises RefusalError.
 
     The lock is renewed also where it is refused, and the journal has it as a step that was skipped.
     """
@@ -116,17 +116,17 @@ def carry_out(
         try:
             with database.transaction(keep=not check_mode) as connection:
                 fleet = lock(connection, stale_after=stale_after)
-                rollout = hold.renew(connection, fleet.rollout, fleet.now)
+                rollout = renewal.renew(connection, fleet.rollout, fleet.now)
                 actor = rollout.holder if rollout else by
-                refusal = change.refusal(fleet, instance_id, hold.rollout_id)
+                refusal = change.refusal(fleet, instance_id, renewal.rollout_id)
                 final = refusal is None or refusal.code not in TEMPORARY or waited >= wait
                 step = {"host": host, "instance_id": instance_id, "step": change.step, "seconds": round(waited, 3)}
                 changed = False
                 if refusal is None:
-                    changed = _apply(connection, change, fleet, instance_id, hold.rollout_id, actor, step)
-                elif final and hold.rollout_id is not None:
+                    changed = _apply(connection, change, fleet, instance_id, renewal.rollout_id, actor, step)
+                elif final and renewal.rollout_id is not None:
                     skipped = {**step, "result": "skipped", "detail": refusal.words}
-                    journal.write(connection, hold.rollout_id, actor, fleet.now, [skipped])
+                    journal.write(connection, renewal.rollout_id, actor, fleet.now, [skipped])
         except DatabaseError as error:
             if not error.busy or waited >= wait:
                 raise
@@ -135,14 +135,14 @@ def carry_out(
         if refusal is None:
             return _outcome(fleet, change, instance_id, changed, waited)
         if final:
-            raise RefusedError(refusal.code, refusal.words, **_facts(fleet, instance_id))
-        hold = replace(hold, steps=())  # they are written
+            raise RefusalError(refusal.code, refusal.words, **_facts(fleet, instance_id))
+        renewal = replace(renewal, steps=())  # they are written
         time.sleep(min(POLL_SECONDS, wait - waited))
 
 
 def _apply(
     connection: Connection,
-    change: Change,
+    change: ServiceChange,
     fleet: FleetState,
     instance_id: str,
     rollout_id: int | None,
@@ -185,7 +185,9 @@ def _facts(fleet: FleetState, instance_id: str) -> dict[str, Any]:
     }
 
 
-def _outcome(fleet: FleetState, change: Change, instance_id: str, changed: bool, waited: float) -> dict[str, Any]:
+def _outcome(
+    fleet: FleetState, change: ServiceChange, instance_id: str, changed: bool, waited: float
+) -> dict[str, Any]:
     instance = fleet.known(instance_id)
     drained = isinstance(change, Drain)
     serving = set(fleet.in_service()) - {instance_id}

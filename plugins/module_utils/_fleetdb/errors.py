@@ -34,7 +34,7 @@ class DatabaseError(FleetError):
         return self.state in ("55P03", "40P01")
 
 
-class RefusedError(FleetError):
+class RefusalError(FleetError):
     """The question was answered, with no. `refusal` is the reason as a code."""
 
     def __init__(self, refusal: str, message: str, **facts: Any) -> None:

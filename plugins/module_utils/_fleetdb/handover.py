@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import journal
-from .errors import DatabaseError, FleetError, RefusedError
+from .errors import DatabaseError, FleetError, RefusalError
 from .read import clock, lock, open_rollout, read
-from .rollout_lock import Hold
+from .rollout_lock import LockRenewal
 from .state import FleetState, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Wish:
+class HandoverRequest:
     """`target`, or else the oldest in service, `among` these, of this `version`. `by` and `reason` are shown."""
 
     by: str
@@ -38,7 +38,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PendingHandover:
     old: str
     old_term: int
     target: str
@@ -48,14 +48,14 @@ class _Asked:
 
 def hand_over(
     database: Database,
-    wish: Wish,
+    request: HandoverRequest,
     *,
     timeout: float,
-    hold: Hold,
+    renewal: LockRenewal,
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Return once the lease says that another one leads; raises RefusedError or FleetError.
+    """Return once the lease says that another one leads; raises RefusalError or FleetError.
 
     When the time is over, the request is taken back, so that nothing happens later.
     """
@@ -64,33 +64,33 @@ def hand_over(
         with database.transaction(keep=not check_mode) as connection:
             fleet = lock(connection, stale_after=stale_after)
             # Its outcome renews the lock once more; until then it must not end.
-            replace(hold, ttl=max(hold.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
-            asked = _ask(connection, fleet, wish, timeout, hold.rollout_id)
-        if isinstance(asked, _Asked):
+            replace(renewal, ttl=max(renewal.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
+            pending = _ask(connection, fleet, request, timeout, renewal.rollout_id)
+        if isinstance(pending, _PendingHandover):
             break
         # An election may be under way.
-        if asked.refusal != "no_leader" or time.monotonic() - started >= timeout:
-            raise asked
-        hold = replace(hold, steps=())  # they are written
+        if pending.refusal != "no_leader" or time.monotonic() - started >= timeout:
+            raise pending
+        renewal = replace(renewal, steps=())  # they are written
         time.sleep(RETRY_SECONDS)
-    if asked.target == asked.old or check_mode:
-        return _result(asked, asked.old_term, None, changed=asked.target != asked.old)
+    if pending.target == pending.old or check_mode:
+        return _result(pending, pending.old_term, None, changed=pending.target != pending.old)
     try:
-        lease = _wait(database, asked, wish, started + timeout, stale_after)
+        lease = _wait(database, pending, request, started + timeout, stale_after)
     except FleetError as error:
         with suppress(FleetError):  # the first one says more
-            _note(database, hold, asked, "failed", error.message, time.monotonic() - started)
+            _note(database, renewal, pending, "failed", error.message, time.monotonic() - started)
         raise
-    result = _result(asked, lease.term, _gap(asked, lease), changed=True)
+    result = _result(pending, lease.term, _gap(pending, lease), changed=True)
     gap = "unknown" if result["gap"] is None else f"{result['gap']:g} s"
-    detail = f"{asked.old} → {asked.target}, term {asked.old_term} → {lease.term}, gap {gap}"
-    _note(database, hold, asked, "succeeded", detail, time.monotonic() - started)
+    detail = f"{pending.old} → {pending.target}, term {pending.old_term} → {lease.term}, gap {gap}"
+    _note(database, renewal, pending, "succeeded", detail, time.monotonic() - started)
     return result
 
 
 def _ask(
-    connection: Connection, fleet: FleetState, wish: Wish, timeout: float, rollout_id: int | None
-) -> _Asked | RefusedError:
+    connection: Connection, fleet: FleetState, request: HandoverRequest, timeout: float, rollout_id: int | None
+) -> _PendingHandover | RefusalError:
     """Write the request, unless it is refused or the target leads."""
     lease = fleet.lease
     if lease is None:
@@ -98,14 +98,16 @@ def _ask(
             "There is no table leader_lease: these gateways have no lease, and can't be asked to hand it over. "
             "Stop the leader last; the election then picks another one."
         )
-    target = locked(fleet, rollout_id) or successor(fleet, target=wish.target, among=wish.among, version=wish.version)
+    target = locked(fleet, rollout_id) or successor(
+        fleet, target=request.target, among=request.among, version=request.version
+    )
     leader = fleet.leader
     if isinstance(target, Refusal) or leader is None:
         refusal = target if isinstance(target, Refusal) else no_leader(fleet)
-        return RefusedError(refusal.code, refusal.words, leader=leader, instances=fleet.shown())
+        return RefusalError(refusal.code, refusal.words, leader=leader, instances=fleet.shown())
     if target != leader:
-        if _pending(fleet, lease, wish):
-            return RefusedError(
+        if _pending(fleet, lease, request):
+            return RefusalError(
                 "pending",
                 f"A handover to {lease.requested_holder} is pending until {timestamp(lease.request_expires_at)}, "
                 f"requested by {lease.requested_by}: {lease.reason}. Try again when it is over.",
@@ -113,23 +115,25 @@ def _ask(
         connection.execute(
             "UPDATE leader_lease SET requested_holder = %s, requested_by = %s, reason = %s,"
             " request_expires_at = %s + make_interval(secs => %s)",
-            (target, wish.by, wish.reason, fleet.now, timeout),
+            (target, request.by, request.reason, fleet.now, timeout),
         )
         _notify(connection)
-    return _Asked(leader, lease.term, target, fleet.now, lease.expires_at)
+    return _PendingHandover(leader, lease.term, target, fleet.now, lease.expires_at)
 
 
-def _pending(fleet: FleetState, lease: Lease, wish: Wish) -> bool:
+def _pending(fleet: FleetState, lease: Lease, request: HandoverRequest) -> bool:
     """Somebody else's request; one's own is asked anew."""
     lasts = lease.request_expires_at is not None and lease.request_expires_at > fleet.now
-    return lasts and lease.requested_by != wish.by
+    return lasts and lease.requested_by != request.by
 
 
 def _notify(connection: Connection) -> None:
     connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
 
 
-def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_after: float) -> Lease:
+def _wait(
+    database: Database, pending: _PendingHandover, request: HandoverRequest, deadline: float, stale_after: float
+) -> Lease:
     while True:
         try:
             with database.transaction(snapshot=True) as connection:
@@ -139,81 +143,85 @@ def _wait(database: Database, asked: _Asked, wish: Wish, deadline: float, stale_
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        lease = _confirmed(asked, fleet)
+        lease = _confirmed(pending, fleet)
         if lease:
             return lease
         wanted = fleet.lease and (fleet.lease.requested_holder, fleet.lease.requested_by)
-        ours = wanted == (asked.target, wish.by)
+        ours = wanted == (pending.target, request.by)
         # What a gateway drops and what it fulfils look alike until somebody leads.
         if fleet.leader is not None and not ours:
             raise _failed(
-                asked,
+                pending,
                 fleet,
                 "The request was dropped, by the gateways or by somebody else: is the target healthy? "
-                f"See the log of the gateway of {asked.old}.",
+                f"See the log of the gateway of {pending.old}.",
             )
         if time.monotonic() >= deadline:
-            return _withdraw(database, asked, wish, stale_after)
+            return _withdraw(database, pending, request, stale_after)
         time.sleep(POLL_SECONDS)
 
 
-def _confirmed(asked: _Asked, fleet: FleetState) -> Lease | None:
+def _confirmed(pending: _PendingHandover, fleet: FleetState) -> Lease | None:
     lease = fleet.lease
-    return lease if lease and fleet.leader == asked.target and lease.term > asked.old_term else None
+    return lease if lease and fleet.leader == pending.target and lease.term > pending.old_term else None
 
 
-def _withdraw(database: Database, asked: _Asked, wish: Wish, stale_after: float) -> Lease:
+def _withdraw(database: Database, pending: _PendingHandover, request: HandoverRequest, stale_after: float) -> Lease:
     with database.transaction() as connection:
         fleet = lock(connection, stale_after=stale_after)
-        lease = _confirmed(asked, fleet)
+        lease = _confirmed(pending, fleet)
         if lease:
             return lease
         connection.execute(
             "UPDATE leader_lease SET requested_holder = NULL, requested_by = NULL, reason = NULL,"
             " request_expires_at = NULL WHERE requested_holder = %s AND requested_by = %s",
-            (asked.target, wish.by),
+            (pending.target, request.by),
         )
-    raise _failed(asked, fleet, "The time is over, and the request was taken back. Do the gateways reach the database?")
+    raise _failed(
+        pending, fleet, "The time is over, and the request was taken back. Do the gateways reach the database?"
+    )
 
 
-def _failed(asked: _Asked, fleet: FleetState, why: str) -> FleetError:
+def _failed(pending: _PendingHandover, fleet: FleetState, why: str) -> FleetError:
     leader = fleet.leader or "nobody"
     term = fleet.lease.term if fleet.lease else None
     return FleetError(
-        f"The leadership did not go from {asked.old} (term {asked.old_term}) to {asked.target}: {leader} leads (term "
-        f"{term}). {why}",
-        old=asked.old,
+        f"The leadership did not go from {pending.old} (term {pending.old_term}) to {pending.target}: {leader} leads "
+        f"(term {term}). {why}",
+        old=pending.old,
         leader=fleet.leader,
         term=term,
     )
 
 
-def _gap(asked: _Asked, lease: Lease) -> float | None:
+def _gap(pending: _PendingHandover, lease: Lease) -> float | None:
     """For how long nobody held the lease, by the database's clock; at most, where the old leader died meanwhile."""
-    since = lease.vacant_since if lease.vacant_since and lease.vacant_since >= asked.at else asked.old_until
+    since = lease.vacant_since if lease.vacant_since and lease.vacant_since >= pending.at else pending.old_until
     gap = seconds(lease.elected_at, since)
     return None if gap is None else max(0.0, gap)
 
 
-def _result(asked: _Asked, term: int, gap: float | None, *, changed: bool) -> dict[str, Any]:
+def _result(pending: _PendingHandover, term: int, gap: float | None, *, changed: bool) -> dict[str, Any]:
     return {
         "changed": changed,
-        "old": asked.old,
-        "new": asked.target,
-        "old_term": asked.old_term,
+        "old": pending.old,
+        "new": pending.target,
+        "old_term": pending.old_term,
         "term": term,
         "gap": gap if changed else 0.0,
         "refusal": None,
-        "diff": {"before": {"leader": asked.old}, "after": {"leader": asked.target}},
+        "diff": {"before": {"leader": pending.old}, "after": {"leader": pending.target}},
     }
 
 
-def _note(database: Database, hold: Hold, asked: _Asked, result: str, detail: str, took: float) -> None:
-    if hold.rollout_id is None:
+def _note(
+    database: Database, renewal: LockRenewal, pending: _PendingHandover, result: str, detail: str, took: float
+) -> None:
+    if renewal.rollout_id is None:
         return
     step = {
         "host": journal.WHOLE_FLEET,
-        "instance_id": asked.target,
+        "instance_id": pending.target,
         "step": journal.HANDOVER,
         "result": result,
         "seconds": round(took, 3),
@@ -221,4 +229,4 @@ def _note(database: Database, hold: Hold, asked: _Asked, result: str, detail: st
     }
     with database.transaction() as connection:
         rollout = open_rollout(connection)
-        replace(hold, steps=[step]).renew(connection, rollout, clock(connection))
+        replace(renewal, steps=[step]).renew(connection, rollout, clock(connection))

@@ -41,7 +41,7 @@ def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bo
         now = clock(connection)
         line = [*chosen, *past]
         written = journal.steps_of(connection, [one.id for one in line])
-        pasts = [journal.Past(one.digest, one.result, journal.hosts(written[one.id])) for one in line]
+        pasts = [journal.PastRollout(one.digest, one.result, journal.hosts(written[one.id])) for one in line]
         shown = []
         for number, one in enumerate(chosen):
             hosts = {

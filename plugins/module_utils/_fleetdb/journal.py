@@ -107,7 +107,7 @@ def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRollout:
     """A rollout as the journal has it; `hosts` as the function of that name returns them."""
 
     digest: str | None
@@ -115,7 +115,7 @@ class Past:
     hosts: Mapping[str, Mapping[str, Any]]
 
 
-def origin(host: str, rollout: Past, earlier: Iterable[Past]) -> str | None:
+def origin(host: str, rollout: PastRollout, earlier: Iterable[PastRollout]) -> str | None:
     """What a host ran before an image was brought to it, also where a rollout that broke off had brought it already.
 
     `earlier` are the rollouts before this one, from the newest. A rollout that finishes another one finds hosts on the

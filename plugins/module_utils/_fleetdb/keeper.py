@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import journal
-from .database import Database, Settings
-from .errors import FleetError, RefusedError
-from .rollout_lock import Hold, release, renew
+from .database import ConnectionSettings, Database
+from .errors import FleetError, RefusalError
+from .rollout_lock import LockRenewal, release, renew
 
 LOOK_SECONDS = 0.5
 # Renewed so often in the time of a lock that two failed attempts don't lose it.
@@ -29,24 +29,24 @@ _ENDED = "ansible-playbook ended before the rollout did: it was interrupted or k
 
 
 @dataclass(frozen=True)
-class Process:
+class WatchedProcess:
     """`started` tells it from a later process with the same id; None where the system does not tell."""
 
     pid: int
     started: str | None
 
     @classmethod
-    def of(cls, pid: int) -> Process:
+    def of(cls, pid: int) -> WatchedProcess:
         _state, started = _stat(pid)
         return cls(pid, started)
 
-    def children(self) -> list[Process]:
+    def children(self) -> list[WatchedProcess]:
         """None where the system does not tell."""
         try:
             told = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
         except OSError:
             return []
-        return [Process.of(int(pid)) for pid in told.split()]
+        return [WatchedProcess.of(int(pid)) for pid in told.split()]
 
     def state(self) -> str:
         state, started = _stat(self.pid)
@@ -70,9 +70,9 @@ def _stat(pid: int) -> tuple[str | None, str | None]:
     return fields[0], fields[19]
 
 
-def start(wanted: Settings, rollout_id: int, ttl: float, pid: int) -> bool:
+def start(wanted: ConnectionSettings, rollout_id: int, ttl: float, pid: int) -> bool:
     """Whether there is one now. The caller has no open connection: parent and child must not share it."""
-    controller = Process.of(pid)
+    controller = WatchedProcess.of(pid)
     if controller.state() == GONE:
         return False
     child = os.fork()
@@ -102,10 +102,10 @@ def _detach() -> None:
                     os.close(number)
 
 
-def keep(wanted: Settings, rollout_id: int, ttl: float, controller: Process) -> None:
+def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: WatchedProcess) -> None:
     """Until the rollout is over or the lock is lost."""
     renew_at = 0.0
-    workers: list[Process] = []
+    workers: list[WatchedProcess] = []
     while (state := controller.state()) != GONE:
         workers = controller.children() or workers
         # One that is stopped is as good as dead: its lock ends.
@@ -113,8 +113,8 @@ def keep(wanted: Settings, rollout_id: int, ttl: float, controller: Process) -> 
             renew_at = time.monotonic() + ttl / RENEWALS
             try:
                 with Database(wanted) as database:
-                    renew(database, hold=Hold(rollout_id, ttl), check_mode=False)
-            except RefusedError:
+                    renew(database, renewal=LockRenewal(rollout_id, ttl), check_mode=False)
+            except RefusalError:
                 return
             except FleetError:
                 pass  # asked again; the rollout's own steps say what is wrong with the database
@@ -126,15 +126,15 @@ def keep(wanted: Settings, rollout_id: int, ttl: float, controller: Process) -> 
     _give_back(wanted, rollout_id, ttl)
 
 
-def _give_back(wanted: Settings, rollout_id: int, ttl: float) -> None:
+def _give_back(wanted: ConnectionSettings, rollout_id: int, ttl: float) -> None:
     """For as long as the lock may last; then it has ended by itself."""
     end = {"host": journal.WHOLE_FLEET, "step": "end", "result": "failed", "detail": _ENDED}
     deadline = time.monotonic() + ttl
     while time.monotonic() < deadline:
         try:
             with Database(wanted) as database:
-                release(database, result="failed", hold=Hold(rollout_id, ttl, [end]), check_mode=False)
-        except RefusedError:
+                release(database, result="failed", renewal=LockRenewal(rollout_id, ttl, [end]), check_mode=False)
+        except RefusalError:
             return
         except FleetError:
             time.sleep(LOOK_SECONDS)

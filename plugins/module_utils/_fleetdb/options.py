@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .database import Database, settings
 from .errors import DatabaseError, FleetError
-from .rollout_lock import Hold
+from .rollout_lock import LockRenewal
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -75,10 +75,10 @@ def holder_of(options: Mapping[str, Any]) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def hold_of(options: Mapping[str, Any]) -> Hold:
+def renewal_of(options: Mapping[str, Any]) -> LockRenewal:
     if options["ttl"] <= 0:
         raise FleetError("ttl: a lock has to last for some time; give seconds above 0.")
-    return Hold(options["rollout_id"], options["ttl"], options["steps"])
+    return LockRenewal(options["rollout_id"], options["ttl"], options["steps"])
 
 
 # Each says which database is meant, as an option or as libpq's variable in the environment.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FleetError
 from .journal import PERMIT, SERVICE
-from .state import STALE_SECONDS, FleetState, Instance, Lease, OutOfService, RolloutRecord
+from .state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService, RolloutRecord
 
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row
@@ -92,7 +92,7 @@ def _read(connection: Connection, found: Tables, stale_after: float, lock: str) 
             raise FleetError("leader_lease is empty: put its row back with INSERT INTO leader_lease DEFAULT VALUES.")
     rollout = open_rollout(connection, lock) if found.rollouts else None
     now = clock(connection)
-    with connection.cursor(row_factory=class_row(Instance)) as rows:
+    with connection.cursor(row_factory=class_row(GatewayInstance)) as rows:
         instances = rows.execute(_INSTANCES).fetchall()
     out = out_of_service(connection) if found.rollouts else {}
     return FleetState(now, instances, lease, rollout, out, stale_after)

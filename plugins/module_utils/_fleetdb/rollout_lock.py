@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import journal
-from .errors import DatabaseError, FleetError, RefusedError
+from .errors import DatabaseError, FleetError, RefusalError
 from .read import clock, lock, open_rollout, out_of_service, rollout_of, tables
 from .schema import create_missing
 from .state import FleetState, Refusal, RolloutRecord, locked, timestamp
@@ -39,7 +39,7 @@ RETURNING instance_id"""
 
 
 @dataclass(frozen=True)
-class Hold:
+class LockRenewal:
     """What a call does for a rollout: it renews the lock for `ttl` seconds and writes the steps, or is refused."""
 
     rollout_id: int | None = None
@@ -67,7 +67,7 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _Acquired:
     fleet: FleetState
     rollout: RolloutRecord
     took_over: RolloutRecord | None = None
@@ -75,7 +75,7 @@ class _Taken:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _HeldByOther:
     refusal: Refusal
     lock: Mapping[str, Any]
 
@@ -87,16 +87,16 @@ def acquire(
     reason: str,
     digest: str | None,
     wait: float,
-    hold: Hold,
+    renewal: LockRenewal,
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Take the lock, waiting for it up to `wait` seconds; raises RefusedError saying who holds it.
+    """Take the lock, waiting for it up to `wait` seconds; raises RefusalError saying who holds it.
 
     Instances that a rollout left draining which is over may lead again from then on. `interrupted` are those that
     were not put back into service; the permit goes on not to count them until they are.
     """
-    journal.refuse_reserved(hold.steps)
+    journal.refuse_reserved(renewal.steps)
     if not check_mode:
         with database.transaction() as connection:
             create_missing(connection)
@@ -105,7 +105,7 @@ def acquire(
     while True:
         try:
             with database.transaction(keep=not check_mode) as connection:
-                attempt = _attempt(connection, holder, reason, digest, hold, stale_after, mine)
+                attempt = _attempt(connection, holder, reason, digest, renewal, stale_after, mine)
         except DatabaseError as error:
             if error.state == _UNIQUE_VIOLATION:  # somebody was faster
                 continue
@@ -113,11 +113,11 @@ def acquire(
                 continue
             raise
         waited = time.monotonic() - started
-        if isinstance(attempt, _Taken):
+        if isinstance(attempt, _Acquired):
             return _acquired(attempt, waited, check_mode)
         if waited >= wait:
             text = f"{attempt.refusal.words} Waited {waited:.0f} s." if wait else attempt.refusal.words
-            raise RefusedError(attempt.refusal.code, text, lock=attempt.lock)
+            raise RefusalError(attempt.refusal.code, text, lock=attempt.lock)
         time.sleep(min(POLL_SECONDS, max(0.05, min(wait - waited, attempt.lock["expires_in"]))))
 
 
@@ -126,21 +126,21 @@ def _attempt(
     holder: str,
     reason: str,
     digest: str | None,
-    hold: Hold,
+    renewal: LockRenewal,
     stale_after: float,
     mine: list[int],
-) -> _Taken | _Held:
+) -> _Acquired | _HeldByOther:
     create_missing(connection)  # in check mode it has not been called before
     fleet = lock(connection, stale_after=stale_after)
     open_ = fleet.rollout
     if open_ and open_.id in mine:
-        return _Taken(fleet, open_)
+        return _Acquired(fleet, open_)
     refusal = locked(fleet, None)
     if open_ and refusal:
-        return _Held(refusal, open_.shown(fleet.now))
+        return _HeldByOther(refusal, open_.shown(fleet.now))
     if open_:
         _close(connection, open_, fleet.now, "abandoned")
-    expires_at = fleet.now + timedelta(seconds=hold.ttl)
+    expires_at = fleet.now + timedelta(seconds=renewal.ttl)
     [(rollout_id,)] = connection.execute(
         "INSERT INTO fleet_rollout (holder, reason, digest, started_at, expires_at) VALUES (%s, %s, %s, %s, %s)"
         " RETURNING id",
@@ -148,11 +148,11 @@ def _attempt(
     )
     rollout = RolloutRecord(rollout_id, holder, reason, digest, fleet.now, expires_at)
     mine.append(rollout.id)
-    journal.write(connection, rollout.id, holder, fleet.now, hold.steps)
-    return _Taken(fleet, rollout, open_, _clear_marks(connection, fleet))
+    journal.write(connection, rollout.id, holder, fleet.now, renewal.steps)
+    return _Acquired(fleet, rollout, open_, _clear_marks(connection, fleet))
 
 
-def _acquired(taken: _Taken, waited: float, check_mode: bool) -> dict[str, Any]:
+def _acquired(taken: _Acquired, waited: float, check_mode: bool) -> dict[str, Any]:
     fleet, rollout = taken.fleet, taken.rollout
     shown = rollout.shown(fleet.now)
     if check_mode:
@@ -169,15 +169,15 @@ def _acquired(taken: _Taken, waited: float, check_mode: bool) -> dict[str, Any]:
     }
 
 
-def renew(database: Database, *, hold: Hold, check_mode: bool) -> dict[str, Any]:
-    """Raises RefusedError where the lock is lost. Counts as changed only where steps were written."""
+def renew(database: Database, *, renewal: LockRenewal, check_mode: bool) -> dict[str, Any]:
+    """Raises RefusalError where the lock is lost. Counts as changed only where steps were written."""
     with database.transaction(keep=not check_mode) as connection:
         _need_tables(connection)
         open_ = open_rollout(connection)
         now = clock(connection)
-        rollout = hold.prove(connection, open_, now)
+        rollout = renewal.prove(connection, open_, now)
     return {
-        "changed": bool(hold.steps),
+        "changed": bool(renewal.steps),
         "rollout_id": rollout.id,
         "lock": rollout.shown(now),
         "diff": {"before": {}, "after": {}},
@@ -185,17 +185,17 @@ def renew(database: Database, *, hold: Hold, check_mode: bool) -> dict[str, Any]
 
 
 def release(
-    database: Database, *, result: Literal["succeeded", "failed"], hold: Hold, check_mode: bool
+    database: Database, *, result: Literal["succeeded", "failed"], renewal: LockRenewal, check_mode: bool
 ) -> dict[str, Any]:
     """Once more is no change. `interrupted` are the hosts that this rollout leaves out of service."""
     with database.transaction(keep=not check_mode) as connection:
         _need_tables(connection)
         open_ = open_rollout(connection)
         now = clock(connection)
-        before = rollout_of(connection, hold.rollout_id)
+        before = rollout_of(connection, renewal.rollout_id)
         changed = before is None or before.result != result
         if before is None or changed:
-            rollout = _close(connection, hold.prove(connection, open_, now), now, result)
+            rollout = _close(connection, renewal.prove(connection, open_, now), now, result)
         else:
             rollout = before
         left = [one for one in out_of_service(connection).values() if one.rollout_id == rollout.id]
@@ -263,7 +263,7 @@ def _need_tables(connection: Connection) -> None:
         raise FleetError("The database has no table fleet_rollout: no rollout ever began on it. Is it the right one?")
 
 
-def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None) -> RefusedError:
+def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None) -> RefusalError:
     past = rollout_of(connection, rollout_id)
     if past is None:
         text = f"There is no rollout {rollout_id}."
@@ -271,7 +271,7 @@ def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord 
         text = f"Rollout {rollout_id} ended as {past.result} at {timestamp(past.finished_at)}: its lock is lost."
     if holder:
         text += f" {holder.holder} holds the fleet now (rollout {holder.id}: {holder.reason})."
-    return RefusedError("lost", f"{text} Nothing was changed; start a new rollout.")
+    return RefusalError("lost", f"{text} Nothing was changed; start a new rollout.")
 
 
 def _diff(before: RolloutRecord | None, **after: Any) -> dict[str, Any]:

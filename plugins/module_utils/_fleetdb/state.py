@@ -29,7 +29,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Instance:
+class GatewayInstance:
     instance_id: str
     launched_at: datetime | None
     private_ip: str | None = None
@@ -104,18 +104,18 @@ class FleetState:
     """
 
     now: datetime
-    instances: Sequence[Instance]
+    instances: Sequence[GatewayInstance]
     lease: Lease | None = None
     rollout: RolloutRecord | None = None
     out: Mapping[str, OutOfService] = field(default_factory=dict)
     stale_after: float = STALE_SECONDS
 
-    def find(self, instance_id: str) -> Instance | None:
+    def find(self, instance_id: str) -> GatewayInstance | None:
         """Also one that was taken out of service, and whose row went when its gateway ended."""
-        gone = Instance(instance_id, None) if instance_id in self.out else None
+        gone = GatewayInstance(instance_id, None) if instance_id in self.out else None
         return next((one for one in self.instances if one.instance_id == instance_id), gone)
 
-    def known(self, instance_id: str) -> Instance:
+    def known(self, instance_id: str) -> GatewayInstance:
         """One that was found before."""
         found = self.find(instance_id)
         if found is None:
@@ -132,7 +132,7 @@ class FleetState:
         return marked[0].instance_id if len(marked) == 1 and self.fresh(marked[0]) else None
 
     @property
-    def marked(self) -> list[Instance]:
+    def marked(self) -> list[GatewayInstance]:
         """Who is marked as the leader."""
         return [one for one in self.instances if one.is_leader]
 
@@ -141,16 +141,16 @@ class FleetState:
         """The rollout that holds the fleet; one whose lock has expired doesn't."""
         return self.rollout if self.rollout and self.rollout.expires_at > self.now else None
 
-    def may_lead(self, instance: Instance) -> bool:
+    def may_lead(self, instance: GatewayInstance) -> bool:
         """Nobody who may lead, by the lease or by the older picture, is taken for a follower."""
         holds = self.lease is not None and self.lease.holder == instance.instance_id
         return holds or instance.is_leader or self.leader == instance.instance_id
 
-    def fresh(self, instance: Instance) -> bool:
+    def fresh(self, instance: GatewayInstance) -> bool:
         age = seconds(self.now, instance.last_heartbeat)
         return age is not None and abs(age) <= self.stale_after
 
-    def absence(self, instance: Instance) -> str | None:
+    def absence(self, instance: GatewayInstance) -> str | None:
         """Why an instance is not in service, or None."""
         if instance.last_heartbeat is None:
             return "has no heartbeat"
@@ -219,7 +219,7 @@ def doubts(fleet: FleetState) -> list[str]:
     return found
 
 
-def _silence(fleet: FleetState, instance: Instance) -> str | None:
+def _silence(fleet: FleetState, instance: GatewayInstance) -> str | None:
     return None if fleet.fresh(instance) else fleet.absence(instance)
 
 

@@ -45,7 +45,7 @@ RELOADABLE = frozenset(
 
 
 @dataclass(frozen=True)
-class Config:
+class DaemonConfig:
     """daemon.json as it was and as it will be; and what the declaration wrote into it, before and after."""
 
     before: bytes | None
@@ -77,12 +77,12 @@ class Config:
         return self.new.get("live-restore") is True
 
 
-def planned(wanted: Spec, declaration: str) -> Config:
+def planned(wanted: Spec, declaration: str) -> DaemonConfig:
     before = read(CONFIG)
     old = parse_json(CONFIG, before or b"{}")
     written = _memory().get(declaration) or {}
     new = merged(withdrawn(old, written, wanted), wanted)
-    return Config(before, old, new, written, own_settings(old, written, wanted))
+    return DaemonConfig(before, old, new, written, own_settings(old, written, wanted))
 
 
 def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
@@ -102,7 +102,9 @@ def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
 class Engine:
     """The steps from one configuration to the next."""
 
-    def __init__(self, host: Host, units: Units, docker: Docker, config: Config, *, restart_running: bool) -> None:
+    def __init__(
+        self, host: Host, units: Units, docker: Docker, config: DaemonConfig, *, restart_running: bool
+    ) -> None:
         self.host = host
         self.units = units
         self.docker = docker

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import Ended, Here
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule, ModuleExit
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
@@ -140,8 +140,8 @@ def call(
     }
     code = importlib.import_module(f"ansible_collections.evenkeel.fleet.plugins.modules.{module}")
     try:
-        code.main(lambda **specification: Here(module, with_credentials, specification, check))
-    except Ended as ended:
+        code.main(lambda **specification: InProcessModule(module, with_credentials, specification, check))
+    except ModuleExit as ended:
         assert SECRET not in str(ended.result)
         return {"failed": False, **ended.result}
     raise AssertionError(f"{module} ended without a result")

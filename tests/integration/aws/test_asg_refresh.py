@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
 from ansible_collections.evenkeel.fleet.plugins.modules import asg_refresh, asg_refresh_info
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import Ended, Here
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule, ModuleExit
 from tests.integration.aws.asg import Group, Scaled, scaled
 from tests.integration.endpoint import REGION
 from tests.integration.support import await_true, run_by_ansible, start_module
@@ -77,10 +77,10 @@ def info(aws: Scaled, group: Group, **more: Any) -> dict[str, Any]:
 def run(module: ModuleType, wanted: dict[str, Any], check: bool = False) -> dict[str, Any]:
     """In this process, which has loaded boto3 already."""
 
-    def make(**specification: Any) -> Here:
-        return Here(module.__name__, wanted, specification, check)
+    def make(**specification: Any) -> InProcessModule:
+        return InProcessModule(module.__name__, wanted, specification, check)
 
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(ModuleExit) as ended:
         module.main(make)
     assert SECRET not in str(ended.value.result)
     return {"failed": False, **ended.value.result}

@@ -16,8 +16,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import database as db
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import Drain, PutBack, carry_out
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold, acquire, release, renew
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import RefusalError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import (
+    LockRenewal,
+    acquire,
+    release,
+    renew,
+)
 from tests.integration.support import await_true
 
 STALE = 15.0
@@ -101,20 +106,20 @@ class Fleet:
             "reason": "test",
             "digest": None,
             "wait": 0,
-            "hold": Hold(),
+            "renewal": LockRenewal(),
             "stale_after": STALE,
             "check_mode": False,
         }
         with database(self.conninfo) as connected:
             return acquire(connected, **{**wanted, **options})
 
-    def renew(self, rollout_id: int, **hold: Any) -> dict[str, Any]:
+    def renew(self, rollout_id: int, **renewal: Any) -> dict[str, Any]:
         with database(self.conninfo) as connected:
-            return renew(connected, hold=Hold(rollout_id, **hold), check_mode=False)
+            return renew(connected, renewal=LockRenewal(rollout_id, **renewal), check_mode=False)
 
     def release(self, rollout_id: int, result: Any = "succeeded") -> dict[str, Any]:
         with database(self.conninfo) as connected:
-            return release(connected, result=result, hold=Hold(rollout_id), check_mode=False)
+            return release(connected, result=result, renewal=LockRenewal(rollout_id), check_mode=False)
 
     def drain(self, number: int, least: int = 1, **options: Any) -> dict[str, Any]:
         return self._change(Drain(least, options.pop("alone", False), options.pop("reason", None)), number, options)
@@ -131,12 +136,12 @@ class Fleet:
             "host": f"gateway-{number}",
             "by": "somebody@desk",
             "wait": 0,
-            "hold": Hold(options.pop("rollout_id", None)),
+            "renewal": LockRenewal(options.pop("rollout_id", None)),
             "stale_after": STALE,
             "check_mode": False,
         }
         with database(conninfo) as connected:
             try:
                 return carry_out(connected, change, **{**wanted, **options})
-            except RefusedError as error:
+            except RefusalError as error:
                 return {"changed": False, "message": error.message, **error.facts}

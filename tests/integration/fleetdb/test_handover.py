@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from support.instances import Process
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import Wish, hand_over
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusalError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.handover import HandoverRequest, hand_over
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 from tests.integration.fleetdb.fleets import Fleet, database
 from tests.integration.support import await_true, run_by_ansible, run_module, start_module
 
@@ -27,15 +27,15 @@ Gateways = Callable[[int], "list[Process]"]
 
 def hand(fleet: Fleet, conninfo: str | None = None, **options: Any) -> dict[str, Any]:
     """To somebody whom a busy machine may keep from its heartbeats for a moment."""
-    hold = options.pop("hold", Hold())
+    renewal = options.pop("renewal", LockRenewal())
     timeout = options.pop("timeout", 10)
-    wish = Wish(options.pop("by", "me@desk"), "test", **options)
+    request = HandoverRequest(options.pop("by", "me@desk"), "test", **options)
     given_up = time.monotonic() + timeout
     while True:
         try:
             with database(conninfo or fleet.conninfo) as connected:
-                return hand_over(connected, wish, timeout=timeout, hold=hold, stale_after=2, check_mode=False)
-        except RefusedError as error:
+                return hand_over(connected, request, timeout=timeout, renewal=renewal, stale_after=2, check_mode=False)
+        except RefusalError as error:
             if error.refusal not in ("stale", "unknown") or time.monotonic() > given_up:
                 raise
 
@@ -68,7 +68,7 @@ def test_to_one_that_is_updated_and_no_second_time(fleet: Fleet, gateways: Gatew
     among = ["i-2", "i-3", "i-4"]
     assert hand(fleet, among=among)["new"] == "i-3"
     assert not hand(fleet, among=among)["changed"]
-    with pytest.raises(RefusedError, match=r"with version 9") as caught:
+    with pytest.raises(RefusalError, match=r"with version 9") as caught:
         hand(fleet, version="9", timeout=0)
     assert caught.value.refusal == "no_candidate"
 

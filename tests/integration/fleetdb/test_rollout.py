@@ -17,8 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusedError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import Hold
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusalError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.schema import create_missing
 from tests.integration.fleetdb.fleets import Fleet, database, migrated
 from tests.integration.support import Running, run_module, start_module
@@ -59,7 +59,7 @@ def test_a_gateway_finds_the_tables_made_already(empty: str) -> None:
 def refusal_of(call: Any, *values: Any, **options: Any) -> str | None:
     try:
         call(*values, **options)
-    except RefusedError as error:
+    except RefusalError as error:
         return error.refusal
     return None
 
@@ -67,7 +67,7 @@ def refusal_of(call: Any, *values: Any, **options: Any) -> str | None:
 def test_the_second_is_told_who_holds_it(fleet: Fleet) -> None:
     fleet.populate(2)
     first = fleet.acquire(holder="ci@runner-3", reason="gateway 1.4.0")
-    with pytest.raises(RefusedError, match=r"held by ci@runner-3 since .*gateway 1\.4\.0.*ends by itself in") as caught:
+    with pytest.raises(RefusalError, match=r"held by ci@runner-3 since .*gateway 1\.4\.0.*ends by itself in") as caught:
         fleet.acquire()
     lock = caught.value.facts["lock"]
     assert (lock["rollout_id"], lock["host"], lock["expired"]) == (first["rollout_id"], "runner-3", False)
@@ -102,7 +102,7 @@ def test_waiting_in_line(fleet: Fleet) -> None:
         taken = second.result(20)
     assert taken["rollout_id"] > first and taken["waited"] > 0.2 and taken["took_over"] is None
     started = time.monotonic()
-    with pytest.raises(RefusedError, match="Waited 1 s"):
+    with pytest.raises(RefusalError, match="Waited 1 s"):
         fleet.acquire(wait=1)
     assert time.monotonic() - started < 4
 
@@ -121,7 +121,7 @@ def test_an_expired_lock_is_taken_over_and_its_owner_refused(fleet: Fleet, expir
     assert (left["host"], left["instance_id"], left["rollout_id"]) == ("gateway-3", "i-3", dead)
     assert fleet.drain(2, 2, rollout_id=taken["rollout_id"])["refusal"] == "too_few"
     for call in (fleet.renew, fleet.release):
-        with pytest.raises(RefusedError, match=r"ended as abandoned.*ci@alive holds the fleet"):
+        with pytest.raises(RefusalError, match=r"ended as abandoned.*ci@alive holds the fleet"):
             call(dead)
     assert fleet.drain(2, 0, rollout_id=dead)["refusal"] == "lost"
     assert fleet.draining == []
@@ -369,7 +369,7 @@ def test_steps_need_a_rollout(fleet: Fleet) -> None:
     fleet.populate(2)
     step = {"host": "a", "step": "pull", "result": "succeeded"}
     with pytest.raises(FleetError, match="give rollout_id"):
-        fleet.drain(2, 0, hold=Hold(steps=[step]))
+        fleet.drain(2, 0, renewal=LockRenewal(steps=[step]))
     assert refusal_of(fleet.renew, 99) == "lost"
 
 
@@ -386,7 +386,7 @@ def test_a_resumed_rollout_inherits_what_was_before_the_one_that_it_finishes(fle
     def swapped(rollout_id: int, number: int) -> None:
         step = {"host": f"gateway-{number}", "step": "swap", "result": "succeeded", "digest": "v2"}
         fleet.drain(number, rollout_id=rollout_id)
-        fleet.put_back(number, rollout_id=rollout_id, hold=Hold(rollout_id, steps=[step]))
+        fleet.put_back(number, rollout_id=rollout_id, renewal=LockRenewal(rollout_id, steps=[step]))
 
     killed = fleet.acquire(digest="v2")["rollout_id"]
     plan(killed, "v1", "v1", "v0")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import Ended, Here, plain
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule, ModuleExit, plain
 
 SPECIFICATION: dict[str, Any] = {
     "argument_spec": {
@@ -19,14 +19,14 @@ SPECIFICATION: dict[str, Any] = {
 }
 
 
-def here(**arguments: Any) -> Here:
-    return Here("evenkeel.fleet.leader_info", arguments, dict(SPECIFICATION), check_mode=True)
+def here(**arguments: Any) -> InProcessModule:
+    return InProcessModule("evenkeel.fleet.leader_info", arguments, dict(SPECIFICATION), check_mode=True)
 
 
 def test_arguments_are_checked_and_get_their_types() -> None:
     assert here(count="3").params == {"count": 3, "database": None}
     for wrong in ({}, {"count": "three"}, {"count": 1, "cuont": 2}):
-        with pytest.raises(Ended) as ended:
+        with pytest.raises(ModuleExit) as ended:
             here(**wrong)
         assert ended.value.result["failed"]
         assert "count" in ended.value.result["msg"]
@@ -36,7 +36,7 @@ def test_no_result_tells_a_secret() -> None:
     module = here(count=1, database={"password": "hunter2"})
     module.no_log_values.add("found-elsewhere")
     module.warn("it is hunter2")
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(ModuleExit) as ended:
         module.fail_json(msg="hunter2 was refused", facts=[{"why": "found-elsewhere"}])
     assert ended.value.result["msg"] == "******** was refused"
     assert "hunter2" not in str(ended.value.result)
@@ -45,7 +45,7 @@ def test_no_result_tells_a_secret() -> None:
 
 def test_what_ends_well_has_not_failed() -> None:
     module = here(count=1)
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(ModuleExit) as ended:
         module.exit_json(changed=True, leader="i-1")
     assert ended.value.result == {
         "changed": True,

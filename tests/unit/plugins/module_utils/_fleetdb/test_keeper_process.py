@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.keeper import GONE, RUNS, STOPPED, Process
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.keeper import GONE, RUNS, STOPPED, WatchedProcess
 
 
 def test_a_process_is_known_by_its_state() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
-        seen = Process.of(child.pid)
+        seen = WatchedProcess.of(child.pid)
         assert seen.state() == RUNS
-        assert seen in Process.of(os.getpid()).children()
+        assert seen in WatchedProcess.of(os.getpid()).children()
         child.send_signal(signal.SIGSTOP)
         os.waitpid(child.pid, os.WUNTRACED)
         assert seen.state() == STOPPED
@@ -26,6 +26,6 @@ def test_a_process_is_known_by_its_state() -> None:
 
 
 def test_another_process_with_the_same_id_is_another_one() -> None:
-    now = Process.of(os.getpid())
+    now = WatchedProcess.of(os.getpid())
     assert now.state() == RUNS
-    assert Process(now.pid, "1").state() == GONE
+    assert WatchedProcess(now.pid, "1").state() == GONE

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.state import (
     FleetState,
-    Instance,
+    GatewayInstance,
     Lease,
     OutOfService,
     Refusal,
@@ -31,13 +31,13 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def instance(number: int, **changes: Any) -> Instance:
+def instance(number: int, **changes: Any) -> GatewayInstance:
     """A lower number is an older one."""
-    one = Instance(f"i-{number}", ago(1000 - number), version="1", last_heartbeat=ago(2))
+    one = GatewayInstance(f"i-{number}", ago(1000 - number), version="1", last_heartbeat=ago(2))
     return replace(one, **changes)
 
 
-def fleet(*instances: Instance, holder: str | None = "i-1", left: float = 10, **changes: Any) -> FleetState:
+def fleet(*instances: GatewayInstance, holder: str | None = "i-1", left: float = 10, **changes: Any) -> FleetState:
     expires_at = NOW + timedelta(seconds=left) if holder else None
     shown = [replace(one, is_leader=one.instance_id == holder and left > 0) for one in instances]
     return replace(FleetState(NOW, shown, Lease(holder, 3, expires_at=expires_at)), **changes)
@@ -70,7 +70,7 @@ def test_the_permit(instance_id: str, least: int, code: str | None) -> None:
         instance(3, draining_since=ago(1)),
     ],
 )
-def test_others_that_do_not_count(absent: Instance) -> None:
+def test_others_that_do_not_count(absent: GatewayInstance) -> None:
     assert refused(fleet(*THREE[:2], absent), "i-2", least=2) == "too_few"
 
 
