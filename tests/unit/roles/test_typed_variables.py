@@ -24,7 +24,7 @@ from ansible.template import Templar, trust_as_template
 from ansible.utils.plugin_docs import get_docstring
 from jinja2 import nodes
 
-from ansible_collections.evenkeel.fleet.plugins.modules import host_converge
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import argument_specs
 
 COLLECTION = Path(__file__).parents[3]
 ROLES = sorted(path.parent.parent for path in (COLLECTION / "roles").glob("*/meta/argument_specs.yml"))
@@ -265,7 +265,7 @@ SURROUNDINGS: dict[str, Any] = {
 # They are used beside answers of hosts alone; that they are converted is seen above.
 UNSEEN = {"rollout_canary_errors", "rollout_canary_slower", "rollout_pause_after"}
 # How host_converge reads a declaration.
-DECLARATION = ArgumentSpecValidator({"declarations": host_converge.DECLARATIONS})
+DECLARATION = ArgumentSpecValidator({"declarations": argument_specs.DECLARATIONS})
 
 
 @dataclass(frozen=True)

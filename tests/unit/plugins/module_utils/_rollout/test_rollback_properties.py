@@ -38,8 +38,8 @@ class Row:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def past(self) -> journal.Past:
-        return journal.Past(self.digest, self.result, journal.hosts(self.steps))
+    def past(self) -> journal.PastRollout:
+        return journal.PastRollout(self.digest, self.result, journal.hosts(self.steps))
 
 
 @dataclass
