@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_lock
-short_description: LockRenewal the lock on changing the fleet
+short_description: Acquire, renew, release or break the lock on changing the fleet
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:

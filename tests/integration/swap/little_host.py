@@ -172,7 +172,8 @@ class LittleHost:
     def get(self, path: str) -> str:
         """What the app answers, or nothing."""
         request = rf"printf 'GET {path} HTTP/1.0\r\n\r\n' >&3"
-        return self.do(f"exec 2>/dev/null; {{ exec 3<>/dev/tcp/127.0.0.1/{PORT} && {request} && cat <&3; }} || true")
+        # A subshell: docker's proxy may close a connection at once, and SIGPIPE ends the shell that writes to it.
+        return self.do(f"exec 2>/dev/null; ( exec 3<>/dev/tcp/127.0.0.1/{PORT} && {request} && cat <&3 ) || true")
 
     # Who asks from outside
 
