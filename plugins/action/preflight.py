@@ -77,7 +77,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                     values[name] = self._templar.template(variables[name])
             except AnsibleError as error:
                 if not missing:  # otherwise it is most likely worked out from one of them
-                    problems.append(f"{name} can't be worked out: {error.message}")
+                    problems.append(f"{name} can't be evaluated: {error.message}")
         for name, value in values.items():
             # Ansible's validator splits a JSON text at its commas.
             if isinstance(value, str) and options[name].get("type") in KINDS:
@@ -93,13 +93,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
 
 def _refusal_of_sudo(result: Mapping[str, Any]) -> str:
-    """What a call that sudo refused before it began is to be told as, or no text."""
+    """The problem, if sudo refused to run the module; else empty."""
     said = " ".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout"))
     if "must have a tty" not in said:
         return ""
     return (
-        "sudo on the host wants a terminal (requiretty in /etc/sudoers), which a pipelined connection does not have. "
-        "Exempt the user (Defaults:NAME !requiretty, by visudo -f /etc/sudoers.d/NAME), or set "
+        "sudo on the host requires a terminal (requiretty in /etc/sudoers), which a pipelined connection does not "
+        "have. Exempt the user (Defaults:NAME !requiretty, by visudo -f /etc/sudoers.d/NAME), or set "
         "ANSIBLE_PIPELINING=false."
     )
 
@@ -116,5 +116,5 @@ def _misspelt(role: str, options: Mapping[str, Any], variables: Mapping[str, Any
         if name.startswith(f"{role}_") and name not in options:
             close = difflib.get_close_matches(name, options, n=1, cutoff=0.9)
             if close:
-                problems.append(f"{name} is no variable of the role {role}, did you mean {close[0]}?")
+                problems.append(f"{name} is not a variable of the role {role}; did you mean {close[0]}?")
     return problems

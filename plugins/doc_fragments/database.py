@@ -10,11 +10,11 @@ class ModuleDocFragment:
 options:
   database:
     description:
-      - How the module reaches the gateways' PostgreSQL. Each setting that is not given here is taken from where
+      - How the module reaches the gateways' PostgreSQL. Each setting that is not given here comes from where
         C(libpq) looks for it, the environment variables C(PGHOST), C(PGUSER), C(PGSSLMODE) and so on, and a password
         from C(~/.pgpass) or C(PGPASSFILE); all on the machine on which the module runs, usually the controller.
-      - The role of the gateways is the right one to use. PgBouncer in transaction mode will do.
-      - Only a server that accepts writes is talked to. Of several hosts, separated by commas, the first one that does.
+      - Use the role of the gateways. PgBouncer in transaction mode is supported.
+      - Only a server that accepts writes is used; of several hosts, separated by commas, the first one that does.
     type: dict
     default: {}
     suboptions:
@@ -34,7 +34,7 @@ options:
         description: Its password.
         type: str
       password_file:
-        description: A file that contains nothing but the password; it wins over O(database.password).
+        description: A file that contains nothing but the password; it takes precedence over O(database.password).
         type: path
       sslmode:
         description:
@@ -49,26 +49,26 @@ options:
         description: A service of C(pg_service.conf).
         type: str
       conninfo:
-        description: A connection string or address of C(libpq). The other settings win over it.
+        description: A connection string or address of C(libpq). The other settings take precedence over it.
         type: str
       connect_timeout:
         description: Seconds within which a host has to answer.
         type: int
         default: 5
       statement_timeout:
-        description: Seconds after which a transaction is ended and has failed, whatever the server or the network do.
+        description: Seconds after which a transaction fails, whatever the server or the network do.
         type: float
         default: 4
       lock_timeout:
         description:
-          - Seconds to wait for a row that somebody else has locked.
+          - Seconds to wait for a row that another client has locked.
           - The rows are those of the leader election, so that neither timeout should be much longer.
         type: float
         default: 2
   stale_after:
     description:
       - Seconds after which an instance without a heartbeat counts as gone, as C(STALE_INSTANCE_THRESHOLD_SECONDS) of
-        the gateways. Ages are told by the database's clock; no other clock is looked at.
+        the gateways. Ages are measured by the database's clock alone.
     type: float
     default: 15
 requirements:

@@ -13,19 +13,19 @@ options:
       - What is declared, applied in this order.
       - First, the packages of all declarations are installed in one transaction. Then each declaration's directories,
         files, commands, units, engine, networks, imds, logins and containers follow.
-      - Needed unless O(fitness) is given; with it, nothing is applied.
+      - Required unless O(fitness) is given; with it, nothing is applied.
     type: list
     elements: dict
     suboptions:
       name:
-        description: Who declares this, usually a role. Changes, diffs and errors name it.
+        description: The name of the declaration, usually a role. Changes, diffs and errors show it.
         type: str
         required: true
       packages:
         description:
           - Packages of the distribution's repositories. The list that fits the host is installed.
           - A package whose command is there already, from another package, a snap or an installer, is not missing;
-            so a Docker engine that is there is used, whoever packaged it.
+            so an installed Docker engine is used, whatever package it comes from.
           - An installation that would remove or replace another package is refused, also by O(fitness).
         type: dict
         suboptions:
@@ -38,7 +38,7 @@ options:
             type: list
             elements: str
           amazon:
-            description: For Amazon Linux 2023; without it, O(declarations[].packages.redhat) is taken.
+            description: For Amazon Linux 2023; the default is O(declarations[].packages.redhat).
             type: list
             elements: str
           unless_command:
@@ -67,10 +67,10 @@ options:
                 description: For RedHat-like systems.
                 type: str
               amazon:
-                description: For Amazon Linux 2023; without it, the one for RedHat-like systems is taken.
+                description: For Amazon Linux 2023; the default is the one for RedHat-like systems.
                 type: str
           checksum:
-            description: Its checksum, such as C(sha256:2cf2…). Needed unless a signature is given over https.
+            description: Its checksum, such as C(sha256:2cf2…). Required unless a signature is given over https.
             type: dict
             suboptions: *per_os
           signature:
@@ -190,8 +190,8 @@ options:
         suboptions:
           config:
             description:
-              - Merged into C(/etc/docker/daemon.json) as a JSON merge patch; foreign keys stay. What a call wrote and
-                the next one no longer declares is taken out again.
+              - Merged into C(/etc/docker/daemon.json) as a JSON merge patch; other keys stay. What a call wrote and
+                the next one no longer declares is removed.
               - What would move the engine away from its containers, such as C(data-root), is refused while some run.
               - The engine checks it first where it can (23 and newer). If it does not come up with it, the old file is
                 put back.
@@ -204,8 +204,8 @@ options:
             default: false
           forwarding:
             description:
-              - Whether IPv4 forwarding is switched on and kept by a sysctl file. Without it nobody from outside
-                reaches a published port.
+              - Whether IPv4 forwarding is switched on and kept by a sysctl file. Without it, published ports are not
+                reached from outside.
             type: bool
             default: false
             version_added: 0.2.0
@@ -229,13 +229,13 @@ options:
             description: The host's address in it.
             type: str
           labels:
-            description: Its labels. Foreign ones are no difference.
+            description: Its labels. Others are ignored.
             type: dict
           options:
-            description: Options of its driver. Foreign ones are no difference.
+            description: Options of its driver. Others are ignored.
             type: dict
           internal:
-            description: Whether it has no way out.
+            description: Whether it is isolated from external networks.
             type: bool
             default: false
           ipv6:
@@ -244,26 +244,26 @@ options:
             default: false
       imds:
         description:
-          - Who may reach the instance metadata service at C(169.254.169.254) and C(fd00:ec2::254).
+          - Which users and networks may reach the instance metadata service at C(169.254.169.254) and C(fd00:ec2::254).
           - The rules are a table of their own in nftables, loaded at boot by C(evenkeel-imds.service). No restart
-            of Docker and no C(iptables -F) touches them, and they touch nobody else's.
+            of Docker and no C(iptables -F) touches them, and they change no other rules.
         type: dict
         suboptions:
           mode:
             description:
-              - V(restrict) lets the users and networks below through and rejects everybody else.
+              - V(restrict) accepts the users and networks below and rejects all others.
               - V(allow) restricts nothing.
               - V(absent) removes the rules and what loads them.
             type: str
             choices: [restrict, allow, absent]
             default: restrict
           users:
-            description: Host users that may. A process in a container on the host's network counts by its user id.
+            description: Host users that may reach it. A container on the host's network counts by its user id.
             type: list
             elements: str
             default: [root]
           networks:
-            description: The Docker networks whose containers may. One that a later declaration creates is included.
+            description: The Docker networks whose containers may reach it, also those that later declarations create.
             type: list
             elements: str
             default: []
@@ -398,7 +398,7 @@ options:
                 description: The time a check may take.
                 type: str
               retries:
-                description: After how many failures in a row it is unhealthy.
+                description: The number of consecutive failures after which it is unhealthy.
                 type: int
               start_period:
                 description: The time in which failures do not count.
@@ -409,21 +409,21 @@ options:
             elements: str
           stand_in:
             description:
-              - While the container is replaced, have a second one of the old image, C(<name>-stand-in), answer on the
-                published TCP ports, so that no request fails, whatever becomes of the new one. Any image will do of
-                which two containers can run at once.
-              - New connections are led to it, and then to the new container, by nftables; those that are there end
-                where they began, if they do within O(declarations[].containers[].stop_timeout). Containers that ask by
-                an address of the docker network, and not by a published port, see the addresses come and go.
-              - A container that doesn't answer its C(gate) before it is replaced gets none.
+              - While the container is replaced, a second container of the old image, C(<name>-stand-in), answers on the
+                published TCP ports, so that no request fails, even if the new container does. Two containers of the
+                image must be able to run at once.
+              - nftables redirects new connections to it, and then to the new container. Open connections stay where
+                they are, if they end within O(declarations[].containers[].stop_timeout). Clients that
+                use an address of the docker network instead of a published port see the addresses change.
+              - A container that doesn't pass its C(gate) before it is replaced gets no stand-in.
               - It needs the package nftables, Linux 5.2 or newer, and memory for two.
             type: bool
             default: false
             version_added: 0.2.0
           gate:
             description:
-              - What makes the container count as healthy. Without it, its health check does, or else that it stays up.
-              - When nothing changes, one good answer is asked for.
+              - When the container counts as healthy. Without it, its health check decides, or else that it stays up.
+              - If nothing changes, one successful request is enough.
             type: dict
             suboptions:
               url:
@@ -438,11 +438,11 @@ options:
                 type: int
                 default: 90
               successes:
-                description: How many good answers in a row are needed.
+                description: The number of consecutive successful requests.
                 type: int
                 default: 2
               interval:
-                description: Seconds between requests while there is no good answer.
+                description: Seconds between requests until one succeeds.
                 type: float
                 default: 0.5
               request_timeout:
@@ -451,19 +451,19 @@ options:
                 default: 3
               version:
                 description:
-                  - The version that the container has to say it is. A healthy one of another version fails at once.
-                  - It is looked for in the JSON of C(about_url), or of C(url) where that is not given.
+                  - The version that the container has to report. A healthy one of another version fails at once.
+                  - It is read from the JSON of C(about_url), or of C(url) without one.
                 type: str
                 version_added: 0.2.0
               version_field:
-                description: Where in that JSON the version stands, such as C(version) or C(build.version).
+                description: The path of the version in that JSON, such as C(version) or C(build.version).
                 type: str
                 default: version
                 version_added: 0.2.0
               hold:
                 description:
-                  - Seconds for which a new container has to stay healthy after that. The first bad answer fails it, so
-                    that one that ends soon after its start is not kept.
+                  - Seconds for which a new container has to stay healthy after that. The first failed request fails it,
+                    so that a container that exits soon after its start is not kept.
                 type: float
                 default: 0
                 version_added: 0.2.0

@@ -25,16 +25,16 @@ ports:
 endpoints:
   description:
     - What the host has to reach over TCP, each as C(host:port).
-    - Ports 443 and 80 are asked for by the proxy that the declarations, the engine or the host have set for them.
+    - Ports 443 and 80 are reached by the proxy that the declarations, the engine or the host set for them.
   type: list
   elements: str
   default: []
 min_disk_mb:
-  description: Free space wanted on the file system of docker's data (C(data-root)), in MB.
+  description: Required free space on the file system of docker's data (C(data-root)), in MB.
   type: int
   default: 1000
 min_memory_mb:
-  description: Memory wanted, in MB.
+  description: Required memory, in MB.
   type: int
   default: 400
 timeout:
@@ -51,9 +51,9 @@ class ModuleDocFragment:
 options:
   fitness:
     description:
-      - Only look whether the host is fit for a bootstrap, and return the problems. Changes nothing.
-      - With O(declarations), look also whether applying them would do anything, and say so in RV(settled).
-      - M(evenkeel.fleet.preflight) asks for it and checks the roles' variables as well.
+      - Only check whether the host is fit for a bootstrap, and return the problems. Changes nothing.
+      - With O(declarations), also check whether applying them would change anything; see RV(settled).
+      - M(evenkeel.fleet.preflight) calls it and checks the roles' variables as well.
     type: dict
     suboptions:"""
         + indent(_OPTIONS, "      ")

@@ -11,19 +11,19 @@ options:
   rollout_id:
     description:
       - The rollout for which this is done, as M(evenkeel.fleet.rollout_lock) returned it.
-      - Its lock is renewed in the same transaction; where it is lost, nothing is done.
+      - Its lock is renewed in the same transaction; if it is lost, nothing is changed.
     type: int
   ttl:
     description:
-      - Seconds for which the lock is renewed. If nobody renews it before, others may take it over.
+      - Seconds for which the lock is renewed. If it is not renewed before, another rollout may take it over.
       - It has to be longer than the longest time between two calls for the rollout.
     type: float
     default: 120
   steps:
     description:
-      - Steps that were done since the last call, for the journal, written in the same transaction.
+      - Steps since the last call, written to the journal in the same transaction.
       - Of the names, C(plan) with the digest that a host ran when the rollout began, and C(swap) with the one that it
-        runs since, tell a rollback where to go back to. C(permit) and C(active) are written by
+        runs since, say what a rollback goes back to. C(permit) and C(active) are written by
         M(evenkeel.fleet.instance_drain) alone.
     type: list
     elements: dict
@@ -56,6 +56,6 @@ options:
         type: float
         default: 0
       detail:
-        description: What else is to be known, such as the last lines of a log. What looks like a secret is hidden.
+        description: Further details, such as the last lines of a log. What looks like a secret is hidden.
         type: str
 """

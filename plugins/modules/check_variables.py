@@ -12,9 +12,9 @@ version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Compares the values that the hosts of the play have for the variables of this collection's roles with the roles'
-    argument specifications, and fails with all that do not fit, by name.
-  - Ansible checks a role's variables when the role begins. By then, a role before it may have changed something.
-  - It runs on the controller and asks no host. Once for a play is enough.
+    argument specifications. It fails with the names of all that do not match.
+  - Ansible checks a role's variables when the role begins. By then, an earlier role may have changed something.
+  - It runs on the controller and connects to no host. Once per play is enough.
 attributes:
   action:
     description: An action plugin of this name does the work on the controller; there is no module to run on a host.
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What does not fit, a sentence or two for each variable.
+  description: What is wrong, a sentence or two for each variable.
   returned: failure
   type: list
   elements: str

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: container_info
-short_description: Tell what a container runs, and whether its service is healthy now
+short_description: Get what a container runs, and whether its service is healthy
 version_added: 0.2.0
 author:
   - Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Looks once, waits for nothing and changes nothing, whatever it finds. An engine or a service that does not answer is
-    told in the result.
+  - Queries the engine and the service once; it neither waits nor changes anything. The result says if one of them does
+    not answer.
 options:
   name:
     description: The container's name.
     type: str
     required: true
   url:
-    description: The address that answers 200 where the service is healthy.
+    description: The URL that answers 200 if the service is healthy.
     type: str
   about_url:
-    description: The address whose JSON says what the service is.
+    description: The URL whose JSON describes the service.
     type: str
   request_timeout:
     description: Seconds for one request.
@@ -32,7 +32,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Only looks.
+    description: Reads only.
   diff_mode:
     support: none
     description: Changes nothing.
@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the gateway
+- name: Get the state of the gateway
   become: true
   evenkeel.fleet.container_info:
     name: bk-gateway-api
@@ -69,7 +69,7 @@ container:
     id: {description: The container's id., type: str, returned: always}
     image: {description: The reference of its image., type: str, returned: always}
     digest: {description: "The digest of that image in its registry, where it is known.", type: str, returned: always}
-    status: {description: The engine's word for its state., type: str, returned: always, sample: running}
+    status: {description: Its status in the engine., type: str, returned: always, sample: running}
     started_at: {description: When it was started., type: str, returned: always}
     exit_code: {description: Its exit code; none while it runs., type: int, returned: always}
     restarts: {description: How often the engine has started it again., type: int, returned: always}
@@ -80,14 +80,14 @@ previous:
   contains: *container
 published:
   description:
-    - Whether the published ports are reached from outside, as far as that can be told on the host, by the engine's
-      rules in the firewall, what the kernel forwards, and O(url) with the host's own address. V(null) where the
-      container doesn't run.
+    - Whether the published ports are reached from outside, as far as the host can tell by the engine's firewall
+      rules, the kernel's forwarding, and a request to O(url) with the host's own address. V(null) if the container
+      doesn't run.
   returned: always
   type: dict
   contains:
-    reachable: {description: "V(true), V(false), or V(null) where it can't be told.", type: bool, returned: always}
-    problem: {description: What is in the way or can't be told., type: str, returned: always}
+    reachable: {description: "V(true), V(false), or V(null) if it is not known.", type: bool, returned: always}
+    problem: {description: The obstacle, or what is not known., type: str, returned: always}
 engine_error:
   description: Why nothing is known of the containers.
   returned: always

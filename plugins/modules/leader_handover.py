@@ -7,38 +7,38 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: leader_handover
-short_description: Let another instance lead the fleet
+short_description: Hand the leadership of the fleet over to another instance
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Asks the leader, through the lease in the database, to resign in favour of another instance, and waits until that
-    one holds the lease in a higher term. For a moment nobody leads; RV(gap) says for how long.
-  - Refused are targets that are unknown, draining, without a fresh heartbeat, or out of service for a rollout, as well
-    as any handover while another rollout holds the fleet or somebody else's request is pending.
-  - When the time is over, the request is taken back. If the controller dies meanwhile, it ends by itself.
+    one holds the lease in a higher term. For a moment no instance leads; RV(gap) says for how long.
+  - It refuses a target that is unknown, draining, without a fresh heartbeat, or out of service for a rollout, and any
+    handover while another rollout holds the lock or another request is pending.
+  - After O(timeout), the request is withdrawn. If the controller dies meanwhile, the request expires.
 options:
   target:
-    description: The instance that shall lead.
+    description: The instance that becomes the leader.
     type: str
   among:
     description:
-      - Without O(target), the instances of which one shall lead, such as those that are updated already.
-      - The oldest of them that is in service is chosen. Where one of them leads already, nothing is done.
+      - Without O(target), the instances of which one becomes the leader, such as those that are updated already.
+      - The oldest of them that is in service is chosen. If one of them leads already, nothing is changed.
     type: list
     elements: str
   version:
     description:
-      - Without O(target), the version that the new leader shall run. Where the leader runs it, nothing is done.
+      - Without O(target), the version that the new leader has to run. If the leader runs it, nothing is changed.
     type: str
   timeout:
-    description: Seconds within which another one has to lead. As long, it waits where nobody leads at the moment.
+    description: Seconds within which the other instance has to lead; also the time to wait while no instance leads.
     type: float
     default: 30
   holder:
-    description: Who asks. The user and host of this machine, where it is not given.
+    description: The holder of the request, as C(user@host). The default is the user and host of this machine.
     type: str
   reason:
-    description: Why, for the gateways' logs and for others who ask meanwhile.
+    description: The reason, for the gateways' logs and for the message that refuses another request.
     type: str
     default: handover by an operator
 extends_documentation_fragment:
@@ -46,7 +46,7 @@ extends_documentation_fragment:
   - evenkeel.fleet.rollout
 attributes:
   check_mode:
-    description: Says who would lead, or why that would be refused.
+    description: Returns which instance would lead, or why that would be refused.
     support: full
   diff_mode:
     description: Shows the leader before and after.
@@ -56,7 +56,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Let an updated instance lead before the old leader is drained
+- name: Hand over to an updated instance before the old leader is drained
   evenkeel.fleet.leader_handover:
     database: "{{ fleet_database }}"
     rollout_id: "{{ rollout.rollout_id }}"
@@ -66,7 +66,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Let a certain instance lead
+- name: Hand over to a certain instance
   evenkeel.fleet.leader_handover:
     database: {host: database.internal, name: gateway, user: gateway, password_file: /run/secrets/database}
     target: i-0a1b2c3d4e5f60718
@@ -77,12 +77,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 old:
-  description: Who led before.
+  description: The leader before.
   returned: success
   type: str
   sample: i-0a1b2c3d4e5f60718
 new:
-  description: Who leads now.
+  description: The leader now.
   returned: success
   type: str
   sample: i-0918f7e6d5c4b3a21
@@ -97,7 +97,7 @@ term:
   type: int
   sample: 13
 gap:
-  description: Seconds in which nobody held the lease, by the database's clock. None where its gateways do not tell.
+  description: Seconds in which no instance held the lease, by the database's clock; none with older gateways.
   returned: success
   type: float
   sample: 0.021
@@ -109,7 +109,7 @@ refusal:
   returned: always
   type: str
 leader:
-  description: Who leads.
+  description: The leader.
   returned: when it failed and that is known
   type: str
 instances:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: leader_info
-short_description: Tell who leads the fleet, and who is in it
+short_description: Get the leader and the instances of the fleet
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Reads from the gateways' database who leads, until when and in which term, and every instance with its heartbeat. It
-    needs the tables C(ec2_launch) and C(ec2_heartbeat) only; older gateways have no C(leader_lease).
-  - Where the database is out of reach, it can ask the gateways themselves, each at C(/api/about-me).
-  - An answer that is not to be relied on is an error, such as two who say that they lead, nobody who does, a leader
-    without heartbeat, or a gateway that does not answer.
+  - Reads the leader, its term, the end of its lease and every instance with its heartbeat from the gateways' database.
+    It needs only the tables C(ec2_launch) and C(ec2_heartbeat); older gateways have no C(leader_lease).
+  - If the database is out of reach, it can ask each gateway at C(/api/about-me).
+  - An answer that is not reliable is an error, such as two leaders, no leader, a leader without a heartbeat, or a
+    gateway that does not answer.
 options:
   source:
     description:
       - Where to ask.
-      - With V(auto), the database and, where that is out of reach and O(urls) are given, the gateways. A password or a
-        database that is wrong is an error in any case.
+      - With V(auto), the database; if it is out of reach and O(urls) are given, the gateways. A wrong password or
+        database name is an error in any case.
     type: str
     choices: [auto, database, http]
     default: auto
@@ -35,12 +35,12 @@ options:
     type: float
     default: 3
   on_doubt:
-    description: Whether to fail where who leads is in doubt, or to return why in RV(doubts).
+    description: Whether to fail if the leader is in doubt, or to return the reasons in RV(doubts).
     type: str
     choices: [fail, report]
     default: fail
   wait:
-    description: For how many seconds to look again before a doubt counts. An election is over in less.
+    description: Seconds for which to repeat the query until there is no doubt. An election takes less.
     type: float
     default: 3
 extends_documentation_fragment:
@@ -58,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look who leads
+- name: Get the leader
   evenkeel.fleet.leader_info:
     database: "{{ fleet_database }}"
     urls: "{{ groups.gateways | map('extract', hostvars, 'ansible_host') | map('regex_replace', '^', 'http://') }}"
@@ -66,7 +66,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Show what is known, also where who leads is in doubt
+- name: Get what is known, also if the leader is in doubt
   evenkeel.fleet.leader_info:
     database: {host: database.internal, name: gateway, user: gateway, password_file: /run/secrets/database}
     on_doubt: report
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 leader:
-  description: The instance id of the leader; none where nobody leads or where that can't be told.
+  description: The instance id of the leader; none if no instance leads or if that is not known.
   returned: always
   type: str
   sample: i-0a1b2c3d4e5f60718
@@ -110,12 +110,12 @@ instances:
       type: bool
       returned: always
 source:
-  description: Who was asked, V(database) or V(http).
+  description: What was asked, V(database) or V(http).
   returned: always
   type: str
   sample: database
 doubts:
-  description: Why the answer is not to be relied on.
+  description: Why the answer is not reliable.
   returned: always
   type: list
   elements: str

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Find what would stop a bootstrap, before anything changes
+short_description: Check what would stop a bootstrap, before anything changes
 version_added: 0.1.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Checks the variables of the named roles against their argument specifications, on the controller, and the host
-    itself in one round trip, and returns all that is wrong. It changes nothing and does not fail by itself, so that
-    a play can gather the findings of all hosts before it stops.
+    itself in one round trip, and returns all problems. It changes nothing and does not fail by itself, so that a
+    play can collect the problems of all hosts before it stops.
 attributes:
   action:
     description: An action plugin of this name does the work on the controller; there is no module to run on a host.
@@ -33,7 +33,7 @@ options:
   declarations:
     description:
       - Names of variables that hold declarations for M(evenkeel.fleet.host_converge), such as C(docker_declaration).
-      - Where there are no problems, the same round trip tells in RV(settled) whether applying them would do anything.
+      - If there are no problems, RV(settled) says whether applying them would change nothing.
     type: list
     elements: str
     default: []
@@ -43,7 +43,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Look for what would stop the bootstrap
+- name: Check what would stop the bootstrap
   evenkeel.fleet.preflight:
     roles: [docker, gateway]
     ports:
@@ -53,7 +53,7 @@ EXAMPLES = r"""
       - database.example.com:5432
   register: preflight
 
-- name: Stop on any finding
+- name: Stop on any problem
   ansible.builtin.fail:
     msg: "{{ preflight.problems | join('\n') }}"
   when: preflight.problems | length > 0

@@ -11,52 +11,52 @@ short_description: Acquire, renew, release or break the lock on changing the fle
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - One rollout at a time holds the fleet. Its lock is a row in the gateways' database with holder, reason and expiry.
-  - The lock of a controller that died ends by itself after O(ttl) and is taken over by whoever asks next. Every module
-    that is given the rollout's id renews it. With O(keep), it is renewed in the background, too.
-  - The lock is proven by RV(rollout_id), which is never used twice. A controller that was stopped for a while and lost
-    the lock meanwhile is refused with its next step.
+  - One rollout at a time holds the lock. It is a row in the gateways' database with holder, reason and expiry.
+  - The lock of a controller that died expires after O(ttl), and the next rollout takes it over. Every module that is
+    given the rollout's id renews it. With O(keep), it is renewed in the background, too.
+  - The proof of the lock is RV(rollout_id), which is never used twice. A controller that was stopped and lost the lock
+    meanwhile is refused at its next step.
 options:
   state:
     description:
-      - V(acquired) takes the lock; refused while somebody else holds it. The tables are made where they are missing.
-      - V(renewed) prolongs it and writes O(steps). It fails where the lock is lost. A lock that has expired and that
-        nobody took over can be renewed.
-      - V(released) ends the rollout with O(result). Once more is no change.
-      - V(broken) ends somebody else's rollout, whose next step is then refused. O(reason) goes into its journal.
+      - V(acquired) acquires the lock, unless another rollout holds it. Missing tables are created.
+      - V(renewed) renews it and writes O(steps). It fails if the lock is lost. An expired lock that no other rollout
+        acquired can be renewed.
+      - V(released) ends the rollout with O(result). A second release changes nothing.
+      - V(broken) ends the rollout of another controller, whose next step is refused. O(reason) goes into its journal.
     type: str
     choices: [acquired, renewed, released, broken]
     required: true
   reason:
-    description: Why, shown to others who want the lock. Needed for V(acquired) and V(broken).
+    description: The reason, shown to others who want the lock. Required for V(acquired) and V(broken).
     type: str
   holder:
-    description: Who holds it, as C(user@host). The user and host of this machine, where it is not given.
+    description: The holder, as C(user@host). The default is the user and host of this machine.
     type: str
   digest:
     description: The digest of the image that the rollout brings.
     type: str
   wait:
     description:
-      - For how many seconds to wait until the lock is free or has expired.
-      - Of several who wait, whoever asks first when it is free gets it.
+      - Seconds to wait until the lock is free or has expired.
+      - If several controllers wait, the first one to ask after that acquires it.
     type: float
     default: 0
   result:
-    description: How the rollout ended. Needed for V(released).
+    description: How the rollout ended. Required for V(released).
     type: str
     choices: [succeeded, failed]
   keep:
     description:
       - With V(acquired), renew the lock in the background for as long as C(ansible-playbook) runs, so that O(ttl) may
-        be short. Where C(ansible-playbook) ends without having released it, such as by Ctrl-C, SIGTERM or SIGKILL,
-        release it as failed. Where the background process is killed as well, the lock ends after O(ttl).
+        be short. If C(ansible-playbook) ends without having released it, such as by Ctrl-C, SIGTERM or SIGKILL,
+        release it as failed. If the background process is killed as well, the lock expires after O(ttl).
       - A controller that is stopped (SIGSTOP) does not renew it.
       - It works where the module runs on the controller, over the connection C(local). RV(kept) says whether it does.
     type: bool
     default: false
   controller_pid:
-    description: The process for whose life the lock is kept. The module's action plugin gives it.
+    description: The process during whose life the lock is renewed. The module's action plugin gives it.
     type: int
 extends_documentation_fragment:
   - evenkeel.fleet.database
@@ -66,14 +66,14 @@ attributes:
     description: Answers as it would, and changes nothing. RV(rollout_id) is none where a lock would be acquired.
     support: full
   diff_mode:
-    description: Shows who held the lock before and after.
+    description: Shows the holder of the lock before and after.
     support: full
 seealso:
   - module: evenkeel.fleet.rollout_info
 """
 
 EXAMPLES = r"""
-- name: Take the lock
+- name: Acquire the lock
   evenkeel.fleet.rollout_lock:
     database: "{{ fleet_database }}"
     state: acquired
@@ -84,7 +84,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Note what was done on a host
+- name: Record what was done on a host
   evenkeel.fleet.rollout_lock:
     database: "{{ fleet_database }}"
     state: renewed
@@ -113,19 +113,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rollout_id:
-  description: What the following calls prove the lock with; of a broken lock, which one it was.
+  description: The id with which the following calls prove the lock; of a broken lock, the rollout that held it.
   returned: success
   type: int
   sample: 17
 lock:
-  description: The lock as it is afterwards; where it was refused, that of the other holder.
-  returned: success, and when somebody else holds it
+  description: The lock afterwards; if it was refused, the lock of the other holder.
+  returned: success, and when another rollout holds it
   type: dict
   contains:
     rollout_id: {description: The rollout., type: int, returned: always, sample: 17}
-    holder: {description: Who holds it., type: str, returned: always, sample: ci@runner-3}
-    host: {description: From where., type: str, returned: always, sample: runner-3}
-    reason: {description: Why., type: str, returned: always, sample: gateway 1.4.0}
+    holder: {description: Its holder., type: str, returned: always, sample: ci@runner-3}
+    host: {description: The host of its holder., type: str, returned: always, sample: runner-3}
+    reason: {description: Its reason., type: str, returned: always, sample: gateway 1.4.0}
     digest: {description: The image's digest., type: str, returned: always}
     since: {description: Since when., type: str, returned: always}
     expires_at: {description: When it ends unless it is renewed., type: str, returned: always}
@@ -141,7 +141,7 @@ took_over:
 interrupted:
   description:
     - Hosts that were taken out of service and not put back, by this rollout where it was released, else by others.
-    - See to them first, as they may be out of the load balancer, and then put them back with
+    - Check them first, as they may be deregistered from the load balancer. Then put them back with
       M(evenkeel.fleet.instance_drain). Until then they do not count as in service.
   returned: when acquired, released or broken
   type: list
@@ -151,18 +151,18 @@ interrupted:
     instance_id: {description: Its instance id., type: str, returned: always}
     rollout_id: {description: The rollout that took it out of service., type: int, returned: always}
     since: {description: When., type: str, returned: always}
-    by: {description: Who took it out., type: str, returned: always, sample: ops@desk}
+    by: {description: The holder of that rollout., type: str, returned: always, sample: ops@desk}
     reason:
-      description: Why it is kept out until somebody puts it back; none where it was left out by accident.
+      description: Why it is kept out of service until it is put back on purpose; none if its rollout was interrupted.
       type: str
       returned: always
 cleared:
-  description: The instances that bore the mark of a rollout that is over. They may be elected again.
+  description: The instances whose draining mark of an ended rollout was removed. They may be elected again.
   returned: when acquired or broken
   type: list
   elements: str
 kept:
-  description: Whether the lock is renewed in the background. Where it is not, O(ttl) has to last from step to step.
+  description: Whether the lock is renewed in the background. If not, O(ttl) has to be longer than each step.
   returned: when acquired
   type: bool
 waited:
@@ -170,7 +170,7 @@ waited:
   returned: when acquired
   type: float
 refusal:
-  description: V(locked) where somebody else holds the lock, V(lost) where it is lost, else none.
+  description: V(locked) if another rollout holds the lock, V(lost) if it is lost, else none.
   returned: failure
   type: str
 """

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles of this collection specify of their variables, and what a value that is text stands for."""
+"""The argument specifications of this collection's roles, and values converted to their types."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _entries(role: str) -> Mapping[str, Any]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list as it is, or the one that a text stands for. ValueError where it begins as one and is none."""
+    """A value as a list: a text is read as JSON or as separated by commas; raises ValueError for invalid JSON."""
     if isinstance(value, str):
         return _list_of_text(value.strip())
     if value is None:
@@ -67,12 +67,12 @@ def _list_of_text(text: str) -> list[Any]:
     except YAMLError:
         found = None
     if not isinstance(found, list):
-        raise ValueError(f"{text} begins as a JSON list does, but is none.")
+        raise ValueError(f"{text} begins like a JSON list, but is not one.")
     return found
 
 
 def typed(value: Any, option: Mapping[str, Any]) -> Any:
-    """What a value stands for, by its specification. TypeError or ValueError where it stands for nothing."""
+    """A value converted to the type of its option; raises TypeError or ValueError where that is impossible."""
     kind = option.get("type", "str")
     if kind == "bool":
         return _boolean(value)

@@ -44,7 +44,7 @@ def test_misspelt_and_wrong_variables_are_found(fleet: Fleet) -> None:
     with fleet.untouched("host-1"):
         run = fleet.site("--limit", "host-1", gateway_memroy="1g", gateway_host_port="eighty")
     assert run.code == 2, run.output
-    misspelt = "- host-1: gateway_memroy is no variable of the role gateway, did you mean gateway_memory?"
+    misspelt = "- host-1: gateway_memroy is not a variable of the role gateway, did you mean gateway_memory?"
     assert run.says(misspelt, "- host-1: gateway_host_port is eighty, which is not a whole number.", STOPPED)
     assert "exception" not in run.output.lower()
 

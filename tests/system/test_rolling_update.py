@@ -39,7 +39,7 @@ def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> No
             second = roll(serving, gateway_image=images[0])
         run = process.wait()
     assert second.code != 0
-    assert second.says("The fleet is held by", images[1])
+    assert second.says("The fleet is locked by", images[1])
     assert run.code == 0, run.output
     assert digests(serving) == {digest(images[1])}
     assert watch.most_at_once == 1, "never do two lead"

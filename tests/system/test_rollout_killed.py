@@ -68,7 +68,7 @@ def test_a_daemon_that_is_killed_in_a_start_keeps_no_port(serving: Fleet, images
     with nobody_notices(serving):
         run = roll(serving, "--limit", host, gateway_image=images[1], **LOCK)
         assert run.code != 0
-        assert run.says("The Docker engine gave no answer to POST /containers/")
+        assert run.says("The Docker engine did not answer POST /containers/")
         for image in reversed(images):
             again = roll(serving, "--limit", host, gateway_image=image, rollout_lock_wait=60, **LOCK)
             assert again.code == 0, run.output + again.output

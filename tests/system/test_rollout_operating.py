@@ -125,7 +125,7 @@ def test_the_leader_stays_until_another_one_leads(serving: Fleet) -> None:
     _first, heir, leader = order(serving)
     refused = play(serving, "drain", "--limit", leader)
     assert refused.code != 0
-    assert refused.says("leads: hand the leadership over first")
+    assert refused.says("is the leader: hand the leadership over first")
     with Watch(serving.leaders) as watch:
         run = play(serving, "handover", rollout_handover_to=heir)
     assert run.code == 0, run.output
@@ -137,7 +137,7 @@ def test_the_leader_stays_until_another_one_leads(serving: Fleet) -> None:
 
 def test_during_a_rollout_of_somebody_else_nothing_is_done_until_it_is_ended(serving: Fleet) -> None:
     first, heir, leader = order(serving)
-    held = "The fleet is held by ci@runner"
+    held = "The fleet is locked by ci@runner"
     with somebody_else_rolls(serving):
         with serving.untouched(*serving.hosts):
             assert play(serving, "drain", "--limit", first).says(held, "gateway 9")

@@ -103,7 +103,7 @@ def test_another_subnet_under_a_running_gateway(serving: Fleet) -> None:
         run = serving.site(*ALONE, app_network_subnet="10.250.0.0/24")
     assert run.code == 2, run.output
     assert run.says(
-        "The network app-net exists with another shape: subnet is",
+        "The network app-net exists with other settings: subnet is",
         "not '10.250.0.0/24'",
         "would cut off bk-gateway-api",
         "nothing was changed",

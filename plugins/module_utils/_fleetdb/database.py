@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to PostgreSQL for one call. Everything on it has a deadline, and an error is a sentence.
+"""One connection to PostgreSQL for one call. Everything on it has a deadline; messages name cause and remedy.
 
 Nothing lives in the session, so that PgBouncer in transaction mode will do. What an answer rests on is set in each
 transaction, whatever the role, the database or another client of the same pooled session has set.
@@ -43,8 +43,8 @@ _KEEPALIVE = {
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
-# As the gateways do: dates in another style than ISO can't be read, a search_path of somebody else's leads to other
-# tables, and a commit that a crash of the server may undo is no lock.
+# As the gateways do: dates in another style than ISO can't be read, another search_path leads to other tables, and a
+# commit that a crash of the server may undo is no lock.
 _SESSION = (
     "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL search_path TO DEFAULT;"
     " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
@@ -55,7 +55,7 @@ _NAME = "Check host, and the name resolution of the machine on which the module 
 _REACH = (
     "Check host and port, that PostgreSQL runs, and that firewalls let the machine through on which the module runs."
 )
-# What PostgreSQL's and libpq's words on a failed connection mean to do; the first that fits is taken.
+# The remedy for a failed connection by PostgreSQL's or libpq's message; the first that fits is taken.
 _WRONG = {
     "password authentication failed": "Check user and password.",
     "no password supplied": "Give password, password_file, or an entry in ~/.pgpass.",
@@ -76,13 +76,13 @@ _AWAY = {
     "": _REACH,
 }
 _STATES = {
-    "55P03": "Somebody has held a row that is needed for too long. Try again; look for long transactions in pg_locks.",
-    "57014": "A statement took too long. Try again; look for what keeps the server busy.",
-    "42501": "This user lacks rights on the fleet's tables. Use the role of the gateways.",
-    "42P01": "Is it the gateways' database, and do they run there?",
-    "42703": "The table was made by something else than the gateways.",
+    "55P03": "Another transaction has locked a row for too long. Try again; look for long transactions in pg_locks.",
+    "57014": "A statement timed out. Try again; look for what loads the server.",
+    "42501": "This user lacks privileges on the fleet's tables. Use the role of the gateways.",
+    "42P01": "Check that it is the gateways' database, and that the gateways have run.",
+    "42703": "The table was not created by the gateways.",
     "25006": _STANDBY,
-    "25P03": "This machine was stopped for a while in the middle of its work. Nothing was changed; try again.",
+    "25P03": "The transaction was idle for too long: this machine was stopped. Nothing was changed; try again.",
     "40P01": "Nothing was changed; try again.",
 }
 
@@ -141,7 +141,7 @@ def _parsed(conninfo: str) -> dict[str, str]:
     except psycopg.Error:
         # Its words quote the string, and so a password.
         raise DatabaseError(
-            "database.conninfo is no connection string: postgresql://user@host:port/name, or host=… dbname=…; "
+            "database.conninfo is not a connection string: postgresql://user@host:port/name, or host=… dbname=…; "
             "in the former, special characters are percent-encoded."
         ) from None
 
@@ -195,7 +195,7 @@ class Database:
             lost = connection.broken or connection.closed or deadline.cut
             self.close()
             if deadline.cut:
-                text = f"{self.settings.place} gave no answer within {self.settings.statement_timeout:g} s."
+                text = f"{self.settings.place} did not answer within {self.settings.statement_timeout:g} s."
                 raise self._lost(text, in_doubt=finished) from None
             if lost and error.sqlstate not in _STATES:
                 raise self._lost(self._words(error, ""), in_doubt=finished) from None
@@ -230,7 +230,7 @@ class Database:
 
     def _lost(self, text: str, *, in_doubt: bool) -> DatabaseError:
         told = (
-            "Whether the last change was made is not known: the answer to its commit was lost."
+            "It is not known whether the last change was committed: the connection was lost during the commit."
             if in_doubt
             else "Nothing was changed."
         )

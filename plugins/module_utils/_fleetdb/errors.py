@@ -18,7 +18,7 @@ class FleetError(Exception):
 
 
 class DatabaseError(FleetError):
-    """`state`: the SQLSTATE. `out_of_reach`: it gave no answer. `in_doubt`: the answer to a commit was lost."""
+    """`state`: the SQLSTATE. `out_of_reach`: it did not answer. `in_doubt`: the answer to a commit was lost."""
 
     def __init__(
         self, message: str, *, state: str | None = None, out_of_reach: bool = False, in_doubt: bool = False

@@ -28,7 +28,7 @@ RETRY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class HandoverRequest:
-    """`target`, or else the oldest in service, `among` these, of this `version`. `by` and `reason` are shown."""
+    """The wanted leader: `target`, or the oldest instance in service, `among` these, of this `version`."""
 
     by: str
     reason: str
@@ -55,9 +55,9 @@ def hand_over(
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Return once the lease says that another one leads; raises RefusalError or FleetError.
+    """Return once the lease says that another instance leads; raises RefusalError or FleetError.
 
-    When the time is over, the request is taken back, so that nothing happens later.
+    After `timeout` seconds the request is withdrawn, so that nothing happens later.
     """
     started = time.monotonic()
     while True:
@@ -95,8 +95,8 @@ def _ask(
     lease = fleet.lease
     if lease is None:
         raise FleetError(
-            "There is no table leader_lease: these gateways have no lease, and can't be asked to hand it over. "
-            "Stop the leader last; the election then picks another one."
+            "There is no table leader_lease: these gateways are too old for a handover. Stop the leader last; the "
+            "election then chooses another instance."
         )
     target = locked(fleet, rollout_id) or successor(
         fleet, target=request.target, among=request.among, version=request.version
@@ -122,7 +122,7 @@ def _ask(
 
 
 def _pending(fleet: FleetState, lease: Lease, request: HandoverRequest) -> bool:
-    """Somebody else's request; one's own is asked anew."""
+    """A request of another holder; one's own is written again."""
     lasts = lease.request_expires_at is not None and lease.request_expires_at > fleet.now
     return lasts and lease.requested_by != request.by
 
@@ -153,7 +153,7 @@ def _wait(
             raise _failed(
                 pending,
                 fleet,
-                "The request was dropped, by the gateways or by somebody else: is the target healthy? "
+                "The request was removed by the gateways or by another client. Check that the target is healthy. "
                 f"See the log of the gateway of {pending.old}.",
             )
         if time.monotonic() >= deadline:
@@ -178,16 +178,18 @@ def _withdraw(database: Database, pending: _PendingHandover, request: HandoverRe
             (pending.target, request.by),
         )
     raise _failed(
-        pending, fleet, "The time is over, and the request was taken back. Do the gateways reach the database?"
+        pending,
+        fleet,
+        "The timeout has passed, and the request was withdrawn. Check that the gateways reach the database.",
     )
 
 
 def _failed(pending: _PendingHandover, fleet: FleetState, why: str) -> FleetError:
-    leader = fleet.leader or "nobody"
+    leader = fleet.leader or "no instance"
     term = fleet.lease.term if fleet.lease else None
     return FleetError(
-        f"The leadership did not go from {pending.old} (term {pending.old_term}) to {pending.target}: {leader} leads "
-        f"(term {term}). {why}",
+        f"The leadership was not handed over from {pending.old} (term {pending.old_term}) to {pending.target}: "
+        f"{leader} leads (term {term}). {why}",
         old=pending.old,
         leader=fleet.leader,
         term=term,
@@ -195,7 +197,7 @@ def _failed(pending: _PendingHandover, fleet: FleetState, why: str) -> FleetErro
 
 
 def _gap(pending: _PendingHandover, lease: Lease) -> float | None:
-    """For how long nobody held the lease, by the database's clock; at most, where the old leader died meanwhile."""
+    """Seconds in which no instance held the lease, by the database's clock; an upper bound if the old leader died."""
     since = lease.vacant_since if lease.vacant_since and lease.vacant_since >= pending.at else pending.old_until
     gap = seconds(lease.elected_at, since)
     return None if gap is None else max(0.0, gap)

@@ -53,7 +53,7 @@ def from_gateways(urls: Sequence[str], timeout: float) -> dict[str, Any]:
 
 
 def _ask(url: str, timeout: float) -> Mapping[str, Any] | str:
-    """What it tells about itself, or why it does not."""
+    """The JSON of a gateway about itself, or why there is none."""
     address = url if urlsplit(url).path.strip("/") else url.rstrip("/") + ABOUT
     try:
         response = get(address, timeout)
@@ -67,20 +67,22 @@ def _ask(url: str, timeout: float) -> Mapping[str, Any] | str:
 
 def compared(answers: Mapping[str, Mapping[str, Any] | str]) -> dict[str, Any]:
     """The same result as from the database, with what only that knows as None."""
-    found = [f"{url} does not tell: {answer}" for url, answer in answers.items() if isinstance(answer, str)]
+    found = [f"{url} is not usable: {answer}" for url, answer in answers.items() if isinstance(answer, str)]
     telling = [answer for answer in answers.values() if not isinstance(answer, str)]
     told = {str(one["instanceId"]): one for one in telling}
     leaders = sorted({str(one["instanceId"]) for one in telling if one.get("amILeader") is True})
     leader = leaders[0] if len(leaders) == 1 else None
     if len(leaders) > 1:
-        found.append(f"{' and '.join(leaders)} all say that they lead")
+        found.append(f"{' and '.join(leaders)} all say that they are the leader")
     elif leader is None:
-        found.append("nobody says that it leads")
+        found.append("no gateway says that it is the leader")
     terms = {one["term"] for one in told.values() if one.get("term") is not None}
     if len(terms) > 1:
-        found.append(f"they know different terms: {', '.join(map(str, sorted(terms)))}")
+        found.append(f"the gateways are in different terms: {', '.join(map(str, sorted(terms)))}")
     others = {name: one["leader"] for name, one in told.items() if one.get("leader") is not None}
-    found += [f"{name} takes {other} for the leader" for name, other in sorted(others.items()) if other not in leaders]
+    found += [
+        f"{name} says that {other} is the leader" for name, other in sorted(others.items()) if other not in leaders
+    ]
     ordered = sorted(told.items(), key=lambda item: (item[1].get("launchedAt") or "", item[0]))
     return {
         "source": "http",
@@ -118,4 +120,4 @@ def settled(look: Any, wait: float) -> dict[str, Any]:
 
 def refuse_doubts(result: Mapping[str, Any]) -> None:
     if result["doubts"]:
-        raise FleetError(f"Who leads is in doubt: {'; '.join(result['doubts'])}.", **result)
+        raise FleetError(f"The leader is in doubt: {'; '.join(result['doubts'])}.", **result)

@@ -65,7 +65,7 @@ ROLLOUT = {
 
 
 def holder_of(options: Mapping[str, Any]) -> str:
-    """Who does it and from where, as `user@host`."""
+    """The holder of a lock or request, as `user@host`."""
     if options.get("holder"):
         return str(options["holder"])
     try:
@@ -77,7 +77,7 @@ def holder_of(options: Mapping[str, Any]) -> str:
 
 def renewal_of(options: Mapping[str, Any]) -> LockRenewal:
     if options["ttl"] <= 0:
-        raise FleetError("ttl: a lock has to last for some time; give seconds above 0.")
+        raise FleetError("ttl has to be more than 0 seconds.")
     return LockRenewal(options["rollout_id"], options["ttl"], options["steps"])
 
 

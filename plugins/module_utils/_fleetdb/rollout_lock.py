@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock on changing the fleet: one rollout at a time, whose lock ends by itself.
+"""The lock on changing the fleet: one rollout at a time holds it, and it expires.
 
 What proves the lock is the id of its row. Ids are never used twice, and only the call that made the row returns it: a
-controller that was killed or stopped and taken over holds an id whose row is closed, whoever its successor is. A
-further secret would prove nothing, because whoever may write to these tables could write that, too.
+controller that lost its lock while it was stopped holds an id whose row is closed. A further secret would prove
+nothing, because a client that may write to these tables could write that, too.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class LockRenewal:
     steps: Steps = ()
 
     def renew(self, connection: Connection, rollout: RolloutRecord | None, now: datetime) -> RolloutRecord | None:
-        """`rollout` is the open one, locked. An expired lock that nobody took over is still its owner's."""
+        """`rollout` is the open one, locked. An expired lock that no other rollout acquired can be renewed."""
         journal.refuse_reserved(self.steps)
         if self.rollout_id is None:
             if self.steps:
-                raise FleetError("steps: they belong to a rollout; give rollout_id.")
+                raise FleetError("steps need rollout_id, the rollout to which they belong.")
             return None
         return self.prove(connection, rollout, now)
 
     def prove(self, connection: Connection, rollout: RolloutRecord | None, now: datetime) -> RolloutRecord:
-        """The same, of a call that is nothing without a lock."""
+        """The same for a call that needs the lock."""
         journal.refuse_reserved(self.steps)
         if rollout is None or rollout.id != self.rollout_id:
             raise _lost(connection, self.rollout_id, rollout)
@@ -91,10 +91,10 @@ def acquire(
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Take the lock, waiting for it up to `wait` seconds; raises RefusalError saying who holds it.
+    """Take the lock, waiting for it up to `wait` seconds; raises RefusalError that names its holder.
 
-    Instances that a rollout left draining which is over may lead again from then on. `interrupted` are those that
-    were not put back into service; the permit goes on not to count them until they are.
+    Instances that an ended rollout left draining may lead again from then on. `interrupted` are those that were not
+    put back into service; a permit does not count them until they are.
     """
     journal.refuse_reserved(renewal.steps)
     if not check_mode:
@@ -107,7 +107,7 @@ def acquire(
             with database.transaction(keep=not check_mode) as connection:
                 attempt = _attempt(connection, holder, reason, digest, renewal, stale_after, mine)
         except DatabaseError as error:
-            if error.state == _UNIQUE_VIOLATION:  # somebody was faster
+            if error.state == _UNIQUE_VIOLATION:  # another client was faster
                 continue
             if error.in_doubt and len(mine) == 1:  # the row that was tried will tell
                 continue
@@ -187,7 +187,7 @@ def renew(database: Database, *, renewal: LockRenewal, check_mode: bool) -> dict
 def release(
     database: Database, *, result: Literal["succeeded", "failed"], renewal: LockRenewal, check_mode: bool
 ) -> dict[str, Any]:
-    """Once more is no change. `interrupted` are the hosts that this rollout leaves out of service."""
+    """A second release changes nothing. `interrupted` are the hosts that this rollout leaves out of service."""
     with database.transaction(keep=not check_mode) as connection:
         _need_tables(connection)
         open_ = open_rollout(connection)
@@ -252,7 +252,7 @@ def _close(connection: Connection, rollout: RolloutRecord, now: datetime, result
 
 
 def _clear_marks(connection: Connection, fleet: FleetState) -> list[str]:
-    """Nobody stays draining for a rollout that is over: with such marks on all, nobody could be elected."""
+    """Remove the draining marks of ended rollouts: if all instances had one, none could be elected."""
     if not any(one.draining_since for one in fleet.instances):
         return []
     return sorted(row[0] for row in connection.execute(_CLEAR, (journal.PERMIT,)).fetchall())
@@ -260,7 +260,9 @@ def _clear_marks(connection: Connection, fleet: FleetState) -> list[str]:
 
 def _need_tables(connection: Connection) -> None:
     if not tables(connection).rollouts:
-        raise FleetError("The database has no table fleet_rollout: no rollout ever began on it. Is it the right one?")
+        raise FleetError(
+            "The database has no table fleet_rollout: no rollout ever ran on it. Check that it is the right database."
+        )
 
 
 def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None) -> RefusalError:
@@ -270,7 +272,7 @@ def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord 
     else:
         text = f"Rollout {rollout_id} ended as {past.result} at {timestamp(past.finished_at)}: its lock is lost."
     if holder:
-        text += f" {holder.holder} holds the fleet now (rollout {holder.id}: {holder.reason})."
+        text += f" {holder.holder} holds the lock now (rollout {holder.id}: {holder.reason})."
     return RefusalError("lost", f"{text} Nothing was changed; start a new rollout.")
 
 

@@ -15,7 +15,7 @@ STALE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Lease:
-    """The row that says who leads, and whom somebody asked for."""
+    """The row of leader_lease: which instance leads, and a handover that was requested."""
 
     holder: str | None
     term: int
@@ -42,7 +42,7 @@ class GatewayInstance:
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """The lock on changing the fleet; its history is that of the rollouts. `holder` is `who@host`."""
+    """The lock on changing the fleet; its history is that of the rollouts. `holder` is `user@host`."""
 
     id: int
     holder: str
@@ -74,7 +74,7 @@ class RolloutRecord:
 class OutOfService:
     """A host that a rollout took out of service and has not put back, by the journal.
 
-    With a `reason` it is kept out, until somebody puts it back; else whoever took it out broke off.
+    With a `reason` it is kept out until it is put back on purpose; else the rollout was interrupted.
     """
 
     instance_id: str
@@ -124,7 +124,7 @@ class FleetState:
 
     @property
     def leader(self) -> str | None:
-        """Who leads now; None where nobody does, or where nobody can tell."""
+        """The id of the leader; None if no instance leads, or if that is not known."""
         if self.lease:
             valid = self.lease.expires_at is not None and self.lease.expires_at > self.now
             return self.lease.holder if valid else None
@@ -133,16 +133,16 @@ class FleetState:
 
     @property
     def marked(self) -> list[GatewayInstance]:
-        """Who is marked as the leader."""
+        """The instances that are marked as the leader."""
         return [one for one in self.instances if one.is_leader]
 
     @property
     def held_by(self) -> RolloutRecord | None:
-        """The rollout that holds the fleet; one whose lock has expired doesn't."""
+        """The rollout that holds the lock, unless the lock has expired."""
         return self.rollout if self.rollout and self.rollout.expires_at > self.now else None
 
     def may_lead(self, instance: GatewayInstance) -> bool:
-        """Nobody who may lead, by the lease or by the older picture, is taken for a follower."""
+        """Whether it is the leader by the lease or by its mark; such an instance is never taken for a follower."""
         holds = self.lease is not None and self.lease.holder == instance.instance_id
         return holds or instance.is_leader or self.leader == instance.instance_id
 
@@ -194,26 +194,26 @@ def timestamp(moment: datetime | None) -> str | None:
 
 
 def doubts(fleet: FleetState) -> list[str]:
-    """Why the answer to "who leads?" is not to be relied on."""
+    """Why the answer to the question which instance leads is not reliable."""
     found = []
     marked = [one.instance_id for one in fleet.marked]
     if len(marked) > 1:
         found.append(f"{' and '.join(marked)} are all marked as the leader")
     if fleet.lease is None:
         if not marked:
-            found.append("nobody is marked as the leader")
+            found.append("no instance is marked as the leader")
         found += [f"{one.instance_id} leads and {why}" for one in fleet.marked if (why := _silence(fleet, one))]
         return found
     leader = fleet.leader
     if leader is None:
         holder = fleet.lease.holder
         gone = f": the lease of {holder} has expired" if holder else ""
-        found.append(f"nobody leads{gone}")
+        found.append(f"no instance leads{gone}")
     elif marked != [leader]:
-        found.append(f"{leader} holds the lease, but the mark of the leader is {_at(marked)}")
+        found.append(f"{leader} holds the lease, but {_marked(marked)} marked as the leader")
     instance = fleet.find(leader) if leader else None
     if leader and instance is None:
-        found.append(f"{leader} holds the lease and is not among the instances")
+        found.append(f"{leader} holds the lease, but is not a registered instance")
     elif instance and (why := _silence(fleet, instance)):
         found.append(f"{leader} leads and {why}")
     return found
@@ -223,33 +223,33 @@ def _silence(fleet: FleetState, instance: GatewayInstance) -> str | None:
     return None if fleet.fresh(instance) else fleet.absence(instance)
 
 
-def _at(marked: Sequence[str]) -> str:
-    return f"at {' and '.join(marked)}" if marked else "at nobody"
+def _marked(marked: Sequence[str]) -> str:
+    return f"{' and '.join(marked)} {'is' if len(marked) == 1 else 'are'}" if marked else "no instance is"
 
 
 def permit(
     fleet: FleetState, instance_id: str, *, min_in_service: int, rollout_id: int | None, alone: bool
 ) -> Refusal | None:
-    """Why an instance may not be drained now, or None. With `alone`, a leader may that nobody could follow."""
+    """Why an instance may not be drained now, or None. With `alone`, a leader without a successor may be."""
     instance = fleet.find(instance_id)
     refusal = locked(fleet, rollout_id)
     if refusal or instance is None:
         return refusal or unknown(fleet, instance_id)
     others = fleet.in_service(besides=instance_id)
     if fleet.may_lead(instance) and not (alone and not others):
-        return Refusal("leading", f"{instance_id} leads: hand the leadership over first, and drain it last.")
+        return Refusal("leading", f"{instance_id} is the leader: hand the leadership over first, and drain it last.")
     if fleet.leader is None:
         return Refusal(
             "no_leader",
-            f"Who leads is not clear ({'; '.join(doubts(fleet))}): no instance is drained before one leads.",
+            f"The leader is not known ({'; '.join(doubts(fleet))}): no instance is drained until one leads.",
         )
     if len(others) < min_in_service:
         absences = {one.instance_id: fleet.absence(one) for one in fleet.instances if one.instance_id != instance_id}
         missing = "; ".join(f"{name} {why}" for name, why in absences.items() if why)
         return Refusal(
             "too_few",
-            f"Without {instance_id}, {len(others)} would be in service ({', '.join(others) or 'nobody'}), and "
-            f"{min_in_service} have to be{f': {missing}' if missing else ''}.",
+            f"Without {instance_id}, {len(others)} would be in service ({', '.join(others) or 'none'}), but "
+            f"{min_in_service} are required{f': {missing}' if missing else ''}.",
         )
     return None
 
@@ -260,19 +260,21 @@ def locked(fleet: FleetState, rollout_id: int | None) -> Refusal | None:
         return None
     return Refusal(
         "locked",
-        f"The fleet is held by {rollout.holder} since {timestamp(rollout.started_at)} (rollout {rollout.id}: "
-        f"{rollout.reason}). Wait until it ends; if it is dead, its lock ends by itself in "
-        f"{seconds(rollout.expires_at, fleet.now):g} s, or break it.",
+        f"The fleet is locked by {rollout.holder} since {timestamp(rollout.started_at)} (rollout {rollout.id}: "
+        f"{rollout.reason}). Wait until it ends; if its controller is dead, the lock expires in "
+        f"{seconds(rollout.expires_at, fleet.now):g} s, or break it (rollout_lock with state: broken).",
     )
 
 
 def no_leader(fleet: FleetState) -> Refusal:
-    return Refusal("no_leader", f"There is nobody to take over from: {'; '.join(doubts(fleet))}.")
+    return Refusal("no_leader", f"There is no leader to take over from: {'; '.join(doubts(fleet))}.")
 
 
 def unknown(fleet: FleetState, instance_id: str) -> Refusal:
-    known = ", ".join(one.instance_id for one in fleet.instances) or "nobody"
-    return Refusal("unknown", f"{instance_id} is not among the instances of the fleet ({known}). Does its gateway run?")
+    known = ", ".join(one.instance_id for one in fleet.instances) or "none"
+    return Refusal(
+        "unknown", f"{instance_id} is not registered in the fleet (registered: {known}). Check that its gateway runs."
+    )
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ TEMPORARY = ("no_leader", "too_few", "stale", "unknown")
 def successor(
     fleet: FleetState, *, target: str | None, among: Sequence[str] | None, version: str | None
 ) -> str | Refusal:
-    """Who shall lead: `target`, or the oldest that is in service, in `among` and of `version`.
+    """The next leader: `target`, or the oldest instance that is in service, in `among` and of `version`.
 
     The present leader, where `among` or `version` is given and it fits: then there is nothing to do.
     """
@@ -314,7 +316,7 @@ def successor(
     if fit:
         return fit[0]
     reasons = [f"{one.instance_id} {fleet.absence(one)}" for one in wanted if fleet.absence(one)]
-    text = "Nobody could take over from " + leader
-    text += f" of those asked for ({', '.join(among)})" if among is not None else ""
+    text = "No instance can take over from " + leader
+    text += f" of the candidates ({', '.join(among)})" if among is not None else ""
     text += f" with version {version}" if version is not None else ""
     return Refusal("no_candidate", f"{text}{': ' if reasons else ''}{'; '.join(reasons)}.")

@@ -102,7 +102,9 @@ class ContainerOperations:
         """Unless that would stop a container."""
         if restart_loses(self.docker):
             return False
-        self.host.warn("the Docker engine held a port that no container and no process has; it was restarted")
+        self.host.warn(
+            "the Docker engine kept a port allocated that no container and no process uses; it was restarted"
+        )
         return restart_engine(self.host, self.docker)
 
     def stop(self, container: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Recovery:
         current = operations.find(operations.name)
         if current and current["State"].get("Paused"):
             # Somebody paused it on purpose.
-            raise HostError(f"{paused_problem(current)} lets it go on. Nothing was changed; run this again then.")
+            raise HostError(f"{paused_problem(current)}\nNothing was changed; run this again after that.")
         self.replacement.stand_in.adopt()
         operations.discard_next()
         current = operations.find(operations.name)

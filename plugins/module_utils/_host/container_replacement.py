@@ -78,7 +78,9 @@ class Replacement:
             return
         answer = ask(outside, patience)
         if not is_good(answer):
-            raise HostError(f"It answers on this host, and not by the host's address. {last_answer(outside, answer)}")
+            raise HostError(
+                f"It answers on the loopback address, but not on the host's own address. {last_answer(outside, answer)}"
+            )
 
     def prove(self, new: str) -> None:
         """Start the new container, pass the gate, and keep the old one as the previous; or put the old one back."""
@@ -142,7 +144,7 @@ class Replacement:
         try:
             self.gate.wait(old["Id"], successes=1, of_new=False)
         except GateError as error:
-            return f"{gone}; the old one ({image}) is back, but see: {error.message}"
+            return f"{gone}; the old one ({image}) is back, but is not healthy: {error.message}"
         self.outcome = ROLLED_BACK
         return f"{gone}; the old one is back and serves ({image})."
 
@@ -171,7 +173,7 @@ class Replacement:
         try:
             self.gate.wait(old["Id"], successes=1, patience=SERVING_PATIENCE, of_new=False)
         except GateError as error:
-            self.host.warn(f"nobody stands in for {self.name}, as it doesn't serve now: {error.message}")
+            self.host.warn(f"no stand-in was started for {self.name}, because it is not healthy now: {error.message}")
             return
         with self.host.phase("stand_in"):
             self.stand_in.take_over(old, self.gate.wait_for_stand_in)
@@ -199,7 +201,7 @@ class Replacement:
                 self.gate.wait(current["Id"], successes=1, patience=OLD_PATIENCE, of_new=False)
             except HostError as error:
                 name = self.stand_in.name
-                return f"\n{name}, a second one of the image of before, answers in its place for now. {error.message}"
+                return f"\n{name}, a second container of the old image, answers in its place for now. {error.message}"
         try:
             with self.host.phase("stand_in"):
                 self.stand_in.leave()

@@ -87,12 +87,12 @@ def fatal_state(docker: Docker, container: str, restarts: int = 0) -> str | None
     """Why a container can't become healthy any more, or None; `restarts`: its restart count before."""
     found = docker.container(container)
     if found is None:
-        return "It was removed while it was waited for."
+        return "It was removed while this call waited for it."
     state = found["State"]
     if state.get("OOMKilled"):
         return f"It was killed for using more memory than its limit ({found['HostConfig']['Memory'] // 2**20} MiB)."
     if state.get("Restarting") or restart_count(found) > restarts:
-        return f"It keeps ending, with exit code {state['ExitCode']}."
+        return f"It keeps restarting, with exit code {state['ExitCode']}."
     if state.get("Paused"):
         return paused_problem(found)
     if not state["Running"]:
@@ -104,7 +104,7 @@ def fatal_state(docker: Docker, container: str, restarts: int = 0) -> str | None
 
 
 def paused_problem(container: Mapping[str, Any]) -> str:
-    return f"It is paused, so that it answers nothing: docker unpause {str(container['Name']).lstrip('/')}"
+    return f"It is paused and does not answer. Resume it: docker unpause {str(container['Name']).lstrip('/')}"
 
 
 def restart_count(container: Mapping[str, Any] | None) -> int:
@@ -120,7 +120,7 @@ def log_lines(docker: Docker, container: str) -> list[str]:
 
 def log_excerpt(lines: list[str]) -> str:
     """The end of a log, for a message."""
-    return "\n".join(["\nIts last lines:", *lines]) if lines else "\nIt wrote nothing."
+    return "\n".join(["\nIts last lines:", *lines]) if lines else "\nIts log is empty."
 
 
 def demultiplexed(stream: bytes) -> str:

@@ -18,7 +18,7 @@ UNIT = "docker.service"
 
 
 class DockerError(HostError):
-    """The engine said no."""
+    """The engine refused a request."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ class Docker:
         except PermissionError as error:
             raise HostError(f"{SOCKET} may not be used by this user: run this as root (become: true).") from error
         except OSError as error:
-            raise HostError(f"The Docker engine gave no answer to {method} {path}: {error}.") from error
+            raise HostError(f"The Docker engine did not answer {method} {path}: {error}.") from error
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer's JSON, or None where there is no such thing."""

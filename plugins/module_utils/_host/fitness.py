@@ -70,7 +70,7 @@ def disk_problems(path: Path, wanted_mb: int) -> list[str]:
         return []
     return [
         f"Only {free_mb} MB free on the file system {place}, which holds docker's data ({path}); {wanted_mb} MB are "
-        "wanted. Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
+        "required. Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
         "or set preflight_min_disk_mb."
     ]
 
@@ -91,7 +91,7 @@ def memory_problems(meminfo: str, wanted_mb: int) -> list[str]:
     total_mb = int(available) * 1024 // 10**6
     if total_mb >= wanted_mb:
         return []
-    return [f"The host has {total_mb} MB of memory, {wanted_mb} MB are wanted. Use a larger instance type."]
+    return [f"The host has {total_mb} MB of memory, {wanted_mb} MB are required. Use a larger instance type."]
 
 
 def json_problems(path: Path) -> list[str]:

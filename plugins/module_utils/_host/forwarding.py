@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPv4 forwarding: without it nobody from outside reaches a published port, while the host itself does."""
+"""IPv4 forwarding: without it a published port is reached from the host itself, but not from outside."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def ensure_forwarding(host: Host, units: Units, *, wanted: bool) -> None:
         _reload(host, units, written=write(host, DROP_IN, read(DROP_IN), DROP_IN_TEXT.encode(), MODE))
     if LAST.is_file() and SAYS_OFF.search(LAST.read_text(encoding="utf-8", errors="replace")):
         host.warn(
-            f"{LAST} switches IPv4 forwarding off with the next sysctl --system, and nobody from outside reaches a "
-            "container then: remove net.ipv4.ip_forward from it"
+            f"{LAST} switches IPv4 forwarding off with the next sysctl --system, and published ports are not reached "
+            "from outside then: remove net.ipv4.ip_forward from it"
         )
     if is_on:
         return

@@ -21,7 +21,7 @@ from .._common.http import PortMap, Response, get
 from .._common.redact import redacted
 from .host import HostError, Spec
 
-# Says why waiting is pointless by now, or None.
+# Returns why the service can't become healthy any more, or None.
 FatalCheck = Callable[[], Optional[str]]
 
 VERSION_FIELD = "version"
@@ -30,7 +30,7 @@ BETWEEN_GOOD_ONES = 0.1
 
 
 class GateError(HostError):
-    """It didn't become healthy, or didn't stay so."""
+    """A service did not become healthy, or did not stay healthy."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ProbeResult:
 
 
 class Gate:
-    """A gate and all that was seen through it."""
+    """A gate and the results of all its requests."""
 
     def __init__(self, spec: Spec, fatal: FatalCheck | None = None, port_map: PortMap | None = None) -> None:
         self.spec = spec
@@ -80,7 +80,7 @@ class Gate:
                     return
             why = self.fatal() if self.fatal else None
             if self.fatal and others >= successes:
-                # There is one container behind the address, and it won't change its mind.
+                # One container is behind the address, and its version does not change.
                 why = why or "It is healthy, but not of the wanted version."
             if why:
                 raise GateError(f"{why} {problem}")
@@ -103,7 +103,7 @@ class Gate:
             if why or bad > tolerate:
                 after = time.monotonic() - began
                 what = (
-                    f"It was healthy, and {after:.1f} s later it no longer was ({bad} bad of {len(row) + bad} answers)."
+                    f"It was healthy, but {after:.1f} s later it was not ({bad} of {len(row) + bad} requests failed)."
                 )
                 raise GateError(" ".join(part for part in (what, why, result.problem) if part))
             left = began + seconds - time.monotonic()
@@ -112,7 +112,7 @@ class Gate:
             time.sleep(min(self.interval, left))
         problem = self._too_slow(row) if row else f"No answer came from {self.spec.get('instance')}."
         if problem:
-            raise GateError(f"It was to stay healthy for {seconds:g} s. {problem}")
+            raise GateError(f"It has to stay healthy for {seconds:g} s. {problem}")
 
     def report(self) -> dict[str, Any]:
         """How many answers, how many of them good, who gave them; latencies of the good ones in seconds."""
@@ -157,12 +157,12 @@ class Gate:
         runs = text_at(about, spec.get("version_field") or VERSION_FIELD)
         is_instance = text_at(about, spec.get("instance_field") or INSTANCE_FIELD)
         if instance and is_instance and is_instance != instance:
-            return ProbeResult(seconds, f"{url} last answered for {is_instance}.", runs, is_instance, foreign=True)
+            return ProbeResult(seconds, f"{url} last answered from {is_instance}.", runs, is_instance, foreign=True)
         other = bool(version and runs and runs != str(version))
         problem = f"{url} says version {runs}, not {version}." if other else ""
         for what, wanted, found in (("version", version, runs), ("instance", instance, is_instance)):
             if wanted and not found:
-                problem = f"It doesn't say its {what}. {last_answer(url, answer)}"
+                problem = f"Its answer has no {what}. {last_answer(url, answer)}"
         return ProbeResult(seconds, problem, runs, is_instance, other_version=other)
 
     def _wanted(self) -> str:
@@ -178,7 +178,7 @@ class Gate:
         took = percentile(sorted(result.seconds for result in row), 95)
         if took <= bound:
             return ""
-        return f"Its answers are good, but take {took:.3f} s (95th percentile of {len(row)}), more than {bound:g} s."
+        return f"Its answers succeed, but take {took:.3f} s (95th percentile of {len(row)}), more than {bound:g} s."
 
     def _others(self) -> str:
         for url in filter(None, map(self.spec.get, ("aggregate_url", "published_url"))):
@@ -189,7 +189,7 @@ class Gate:
 
 
 def count(successes: int) -> str:
-    return "once" if successes == 1 else f"{successes} times in a row"
+    return "once" if successes == 1 else f"{successes} consecutive times"
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

@@ -39,7 +39,7 @@ def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
             spec["published_url"] = outside_url(found, options["url"])
             reach = check_reachability(host, docker, [found])
             if reach.reachable is False:
-                raise HostError(f"What it publishes is not reached from outside. {reach.words}")
+                raise HostError(f"Its published ports are not reached from outside. {reach.words}")
         gate.wait(options["successes"])
         if options.get("hold"):
             gate.hold(options["hold"], options.get("tolerate") or 0)
@@ -56,7 +56,7 @@ def _check(options: Spec) -> None:
     for key in ("url", "about_url", "aggregate_url"):
         parts = urlsplit(options.get(key) or "http://none")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise HostError(f"{key} isn't an address such as http://127.0.0.1/api/health: {options[key]}")
+            raise HostError(f"{key} isn't a URL such as http://127.0.0.1/api/health: {options[key]}")
     for key in ("successes", "timeout", "interval", "request_timeout"):
         if options[key] <= 0:
             raise HostError(f"{key} has to be more than 0.")

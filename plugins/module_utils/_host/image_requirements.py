@@ -39,8 +39,8 @@ def refuse_other_architecture(docker: Docker, reference: str, image: Mapping[str
     host = architecture(docker)
     if not fits(made_for, host):
         raise HostError(
-            f"The image {reference} is made for {made_for}, and this host is {host}; nothing was stopped. "
-            "Build it for both, or name one that fits."
+            f"The image {reference} is built for {made_for}, and this host is {host}; nothing was stopped. "
+            f"Build it for both platforms, or declare an image for {host}."
         )
 
 
@@ -48,8 +48,8 @@ def misfit(docker: Docker, container: str) -> str:
     """What to say when the kernel can't execute a container's program."""
     image = docker.image((docker.container(container) or {}).get("Image") or "-") or {}
     return (
-        f"Its program isn't one that this host can execute: the host is {architecture(docker)}, "
-        f"and the image says it is made for {image.get('Architecture') or 'nothing'}."
+        f"This host can't execute its program: the host is {architecture(docker)}, "
+        f"and the image says it is built for {image.get('Architecture') or 'no architecture'}."
     )
 
 
@@ -74,7 +74,7 @@ def requirements(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec])
         if platform.get("os", "linux") == "linux" and fits(platform.get("architecture") or here, here)
     ]
     if not fitting:
-        raise HostError(f"The image {reference} is made for {', '.join(architectures)}, and this host is {here}.")
+        raise HostError(f"The image {reference} is built for {', '.join(architectures)}, and this host is {here}.")
     own = next((v for v in fitting if (v["Descriptor"].get("platform") or {}).get("architecture") == here), fitting[0])
     layers = _layers(own)
     place = image_folder(docker.info())

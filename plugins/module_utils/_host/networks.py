@@ -91,7 +91,7 @@ def refusal(name: str, actual: Mapping[str, Any], wanted: Mapping[str, Any], att
         f"{key} is {actual.get(key)!r}, not {wanted[key]!r}" for key in wanted if actual.get(key) != wanted[key]
     ]
     return (
-        f"The network {name} exists with another shape: {'; '.join(differences)}. Recreating it would cut off "
+        f"The network {name} exists with other settings: {'; '.join(differences)}. Recreating it would cut off "
         f"{', '.join(attached)}, so nothing was changed. Declare the network as it is, or drain this host, remove "
         "those containers and run this again."
     )

@@ -28,7 +28,7 @@ VARIABLES = {443: "HTTPS_PROXY", 80: "HTTP_PROXY"}
 
 @dataclass(frozen=True)
 class HttpProxy:
-    """A proxy and who names it."""
+    """A proxy and the setting that names it."""
 
     url: str
     source: str
@@ -102,7 +102,8 @@ def problem_by_proxy(name: str, port: int, proxy: HttpProxy, timeout: float) -> 
         )
     if status == 407:
         return (
-            f"The proxy {proxy} wants credentials for {name}:{port}. Put them into its address, or exclude this host."
+            f"The proxy {proxy} requires credentials for {name}:{port}. Put them into its address, or add the name to "
+            "NO_PROXY."
         )
     if not 200 <= status < 300:
         return (

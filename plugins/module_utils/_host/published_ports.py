@@ -54,7 +54,7 @@ LETS_PUBLISHED_PASS = re.compile(r"ct status .*dnat.* accept")
 
 @dataclass
 class Reachability:
-    """From outside to the published ports: rules that are missing, what else is in the way, and what can't be told."""
+    """Whether published ports are reached from outside: missing rules, other obstacles, and what is not known."""
 
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Reachability:
 def check_reachability(
     host: Host, docker: Docker, containers: Iterable[Mapping[str, Any]], *, publishes: bool = False
 ) -> Reachability:
-    """Look at the way to the published ports of containers that run (as the engine describes them).
+    """Check whether the published ports of running containers (as the engine describes them) are reached from outside.
 
     publishes: whether others are to have such ports.
     """
@@ -117,7 +117,7 @@ def ensure_published(host: Host, docker: Docker, specs: Sequence[Spec], *, mend:
         _refuse_or_restore(host, docker, reach, mend=mend)
     pending = any(change["resource"].startswith("sysctl ") for change in host.changes) and host.check_mode
     if reach.problems and not pending:
-        raise HostError(f"What is published on this host is not reached from outside. {' '.join(reach.problems)}")
+        raise HostError(f"Published ports of this host are not reached from outside. {' '.join(reach.problems)}")
 
 
 def _refuse_or_restore(host: Host, docker: Docker, reach: Reachability, *, mend: bool) -> None:
@@ -128,19 +128,21 @@ def _refuse_or_restore(host: Host, docker: Docker, reach: Reachability, *, mend:
     loses = restart_loses(docker)
     if loses:
         raise HostError(
-            f"{why} No container can be started and published like this, so nothing was stopped. {loses} Drain this "
+            f"{why} No container can publish a port without them, so nothing was stopped. {loses} Drain this "
             "host (playbook drain.yml), then put the rules back with: systemctl restart docker. To keep them, let "
             "/etc/nftables.conf flush its own tables instead of the whole ruleset."
         )
     if not mend:
         return
-    host.warn(f"{why} The Docker engine restarts to put them back; live-restore keeps what runs")
+    host.warn(f"{why} The Docker engine is restarted to put them back; live-restore keeps the containers running")
     with host.change(
         RESOURCE, "restore", "".join(f"missing: {rule}\n" for rule in reach.missing), "present\n"
     ) as apply:
         if apply:
             if not restart_engine(host, docker):
-                raise HostError(f"{why} The Docker engine doesn't restart to put them back: journalctl -u docker")
+                raise HostError(
+                    f"{why} The Docker engine could not be restarted to put them back: see journalctl -u docker"
+                )
             _await_chains(host, docker)
     host.restarted.append(UNIT)
 
@@ -257,7 +259,7 @@ def drops_before_docker(rules: str) -> list[str]:
             if not line.startswith(f"-A {chain} ") or (ESTABLISHED.search(line) and "NEW" not in line):
                 continue
             if DROPS.fullmatch(line):
-                return [f"The firewall drops all that is forwarded (iptables {line}): remove that rule, or narrow it."]
+                return [f"The firewall drops all forwarded traffic (iptables {line}): remove that rule, or narrow it."]
             if not OF_DOCKER.search(line):
                 break
             if FORWARD_JUMP.fullmatch(line):
@@ -289,11 +291,12 @@ def _look_at_other_tables(host: Host, reach: Reachability) -> None:
             continue
         if any(map(LETS_PASS.search, body)):
             reach.unknown.append(
-                f"The nftables chain {table} {chain} drops what it doesn't accept, and what it accepts isn't known."
+                f"The nftables chain {table} {chain} drops what it doesn't accept; whether it accepts this traffic is "
+                "not known."
             )
         else:
             reach.problems.append(
-                f"The nftables chain {table} {chain} drops all that is forwarded. Let it accept what is for the "
+                f"The nftables chain {table} {chain} drops all forwarded traffic. Let it accept traffic to the "
                 "containers."
             )
 

@@ -182,7 +182,7 @@ def ensure_image(host: Host, docker: Docker, container: Spec, logins: Sequence[S
         pull(host, container, logins)
     pulled = docker.image(reference)
     if pulled is None:
-        raise HostError(f"The image {reference} was pulled, and yet the engine doesn't know it.")
+        raise HostError(f"The image {reference} was pulled, but the engine does not list it.")
     if present is None or present["Id"] != pulled["Id"]:
         with host.change(f"image {reference}", "pull", _image_id(present), _image_id(pulled)):
             pass

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody answers while a container is replaced: <name>-stand-in, a second one of the old image.
+"""The stand-in that answers while a container is replaced: <name>-stand-in, a second one of the old image.
 
 Two containers can't publish the same port. So the stand-in gets ports of its own, and a table of nftables leads new
 connections of the published ones to it, ahead of docker's rules. The kernel turns them over in one transaction, and
@@ -95,7 +95,7 @@ class StandIn:
             self._lead(found, ports)
         except HostError as error:
             self._remove()
-            raise HostError(f"A second container can't stand in for the old one. {error.message}") from error
+            raise HostError(f"The stand-in for the old container can't be started. {error.message}") from error
         self.answers = True
         time.sleep(TURN)
 
@@ -160,7 +160,7 @@ class StandIn:
     def _nft(self, text: str) -> None:
         result = self.host.run(["nft", "-f", "-"], stdin=f"{text}\n")
         if not result.ok:
-            raise HostError(f"nft doesn't say where the ports of {self.spec['name']} lead.\n{result.tail()}")
+            raise HostError(f"nft can't redirect the ports of {self.spec['name']}.\n{result.tail()}")
 
 
 def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:

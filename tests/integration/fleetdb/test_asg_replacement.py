@@ -83,7 +83,7 @@ def test_all_are_replaced_and_the_leader_last(three: Any, fleet: Fleet) -> None:
 def test_what_is_refused_or_fails_leaves_nothing_behind(three: Any, fleet: Fleet, aws: Scaled) -> None:
     group, _, run = three
     theirs = fleet.acquire(holder="ci@runner-3", reason="gateway 1.4.0")["rollout_id"]
-    assert "held by ci@runner-3" in run().ended(2)
+    assert "locked by ci@runner-3" in run().ended(2)
     assert (group.refreshes, protected(group)) == ([], [])
     fleet.release(theirs)
 
@@ -125,6 +125,6 @@ def test_nobody_is_replaced_while_nobody_leads(
     running.until(lambda: "2" in group.versions.values(), "one is replaced")
     machines.kill()
     said = running.ended(2)
-    assert "msg: 'Who leads is in doubt: nobody leads: " in said and f"The instance refresh: {ending}." in said
+    assert "msg: 'The leader is in doubt: no instance leads: " in said and f"The instance refresh: {ending}." in said
     assert sorted(group.versions.values()) == left
     assert (protected(group), results(fleet)) == ([], ["failed"])

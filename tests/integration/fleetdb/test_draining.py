@@ -130,7 +130,7 @@ def test_a_refusal_is_in_the_journal_and_renews_the_lock(fleet: Fleet) -> None:
     fleet.query("UPDATE fleet_rollout SET expires_at = clock_timestamp() + interval '1 s'")
     assert fleet.drain(1, 1, rollout_id=rollout_id)["refusal"] == "leading"
     [(step, result, detail)] = fleet.query("SELECT step, result, detail FROM fleet_rollout_step")
-    assert (step, result) == ("permit", "skipped") and "i-1 leads" in detail
+    assert (step, result) == ("permit", "skipped") and "i-1 is the leader" in detail
     [(left,)] = fleet.query("SELECT extract(epoch FROM expires_at - clock_timestamp())::float FROM fleet_rollout")
     assert left > 60
 
@@ -174,7 +174,7 @@ def test_as_a_module(fleet: Fleet) -> None:
     assert done["changed"] and done["leader"] == "i-1" and done["in_service"] == ["i-1", "i-3"]
     refused = run_module("instance_drain", {**arguments, "instance_id": "i-3"})
     assert refused["failed"] and refused["refusal"] == "too_few"
-    assert "1 would be in service (i-1), and 2 have to be: i-2 has been draining since" in refused["msg"]
+    assert "1 would be in service (i-1), but 2 are required: i-2 has been draining since" in refused["msg"]
     active = run_module("instance_drain", {**fleet.options, "instance_id": "i-2", "state": "active"})
     assert active["changed"] and active["draining_since"] is None
     code, text = run_by_ansible("instance_drain", arguments, "--diff")

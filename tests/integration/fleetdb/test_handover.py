@@ -106,7 +106,7 @@ def test_gateways_that_do_not_react(fleet: Fleet) -> None:
     rollout_id = fleet.acquire()["rollout_id"]
     arguments = {**fleet.options, "target": "i-2", "timeout": 1, "rollout_id": rollout_id}
     answer = run_module("leader_handover", arguments)
-    assert answer["failed"] and "the request was taken back" in answer["msg"]
+    assert answer["failed"] and "the request was withdrawn" in answer["msg"]
     assert fleet.query("SELECT step, result FROM fleet_rollout_step") == [("handover", "failed")]
     assert (answer["leader"], answer["term"]) == ("i-1", 3)
     assert time.monotonic() - started < 6
@@ -118,7 +118,7 @@ def test_a_target_that_dies_meanwhile(fleet: Fleet, gateways: Gateways) -> None:
     running = gateways(3)
     await_true(lambda: leading(fleet) == [("i-1",)], "the first leads")
     running[1].signal(signal.SIGSTOP)
-    with pytest.raises(FleetError, match=r"did not go from i-1 \(term 1\) to i-2") as caught:
+    with pytest.raises(FleetError, match=r"was not handed over from i-1 \(term 1\) to i-2") as caught:
         hand(fleet, target="i-2", timeout=8)
     assert caught.value.facts["leader"] in ("i-1", "i-3") or caught.value.facts["leader"] is None
     await_true(lambda: leading(fleet) and leading(fleet) != [("i-2",)], "a living one leads")

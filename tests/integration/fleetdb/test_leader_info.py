@@ -65,8 +65,8 @@ def test_who_leads_and_who_is_there(fleet: Fleet) -> None:
     ("change", "words"),
     [
         ("UPDATE leader_lease SET expires_at = now() - interval '1 s'", "the lease of i-1 has expired"),
-        ("UPDATE leader_lease SET holder = NULL, expires_at = NULL", "nobody leads"),
-        ("UPDATE leader_lease SET holder = 'i-2'", "i-2 holds the lease, but the mark of the leader is at i-1"),
+        ("UPDATE leader_lease SET holder = NULL, expires_at = NULL", "no instance leads"),
+        ("UPDATE leader_lease SET holder = 'i-2'", "i-2 holds the lease, but i-1 is marked as the leader"),
         ("DELETE FROM ec2_launch WHERE instance_id = 'i-1'", "is not among the instances"),
         ("UPDATE ec2_heartbeat SET last_heartbeat = now() - interval '1 h'", "i-1 leads and has no fresh heartbeat"),
         ("DELETE FROM leader_lease", "leader_lease is empty"),
@@ -98,7 +98,7 @@ def test_the_two_tables_of_older_gateways_are_enough(empty: str) -> None:
     )
     old.query("CREATE TABLE ec2_heartbeat (instance_id varchar(32), last_heartbeat timestamptz, is_leader boolean)")
     empty_fleet = run_module("leader_info", {**old.options, "wait": 0})
-    assert empty_fleet["failed"] and "nobody is marked" in empty_fleet["msg"]
+    assert empty_fleet["failed"] and "no instance is marked" in empty_fleet["msg"]
     old.query(
         "INSERT INTO ec2_launch VALUES ('i-2', NULL, '10.0.0.2', '2026-01-02'), ('i-1', NULL, '10.0.0.1', '2026-01-01')"
     )
@@ -124,7 +124,7 @@ def test_the_gateways_tell_where_the_database_is_out_of_reach(fleet: Fleet) -> N
         assert [one["instance_id"] for one in told["instances"]] == ["i-1", "i-2"]
 
         code, text = run_by_ansible("leader_info", {**options, "urls": [first, broken]})
-        assert code != 0 and "does not tell: answered 500" in text and "missing secret" in text
+        assert code != 0 and "is not usable: answered 500" in text and "missing secret" in text
         assert run_module("leader_info", {**options, "source": "database"})["failed"]
         # A database that answers is believed, and asked for nothing else.
         fleet.populate(2, term=8)
@@ -136,7 +136,7 @@ def test_the_gateways_tell_where_the_database_is_out_of_reach(fleet: Fleet) -> N
 def test_two_gateways_that_say_they_lead() -> None:
     with gateway(about(1, leads=True)) as first, gateway(about(2, leads=True)) as second:
         told = run_module("leader_info", {"urls": [first, second], "source": "http", "wait": 0})
-    assert told["failed"] and "i-1 and i-2 all say that they lead" in told["msg"] and told["leader"] is None
+    assert told["failed"] and "i-1 and i-2 all say that they are the leader" in told["msg"] and told["leader"] is None
 
 
 def test_real_gateways(gateways: Callable[[int], Any], pooled: str) -> None:

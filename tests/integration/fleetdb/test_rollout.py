@@ -67,7 +67,7 @@ def refusal_of(call: Any, *values: Any, **options: Any) -> str | None:
 def test_the_second_is_told_who_holds_it(fleet: Fleet) -> None:
     fleet.populate(2)
     first = fleet.acquire(holder="ci@runner-3", reason="gateway 1.4.0")
-    with pytest.raises(RefusalError, match=r"held by ci@runner-3 since .*gateway 1\.4\.0.*ends by itself in") as caught:
+    with pytest.raises(RefusalError, match=r"locked by ci@runner-3 since .*gateway 1\.4\.0.*expires in") as caught:
         fleet.acquire()
     lock = caught.value.facts["lock"]
     assert (lock["rollout_id"], lock["host"], lock["expired"]) == (first["rollout_id"], "runner-3", False)
@@ -121,7 +121,7 @@ def test_an_expired_lock_is_taken_over_and_its_owner_refused(fleet: Fleet, expir
     assert (left["host"], left["instance_id"], left["rollout_id"]) == ("gateway-3", "i-3", dead)
     assert fleet.drain(2, 2, rollout_id=taken["rollout_id"])["refusal"] == "too_few"
     for call in (fleet.renew, fleet.release):
-        with pytest.raises(RefusalError, match=r"ended as abandoned.*ci@alive holds the fleet"):
+        with pytest.raises(RefusalError, match=r"ended as abandoned.*ci@alive holds the lock"):
             call(dead)
     assert fleet.drain(2, 0, rollout_id=dead)["refusal"] == "lost"
     assert fleet.draining == []
@@ -368,7 +368,7 @@ def test_the_answer_to_the_commit_is_lost(fleet: Fleet, monkeypatch: pytest.Monk
 def test_steps_need_a_rollout(fleet: Fleet) -> None:
     fleet.populate(2)
     step = {"host": "a", "step": "pull", "result": "succeeded"}
-    with pytest.raises(FleetError, match="give rollout_id"):
+    with pytest.raises(FleetError, match="steps need rollout_id"):
         fleet.drain(2, 0, renewal=LockRenewal(steps=[step]))
     assert refusal_of(fleet.renew, 99) == "lost"
 

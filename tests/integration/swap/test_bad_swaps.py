@@ -71,7 +71,7 @@ BAD: list[Any] = [
     pytest.param({"crash_after": 0}, {}, 7, ["ended with exit code 7", "app: ends with 7"], id="crashes at once"),
     pytest.param({"version": "v3"}, {}, None, ["healthy", "says version v3, not wanted"], id="another version"),
     pytest.param({"sick_after": 0}, {"timeout": 2}, None, ["within 2 s", "last answered 503"], id="never healthy"),
-    pytest.param({"sick_after": 1}, {"hold": 3}, None, ["no longer was", "answered 503"], id="healthy, then not"),
+    pytest.param({"sick_after": 1}, {"hold": 3}, None, ["it was not", "answered 503"], id="healthy, then not"),
 ]
 
 
@@ -102,7 +102,7 @@ def test_a_program_for_another_processor(swaps: Swaps, host: LittleHost, old: di
     with host.watched() as watch:
         answer = swaps(image)
     here = host.ask("GET", "/version").json()["Arch"]
-    words = (f"the host is {here}, and the image says it is made for {here}", "exec format error")
+    words = (f"the host is {here}, and the image says it is built for {here}", "exec format error")
     assert_rolled_back(answer, old, watch, *words)
 
 

@@ -137,7 +137,7 @@ def test_without_anything_to_lose_nobody_stands_in(covered: Covered, host: Littl
     await_true(lambda: "503" in host.get("/health"), "it is sick")
     answer = covered(host.image("v2"))
     assert (answer["outcome"], answer["seconds"]["stand_in"]) == ("swapped", 0)
-    assert "nobody stands in for app" in str(answer["warnings"])
+    assert "no stand-in was started for app" in str(answer["warnings"])
 
 
 @pytest.mark.parametrize("state", ["swapped", "restored"])

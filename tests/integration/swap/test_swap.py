@@ -127,7 +127,7 @@ def test_a_gate_on_the_host(swap: Swaps, host: LittleHost) -> None:
     assert 0 < good["latency"]["p50"] <= good["latency"]["max"] < 1
     bake = swap.gate(**CHECK, hold=30, container="app")
     assert bake["failed"]
-    assert "It was healthy, and" in bake["msg"] and "answered 503" in bake["msg"]
+    assert "It was healthy, but" in bake["msg"] and "answered 503" in bake["msg"]
     assert bake["seconds"] < 10
     assert bake["log"] == ["app: sick starts"]
     host.do("docker stop app")

@@ -25,7 +25,7 @@ def test_requiretty_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "sudo: sorry, you must have a tty to run sudo\n"
     result = looked(monkeypatch, {"failed": True, "msg": "MODULE FAILURE", "module_stderr": said, "rc": 1})
     (problem,) = result["problems"]
-    assert "wants a terminal (requiretty in /etc/sudoers)" in problem
+    assert "requires a terminal (requiretty in /etc/sudoers)" in problem
     assert "!requiretty" in problem
     assert "ANSIBLE_PIPELINING=false" in problem
     assert "failed" not in result

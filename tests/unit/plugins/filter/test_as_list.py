@@ -32,5 +32,5 @@ def test_what_a_text_stands_for(value: Any, expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("value", ["[a", "[a] b"])
 def test_half_a_list_is_refused(value: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="begins as a JSON list"):
+    with pytest.raises(AnsibleFilterError, match="begins like a JSON list"):
         as_list(value)

@@ -61,7 +61,7 @@ def test_a_password_file_holds_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_connection_string_that_is_none_is_not_shown() -> None:
-    with pytest.raises(DatabaseError, match=r"no connection string") as caught:
+    with pytest.raises(DatabaseError, match=r"not a connection string") as caught:
         parameters(conninfo="password=hunter2 nonsense")
     assert "hunter2" not in caught.value.message
     assert "hunter2" not in repr(database.settings({"password": "hunter2"}, "test"))

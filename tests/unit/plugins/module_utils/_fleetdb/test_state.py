@@ -129,17 +129,17 @@ def test_in_any_fleet_only_what_may_be_drained_is() -> None:
     ("one", "words"),
     [
         (fleet(*THREE), []),
-        (fleet(*THREE, holder=None), ["nobody leads"]),
-        (fleet(*THREE, left=-1), ["nobody leads: the lease of i-1 has expired"]),
+        (fleet(*THREE, holder=None), ["no instance leads"]),
+        (fleet(*THREE, left=-1), ["no instance leads: the lease of i-1 has expired"]),
         (
             fleet(*THREE, holder="i-9"),
-            ["i-9 holds the lease, but the mark of the leader is at nobody", "i-9 holds the"],
+            ["i-9 holds the lease, but no instance is marked as the leader", "i-9 holds the"],
         ),
         (
             fleet(instance(1, last_heartbeat=ago(20)), instance(2)),
             ["i-1 leads and has no fresh heartbeat: the last one is"],
         ),
-        (FleetState(NOW, THREE), ["nobody is marked as the leader"]),
+        (FleetState(NOW, THREE), ["no instance is marked as the leader"]),
         (FleetState(NOW, [replace(THREE[0], is_leader=True)]), []),
         (FleetState(NOW, [replace(one, is_leader=True) for one in THREE[:2]]), ["i-1 and i-2 are all marked"]),
         (
@@ -148,7 +148,7 @@ def test_in_any_fleet_only_what_may_be_drained_is() -> None:
         ),
         (
             FleetState(NOW, THREE, Lease("i-1", 3, expires_at=NOW + timedelta(1))),
-            ["the mark of the leader is at nobody"],
+            ["no instance is marked as the leader"],
         ),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_failing_new_one_gives_way_to_the_old_one(target: Host, docker_engine:
 def test_an_old_one_that_does_not_serve_again_is_said(target: Host, docker_engine: EngineDouble) -> None:
     ensure(target, command=["old"])
     docker_engine.behaviours["old"] = {"Running": False, "Status": "exited", "ExitCode": 9}
-    with pytest.raises(HostError, match=r"the old one .* is back, but see: .*It ended with exit code 9"):
+    with pytest.raises(HostError, match=r"the old one .* is back, but is not healthy: .*It ended with exit code 9"):
         ensure(target, command=["fail"])
 
 
@@ -446,7 +446,7 @@ def test_restoring_in_check_mode(target: Host, checked: Host, docker_engine: Eng
 def test_an_image_for_another_processor_stops_nothing(target: Host, docker_engine: EngineDouble) -> None:
     ensure(target)
     docker_engine.images["registry/gateway@sha256:2"] = {"Id": "sha256:two", "Architecture": "arm64"}
-    with pytest.raises(HostError, match="made for arm64, and this host is amd64; nothing was stopped"):
+    with pytest.raises(HostError, match="built for arm64, and this host is amd64; nothing was stopped"):
         ensure(target, image="registry/gateway@sha256:2")
     assert docker_engine.state() == {"gateway": "running"}
 
@@ -600,8 +600,6 @@ def test_a_paused_one_is_named_with_what_ends_it(target: Host, docker_engine: En
     target.check_mode = check
     docker_engine.calls.clear()
     for wanted in ({}, {"env": {"A": "1"}}):
-        with pytest.raises(
-            HostError, match=r"It is paused, .*: docker unpause gateway lets it go on\. Nothing was changed"
-        ):
+        with pytest.raises(HostError, match=r"It is paused .*: docker unpause gateway\nNothing was changed"):
             ensure(target, **wanted)
     assert {call.split()[0] for call in docker_engine.calls} == {"GET"}

@@ -45,7 +45,7 @@ def test_disk_looks_at_the_nearest_existing_directory(tmp_path: Path) -> None:
     assert fitness.disk_problems(missing, 0) == []
     (problem,) = fitness.disk_problems(missing, 10**12)
     assert str(tmp_path) in problem
-    assert "1000000000000 MB are wanted" in problem
+    assert "1000000000000 MB are required" in problem
 
 
 def test_memory() -> None:

@@ -48,7 +48,7 @@ def test_a_container_that_is_paused(docker_engine: EngineDouble, monkeypatch: py
     docker_engine.add("gateway")["State"].update(Paused=True, Status="paused")
     monkeypatch.setattr(gate, "get", lambda *_: Response(503, b""))
     report, problem = passing(container="gateway", timeout=30.0)
-    assert "It is paused, so that it answers nothing: docker unpause gateway" in problem
+    assert "It is paused and does not answer. Resume it: docker unpause gateway" in problem
     assert report["seconds"] < 10
 
 

@@ -64,7 +64,7 @@ def test_the_own_variant_is_what_counts(target: Host, runner: Runner, monkeypatc
 
 def test_an_image_for_others_is_refused(target: Host, runner: Runner) -> None:
     runner.answer("docker manifest", json.dumps(manifest("arm64", a=1)))
-    with pytest.raises(HostError, match="is made for arm64, and this host is amd64"):
+    with pytest.raises(HostError, match="is built for arm64, and this host is amd64"):
         asked(target)
 
 

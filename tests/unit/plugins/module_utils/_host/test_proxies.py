@@ -113,7 +113,7 @@ def test_credentials_reach_the_proxy_and_no_message(files: Path, proxy: TinyProx
     assert "hush" not in problem
     assert base64.b64encode(b"ci:hush!").decode() in proxy.heads[0]
     proxy.status = b"407 Proxy Authentication Required"
-    assert "wants credentials" in asked()[0]
+    assert "requires credentials" in asked()[0]
 
 
 def test_a_proxy_that_is_not_there_is_named(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

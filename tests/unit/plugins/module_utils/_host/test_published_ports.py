@@ -130,7 +130,7 @@ def test_live_restore_lets_the_engine_put_them_back(target: Host, runner: Runner
         ("Docker's rules in the firewall", "restore")
     ]
     assert target.restarted == ["docker.service"]
-    assert "live-restore keeps what runs" in target.warnings[0]
+    assert "live-restore keeps the containers running" in target.warnings[0]
     ensure(target)
     assert len(target.changes) == 1
 

@@ -14,7 +14,7 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.show import
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import begun, facts, step, update
 
 LOOKS = step(0, "a", "container_swap", "pulled", {"outcome": "unchanged", "seconds": {"total": 0.1}})
-HELD = {"msg": "The fleet is held by ci@runner.", "refusal": "locked"}
+HELD = {"msg": "The fleet is locked by ci@runner.", "refusal": "locked"}
 UNSET = {"msg": "Nothing was changed. rollout_database is not set."}
 REFUSED = {"msg": "Unhealthy before the start: b."}
 ENDS = facts(3, rollout_step={"kind": "end", "result": "succeeded", "hosts": []})
