@@ -67,7 +67,7 @@ def test_who_leads_and_who_is_there(fleet: Fleet) -> None:
         ("UPDATE leader_lease SET expires_at = now() - interval '1 s'", "the lease of i-1 has expired"),
         ("UPDATE leader_lease SET holder = NULL, expires_at = NULL", "no instance leads"),
         ("UPDATE leader_lease SET holder = 'i-2'", "i-2 holds the lease, but i-1 is marked as the leader"),
-        ("DELETE FROM ec2_launch WHERE instance_id = 'i-1'", "is not among the instances"),
+        ("DELETE FROM ec2_launch WHERE instance_id = 'i-1'", "is not a registered instance"),
         ("UPDATE ec2_heartbeat SET last_heartbeat = now() - interval '1 h'", "i-1 leads and has no fresh heartbeat"),
         ("DELETE FROM leader_lease", "leader_lease is empty"),
     ],

@@ -112,7 +112,7 @@ def test_an_image_for_another_processor(swaps: Swaps, host: LittleHost, old: dic
     for state in ("pulled", "swapped"):
         with host.watched() as watch:
             answer = swaps(image, state=state)
-        assert_untouched(answer, old, watch, f"made for s390x, and this host is {here}")
+        assert_untouched(answer, old, watch, f"built for s390x, and this host is {here}")
 
 
 @pytest.mark.parametrize("state", ["pulled", "swapped"])
