@@ -87,7 +87,7 @@ published:
   type: dict
   contains:
     reachable: {description: "V(true), V(false), or V(null) if it is not known.", type: bool, returned: always}
-    problem: {description: The obstacle, or what is not known., type: str, returned: always}
+    problem: {description: "The obstacle, or what is not known.", type: str, returned: always}
 engine_error:
   description: Why nothing is known of the containers.
   returned: always

@@ -138,11 +138,11 @@ def origin(host: str, rollout: PastRollout, earlier: Iterable[PastRollout]) -> s
     return noted
 
 
-def inherited(rollout: Past, earlier: Sequence[Past]) -> dict[str, str]:
+def inherited(rollout: PastRollout, earlier: Sequence[PastRollout]) -> dict[str, str]:
     """What other hosts ran before the unfinished rollouts of this image, which this one resumes with fewer hosts."""
     found: dict[str, str] = {}
     for name in {name for one in earlier for name in one.hosts} - set(rollout.hosts):
-        before = origin(name, Past(rollout.digest, None, {name: {"before": rollout.digest}}), earlier)
+        before = origin(name, PastRollout(rollout.digest, None, {name: {"before": rollout.digest}}), earlier)
         if before not in (None, rollout.digest):
             found[name] = before
     return found
