@@ -18,9 +18,7 @@ SHARED = {
     "Group": "an Auto Scaling group in _aws, a target group in _balancer",
     "Host": "a host that is converged in _host, a host of a plan in _rollout",
     "Outcome": "what each AWS resource's own module returns",
-    "RefusedError": "AWS refuses a call in _aws, the planner refuses a rollout in _rollout",
     "Report": "what each module on load balancers and refreshes returns",
-    "Seat": "a host's place behind each kind of load balancer",
     "Step": "a step of a plan in _rollout, one in the report's story",
     "Wanted": "what each AWS resource's own module is asked for",
 }
