@@ -196,6 +196,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -246,7 +247,7 @@ def act(module: AnsibleModule, report: Report) -> None:
         else:
             haproxy.admit(*where, **common)
     else:
-        target = target_groups.Target.parse(wanted["target"])
+        target = Target.parse(wanted["target"])
         what = (target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
         if drained:
             target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)

@@ -120,6 +120,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -153,7 +154,7 @@ def act(module: AnsibleModule, report: Report) -> None:
     if wanted["balancer"] == "haproxy":
         haproxy.find(wanted["sockets"], wanted["backends"], wanted["target"], report)
         return
-    target = target_groups.Target.parse(wanted["target"])
+    target = Target.parse(wanted["target"])
     target_groups.find(target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
 
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from .._aws.api import Api as AwsApi
 from .._aws.api import RefusedError
 from .._common.progress import TroubleError
 from .report import Place, Report
+from .target import Target
 
 # Seconds, because DescribeTargetHealth lags behind.
 DRAIN_MARGIN = 60
@@ -32,33 +31,6 @@ HOPELESS = {
     "Target.IpUnusable": "the address is in use by a load balancer",
     "Target.HealthCheckDisabled": "health checks are disabled for the group",
 }
-
-
-@dataclass(frozen=True)
-class Target:
-    """An instance id or an address; without a port, wherever it is registered in a group."""
-
-    id: str
-    port: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Target:
-        """Read id, id:port, address, address:port or [address]:port; TroubleError where it is none of these."""
-        match = re.fullmatch(r"(i-[0-9a-f]{8,17}|[\d.]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", text.strip())
-        identifier, port = match.groups() if match else (text.strip(), None)
-        target = cls(identifier.strip("[]"), int(port) if port else None)
-        if not match or target.kind == "ip":
-            try:
-                ipaddress.ip_address(target.id)
-            except ValueError:
-                raise TroubleError(
-                    f"The target {text!r} is no instance id (i-…) and no address, with or without :port."
-                ) from None
-        return target
-
-    @property
-    def kind(self) -> str:
-        return "instance" if self.id.startswith("i-") else "ip"
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_what_is_refused_or_fails_leaves_nothing_behind(three: Any, fleet: Fleet
     reason = "The new instances do not become healthy."
     aws.refreshes.failing[group.name] = (1, reason)
     said = run(fleet_replacement_auto_rollback=False).ended(2)
-    ending = said.partition("TASK [evenkeel.fleet.fleet_replacement : Say what failed]")[2]
+    ending = said.partition("TASK [evenkeel.fleet.fleet_replacement : Show what failed]")[2]
     assert f"The instance refresh of {group.name} did not end as requested" in ending and reason.rstrip(".") in ending
     assert sorted(group.versions.values()) == ["1", "1", "2"]
     assert (protected(group), results(fleet)) == ([], ["succeeded", "failed"])

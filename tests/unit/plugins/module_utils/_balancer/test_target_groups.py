@@ -8,11 +8,11 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_groups import (
     Api,
     Group,
     Health,
-    Target,
     admit,
     drain,
 )

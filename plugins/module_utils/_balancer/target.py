@@ -1,0 +1,39 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A target as callers name it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from .._common.progress import TroubleError
+
+
+@dataclass(frozen=True)
+class Target:
+    """An instance id or an address; without a port, wherever it is registered in a group."""
+
+    id: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read id, id:port, address, address:port or [address]:port; TroubleError where it is none of these."""
+        match = re.fullmatch(r"(i-[0-9a-f]{8,17}|[\d.]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", text.strip())
+        identifier, port = match.groups() if match else (text.strip(), None)
+        target = cls(identifier.strip("[]"), int(port) if port else None)
+        if not match or target.kind == "ip":
+            try:
+                ipaddress.ip_address(target.id)
+            except ValueError:
+                raise TroubleError(
+                    f"The target {text!r} is no instance id (i-…) and no address, with or without :port."
+                ) from None
+        return target
+
+    @property
+    def kind(self) -> str:
+        return "instance" if self.id.startswith("i-") else "ip"
