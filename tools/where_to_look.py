@@ -1,4 +1,4 @@
-"""Ask the demo's fleet through its load balancer, and print what to try next."""
+"""Send a request through the demo's load balancer, and print what to try next."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def main() -> int:
     with urlopen(f"{url}/api/about-me", timeout=10) as answer:
         leader = json.load(answer)["leader"]
     if leader is None:
-        print("The fleet serves, but nobody leads. Ask again: curl", f"{url}/api/about-me")
+        print("The fleet serves, but no host leads yet. Try again: curl", f"{url}/api/about-me")
         return 1
     print(
         f"""The fleet serves. {url}/api/users/hello was answered by the backend {backend}; {leader} leads.
 
 Try it:
   curl {url}/api/users/hello       a request through the load balancer and a gateway to a backend
-  curl {url}/api/about-me          who answers, and who leads
+  curl {url}/api/about-me          which host answers, and which one leads
   curl {url}/health/detailed       the gateway's view of its backends
   .venv/bin/ansible-playbook playbooks/site.yml     again: nothing changes
-  .venv/bin/ansible gateways -b -a 'docker ps'      look into the hosts
+  .venv/bin/ansible gateways -b -a 'docker ps'      list the containers of each host
   make down                        remove it all
 """
     )

@@ -16,7 +16,7 @@ from testbed.planning.files import fingerprint
 def container(
     name: str, definition: dict[str, Any], place: dict[str, Any], settings: dict[str, Any], plan: dict[str, Any]
 ) -> dict[str, Any]:
-    """Arguments for docker_container; the fingerprint changes when the container has to be made anew."""
+    """Arguments for docker_container; the fingerprint changes when the container must be re-created."""
     testbed = settings["name"]
     binds = [
         volume.replace("%name%", name).replace("%packages%", plan["package_repository"])
@@ -59,7 +59,7 @@ def plan_changes(testbed: str, plan: dict[str, Any]) -> dict[str, Any]:
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
     volumes = docker("volume", "ls", "--quiet", "--filter", f"label=evenkeel.fleet={testbed}")
     wanted = {item["name"]: item for item in plan["containers"]}
-    # A host that is made anew is bare: what its engine kept goes with the old one.
+    # A host that is re-created is bare: what its engine kept goes with the old one.
     hosts = [wanted[f"{testbed}-{name}"] for name in plan["hosts"]]
     stale = {
         item["name"]

@@ -24,7 +24,7 @@ class Listeners:
 
     def answer(self, call: Call, request: Request) -> Response | None:
         if call.service == "elasticloadbalancing" and call.action in ("CreateListener", "ModifyListener"):
-            # Whoever gets more first, so that somebody is there for each request.
+            # Growing weights first, so that each request finds a target.
             for arn, weight in sorted(_forwards(parameters(request)), key=lambda pair: -pair[1]):
                 self._states.weigh(arn, weight)
         return None  # moto does the rest

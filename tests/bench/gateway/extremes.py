@@ -195,7 +195,7 @@ class Clients:
     failed: list[str] = field(default_factory=list)
 
     def ask(self, *, keep: bool) -> None:
-        """On a connection that is kept for as long as the gateway wants to, or on a new one for each request.
+        """On a connection that is kept for as long as the gateway keeps it, or on a new one for each request.
 
         http.client connects again where the last answer said that the connection is closed; where it is closed
         without a word the request fails, and counts.

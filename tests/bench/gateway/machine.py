@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> float:
-    """Waits, and tells for how long."""
+    """Wait, and return for how long."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
@@ -122,7 +122,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-        # Whoever lives on was started by it; the start time tells a process from a later one with its number.
+        # These were started by it and still run. A later process with the same id has another start time.
         for pid, began in family.items():
             if started(pid) == began:
                 os.kill(pid, signal.SIGKILL)

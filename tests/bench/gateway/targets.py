@@ -52,7 +52,7 @@ class Target:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def check(self) -> None:
-        """Fails where it does not bring the upstream's answer, or lets a stranger in."""
+        """Fails where it does not bring the upstream's answer, or accepts a request without a token."""
         status, body = ask(self.port, self.path, self.tokens[0])
         if status != 200 or body.strip() != KILOBYTE.strip():
             raise BenchError(f"{self.name} answers {self.path} with {status}: {body[:300]}")

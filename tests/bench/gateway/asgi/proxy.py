@@ -19,7 +19,7 @@ _sessions: list[aiohttp.ClientSession] = []
 
 
 def session() -> aiohttp.ClientSession:
-    if not _sessions:  # it wants a running loop
+    if not _sessions:  # it needs a running loop
         connector = aiohttp.TCPConnector(limit=128)
         _sessions.append(aiohttp.ClientSession(connector=connector, auto_decompress=False))
     return _sessions[0]
