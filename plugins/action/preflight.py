@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         return result
 
     def _declarations(self, names: list[str], variables: Mapping[str, Any]) -> list[Any]:
-        """The declarations, or none where a role whose variables are not checked lacks one: its own task tells."""
+        """The declarations, or none where a role whose variables are not checked lacks one: its own task reports it."""
         try:
             return [self._templar.template(variables[name]) for name in names]
         except AnsibleError:

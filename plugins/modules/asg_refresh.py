@@ -14,13 +14,13 @@ description:
   - Starts an instance refresh where instances are not of the wanted launch template, waits until it has ended, and
     fails with AWS's own reason where it did not succeed.
   - A refresh goes on in AWS whatever becomes of the caller. A call with the same launch template, such as after a
-    controller was killed, joins the one that runs and waits along. Where another one runs, it is refused and tells
+    controller was killed, joins the one that runs and waits along. Where another one runs, it is refused and says
     which.
   - It also ends one that runs, with or without putting back what was replaced.
   - It runs where the API can be reached, usually on the controller (C(delegate_to)).
 attributes:
   check_mode:
-    description: Asks AWS, refuses what it would refuse, tells which instances would be replaced, and changes nothing.
+    description: Asks AWS, refuses what it would refuse, shows which instances would be replaced, and changes nothing.
     support: full
   diff_mode:
     description: Shows the launch template of each instance that is replaced.
@@ -172,7 +172,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 refresh:
-  description: The refresh as AWS tells of it at the end; none where there is none.
+  description: The refresh as AWS returns it at the end; none where there is none.
   returned: always
   type: dict
   contains:

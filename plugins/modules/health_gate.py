@@ -150,7 +150,7 @@ instance:
   returned: always
   type: str
 latency:
-  description: Seconds that the good answers took, V(p50), V(p95) and V(max); V(null) where there was none.
+  description: Seconds that the successful health checks took, V(p50), V(p95) and V(max); V(null) where there was none.
   returned: always
   type: dict
 seconds:

@@ -39,7 +39,7 @@ options:
     type: int
   alone:
     description:
-      - Whether a leader may be drained where nobody else is in service who could take over, so in a fleet of one.
+      - Whether a leader may be drained where no other instance in service could take over, so in a fleet of one.
       - O(min_in_service) has to be V(0) then. The instance is not marked, so that its successor may lead.
     type: bool
     default: false
@@ -119,7 +119,7 @@ in_service:
   elements: str
   sample: [i-0918f7e6d5c4b3a21]
 leader:
-  description: Who leads.
+  description: The instance that leads.
   returned: when the database answered
   type: str
   sample: i-0918f7e6d5c4b3a21

@@ -181,7 +181,9 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         except DatabaseError as error:
             if not (options["source"] == "auto" and options["urls"] and error.out_of_reach):
                 raise
-            module.warn(f"The gateways were asked who leads, because the database is out of reach. {error.message}")
+            module.warn(
+                f"The gateways were asked which of them leads, because the database is out of reach. {error.message}"
+            )
             return {**gateways(), "database_error": error.message}
 
     run(module, look, needs_database=False)

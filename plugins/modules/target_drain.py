@@ -88,7 +88,7 @@ options:
     choices: [fail, cut]
     default: fail
   availability_zone:
-    description: For a target that is registered anew, V(all) for an address outside of the group's VPC.
+    description: For a target that is registered again, V(all) for an address outside of the group's VPC.
     type: str
 extends_documentation_fragment:
   - evenkeel.fleet.aws
@@ -158,7 +158,7 @@ places:
       type: str
       sample: unused
     reason:
-      description: Why it is in this state, as far as the load balancer tells.
+      description: Why it is in this state, as far as the load balancer reports it.
       type: str
       sample: "Target.FailedHealthChecks: Health checks failed with these codes: [502]"
 progress:

@@ -100,7 +100,7 @@ places:
       type: str
       sample: healthy
     reason:
-      description: Why it is in this state, as far as the load balancer tells.
+      description: Why it is in this state, as far as the load balancer reports it.
       type: str
       sample: "Target.FailedHealthChecks: Health checks failed with these codes: [502]"
 requests:

@@ -16,7 +16,7 @@ from .api import Api, RefusedError
 Alarm = Mapping[str, Any]
 AT_ONCE = 100
 NO_DASHBOARD = ("ResourceNotFound", "ResourceNotFoundException", "DashboardNotFoundError")
-# Of what DescribeAlarms tells: what PutMetricAlarm takes, but for the switch that an operator turns.
+# Of what DescribeAlarms returns: what PutMetricAlarm takes, but for the switch that an operator turns.
 SETTINGS = (
     "AlarmName",
     "AlarmDescription",

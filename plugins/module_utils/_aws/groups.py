@@ -41,7 +41,7 @@ class Template:
 
     @classmethod
     def of(cls, said: Mapping[str, str] | None) -> Template | None:
-        """As the API tells of it, by id, by name or by both."""
+        """As the API returns it, by id, by name or by both."""
         if not said:
             return None
         return cls(

@@ -60,7 +60,7 @@ class Outcome:
 
 
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the load balancer or change what differs. A call that broke off is finished by the next one."""
+    """Create the load balancer or change what differs. A call that stopped early is finished by the next one."""
     about = f"the load balancer {wanted.name}"
     found = find(elb, wanted.name)
     arn = found.get("LoadBalancerArn", "")
@@ -176,7 +176,7 @@ def _declared_listeners(wanted: Wanted, there: Mapping[int, Listener]) -> dict[i
 
 
 def _groups(action: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of an action that forwards, its target groups with their weights; AWS tells of one group in two ways."""
+    """Of an action that forwards, its target groups with their weights; AWS has two notations for a single group."""
     if action.get("Type") != "forward":
         return []
     lone = [{"TargetGroupArn": action["TargetGroupArn"]}] if action.get("TargetGroupArn") else []

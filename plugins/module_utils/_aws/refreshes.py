@@ -34,7 +34,7 @@ NO_WAY_BACK = (
 
 @dataclass(frozen=True)
 class Refresh:
-    """An instance refresh as AWS tells of it; template is that of its desired configuration, if it has one."""
+    """An instance refresh as AWS returns it; template is that of its desired configuration, if it has one."""
 
     id: str
     status: str

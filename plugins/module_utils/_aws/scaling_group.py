@@ -75,7 +75,7 @@ class Outcome:
 
 
 def ensure(scaling: Api, ec2: Callable[[], Api], wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the group or change what differs. A call that broke off is finished by the next one."""
+    """Create the group or change what differs. A call that stopped early is finished by the next one."""
     about = f"the Auto Scaling group {wanted.name}"
     group = _find(scaling, wanted.name, about)
     if not group:

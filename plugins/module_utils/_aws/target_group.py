@@ -52,7 +52,7 @@ class Outcome:
 
 
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the group or change what differs. A call that broke off is finished by the next one."""
+    """Create the group or change what differs. A call that stopped early is finished by the next one."""
     about = f"the target group {wanted.name}"
     group = find(elb, wanted.name)
     outcome = Outcome(arn=group.get("TargetGroupArn", ""), after=_declared(wanted))

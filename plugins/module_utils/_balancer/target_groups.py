@@ -47,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Health:
-    """One entry of a group: what DescribeTargetHealth tells about it."""
+    """One entry of a group: what DescribeTargetHealth returns for it."""
 
     id: str
     port: int | None

@@ -116,7 +116,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Either:
-    """One thing, or a list of such things; the form of the value tells which."""
+    """One thing, or a list of such things; the form of the value says which."""
 
     one: Kind
     many: ListOf

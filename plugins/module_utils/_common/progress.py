@@ -67,6 +67,6 @@ class Progress:
                 if unanswered:
                     raise unanswered
                 return False
-            # Things happen close together: whoever has just seen something move looks again soon.
+            # Things happen close together: after a change the next look comes soon.
             pause = FIRST_PAUSE if len(self.progress) > before else min(pause * PAUSE_GROWS, longest_pause)
             self.sleep(min(pause, remaining))

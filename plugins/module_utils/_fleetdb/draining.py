@@ -60,7 +60,7 @@ class Drain:
         return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
 
     def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:
-        # Who leads alone leads until its successor does, on the same machine: that one must be allowed to.
+        # A leader that is alone leads until its successor on the same machine does, which must be allowed to lead.
         leads = fleet.may_lead(instance)
         return instance.draining_since or (None if leads else fleet.now)
 

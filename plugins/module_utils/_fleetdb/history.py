@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal tells: the last rollouts, the lock, and who was left out of service."""
+"""What the journal has: the last rollouts, the lock, and the hosts that were left out of service."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class PastRollout:
 
 
 def origin(host: str, rollout: PastRollout, earlier: Iterable[PastRollout]) -> str | None:
-    """What a host ran before an image was brought to it, also where a rollout that broke off had brought it already.
+    """What a host ran before an image was brought to it, also where a stopped rollout had brought it already.
 
     `earlier` are the rollouts before this one, from the newest. A rollout that finishes another one finds hosts on the
     new image, or on none: before it is what was before the one that it finishes. Where none of those brought the image,

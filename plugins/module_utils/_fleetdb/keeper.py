@@ -30,7 +30,7 @@ _ENDED = "ansible-playbook ended before the rollout did: it was interrupted or k
 
 @dataclass(frozen=True)
 class WatchedProcess:
-    """`started` tells it from a later process with the same id; None where the system does not tell."""
+    """A later process with the same id has another `started`; None where the system does not report it."""
 
     pid: int
     started: str | None

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who leads, and who is there: from the database or, where that is out of reach, from the gateways themselves."""
+"""Which instance leads, and which others there are: from the database or, if it is out of reach, from the gateways."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class ContainerOperations:
         return restart_engine(self.host, self.docker)
 
     def stop(self, container: Mapping[str, Any]) -> None:
-        # With the policy "always" it would come back beside the new one when the engine restarts. And it tells the next
+        # With the policy "always" it would come back beside the new one when the engine restarts. And it shows the next
         # call that a stop was under way, which the engine finishes even if this call is gone.
         self.docker.post(f"/containers/{container['Id']}/update", {"RestartPolicy": {"Name": "no"}})
         self._stopping = True

@@ -35,7 +35,7 @@ def swap(
 ) -> tuple[dict[str, Any], str]:
     """Bring a container to `state`: swapped, restored or pulled. Returns the result, and why it failed or nothing.
 
-    The result tells in any case what serves now; see the module's documentation for its shape.
+    The result says in any case what serves now; see the module's documentation for its shape.
     """
     host.declaration = spec["name"]
     return Swap(host, spec, logins, wanted_version, state).run(wanted_image)

@@ -154,7 +154,7 @@ def write(
     secret: bool = False,
     shown: tuple[str, str] | None = None,
 ) -> bool:
-    """Replace a file whose content differs, else mend its attributes; `shown` stands in for the content in the diff."""
+    """Replace a file whose content differs, else correct its attributes; the diff has `shown` for the content."""
     if before == after:
         _ensure_attributes(host, path, _current_attributes(path.lstat()), wanted)
         return False
@@ -237,7 +237,7 @@ def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise HostError(
             f"{path} is not valid JSON, line {error.lineno} column {error.colno}: {error.msg}. "
-            "Nothing in it was changed: mend it, or move it away, and run this again."
+            "Nothing in it was changed: correct it, or move it away, and run this again."
         ) from error
     except UnicodeDecodeError as error:
         raise HostError(

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at a host and says what makes it unfit to become a gateway host. Changes nothing.
+"""Examines a host and reports the requirements of a gateway host that it does not meet. Changes nothing.
 
 Every check returns sentences for the operator: what is wrong, then what to do. No sentence, no problem.
 """
@@ -201,7 +201,7 @@ def problems(
     controller_time: float,
     timeout: float,
 ) -> list[str]:
-    """Everything that makes this host unfit, one sentence each."""
+    """Every requirement that this host does not meet, one sentence each."""
     now = time.time()
     init = Path("/proc/1/comm").read_text(encoding="utf-8").strip()
     found = distribution_problems(OS_RELEASE.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gate that stands alone: nothing is changed by it, it only tells whether a service is and stays healthy."""
+"""A gate that stands alone: nothing is changed by it, it only says whether a service is and stays healthy."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class Dnf:
         """Refuse what would remove or replace a package: a package may say of itself that it obsoletes others."""
         if not names:
             return
-        # A transaction that is only shown ends with an error as well; its table tells what it was.
+        # A transaction that is only shown ends with an error as well; its table says what it was.
         argv = ["dnf", "--assumeno", *DNF_INSTALL, *names]
         result = self.host.run(argv, timeout=120) if self.host.check_mode else retried(self.host, argv, 120, {})
         if removed_by_dnf(result.stdout) or says(CONFLICT, result.stderr + result.stdout):

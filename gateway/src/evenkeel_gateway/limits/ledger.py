@@ -32,7 +32,7 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class LedgerError(Exception):
-    """A command failed; `answers` tells whether Redis is reachable at all."""
+    """A command failed; `answers` says whether Redis is reachable at all."""
 
     def __init__(self, text: str, *, answers: bool) -> None:
         super().__init__(text)

@@ -56,7 +56,7 @@ class _KeyCounts:
 
 
 def share(limit: int, left: int, gateways: int) -> int:
-    """Return how many requests a gateway may admit before it tells Redis.
+    """Return how many requests a gateway may admit before it reports them to Redis.
 
     A part of what is left, so that slow clients cause no questions; and so few that all other gateways together, which
     may not know yet that the limit is reached, exceed it by a tenth at most, or by one each.
