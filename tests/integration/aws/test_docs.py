@@ -41,7 +41,7 @@ class Operator:
         self.endpoint = endpoint
         self.home = home
         left_out = shutil.ignore_patterns(".[a-z]*", "gateway", "testbed", "molecule", "tests", "__pycache__")
-        self.checkout = shutil.copytree(CHECKOUT, home / "evenkeel", ignore=left_out)
+        self.checkout = shutil.copytree(CHECKOUT, home / "evenkeel", ignore=left_out, ignore_dangling_symlinks=True)
 
     def type(self, command: str) -> str:
         finished = subprocess.run(
