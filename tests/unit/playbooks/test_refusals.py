@@ -95,7 +95,7 @@ def test_looking_at_a_playbook_takes_no_host() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-# Of each first task that checks: preflight's, a rollout's frame's, and those of roles with tasks before the frame.
+# Of each first task that checks: preflight's, a rollout's workflow's, and those of roles with tasks before it.
 @pytest.mark.parametrize("name", ["site", "status", "maintenance", "aws", "replace_fleet"])
 def test_a_value_without_meaning_is_refused_by_name_before_anything_else(name: str, tmp_path: Path) -> None:
     playbook = CHECKOUT / "playbooks" / f"{name}.yml"
@@ -115,7 +115,7 @@ def test_every_role_checks_the_variables_of_all_first() -> None:
     bootstrap = yaml.safe_load((CHECKOUT / "roles/bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
     # Of these preflight does, with the host's other troubles.
     for role in {path.name for path in (CHECKOUT / "roles").iterdir()} - {"preflight", "bootstrap", *bootstrap}:
-        # All entry points of a rollout are in one frame.
-        first = "frame.yml" if role == "rollout" else "main.yml"
+        # All entry points of a rollout share one file.
+        first = "workflows/run_workflow.yml" if role == "rollout" else "main.yml"
         task = yaml.safe_load((CHECKOUT / "roles" / role / "tasks" / first).read_text())[0]
         assert "evenkeel.fleet.check_variables" in task and task["run_once"] and "when" not in task, role

@@ -36,7 +36,7 @@ def calls(tasks: Any) -> set[str]:
 
 
 def documents(role: Path) -> list[Any]:
-    return [yaml.safe_load(path.read_text()) for path in sorted(role.glob("tasks/*.yml"))]
+    return [yaml.safe_load(path.read_text()) for path in sorted(role.glob("tasks/**/*.yml"))]
 
 
 CALLING = [role for role in ROLES if calls(documents(role))]
@@ -86,6 +86,6 @@ def test_playbooks_leave_aws_to_the_roles(playbook: Path) -> None:
 
 def test_a_rollout_needs_no_other_collection_but_for_its_hook() -> None:
     """Ansible resolves a group of module_defaults when it reads the file: without the collection, nothing would run."""
-    for path in sorted((ROOT / "roles" / "rollout" / "tasks").glob("*.yml")):
-        if path.name != "alarms.yml":
+    for path in sorted((ROOT / "roles" / "rollout" / "tasks").rglob("*.yml")):
+        if path.name != "check_alarms.yml":
             assert "amazon.aws" not in path.read_text(), path.name

@@ -25,7 +25,7 @@ def nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def mappings(role: Path) -> Iterator[dict[str, Any]]:
-    for path in role.glob("tasks/*.yml"):
+    for path in role.glob("tasks/**/*.yml"):
         yield from nodes(yaml.safe_load(path.read_text()))
 
 
@@ -46,7 +46,7 @@ def imported(role: Path) -> set[str]:
 
 def used(role: Path, names: set[str]) -> set[str]:
     """Of the names, those whose value is used; a question whether one is defined is none."""
-    files = [path for folder in ("defaults", "vars", "tasks", "templates") for path in role.glob(f"{folder}/*")]
+    files = [path for folder in ("defaults", "vars", "tasks", "templates") for path in role.glob(f"{folder}/**/*")]
     text = "\n".join(path.read_text() for path in files if path.is_file())
     return {name for name in names if re.search(rf"(?<![\w.'\"]){name}\b(?! is (not )?defined)", text)}
 

@@ -132,8 +132,8 @@ def of_tasks(tasks: list[dict[str, Any]], place: str) -> Iterator[Template]:
 
 
 def of_role(role: Path) -> Iterator[Template]:
-    for path in sorted(role.glob("tasks/*.yml")):
-        yield from of_tasks(read(path) or [], f"{role.name}/tasks/{path.name}")
+    for path in sorted(role.glob("tasks/**/*.yml")):
+        yield from of_tasks(read(path) or [], str(path.relative_to(role.parent)))
     specified = {"options": options(role)}
     for path in sorted(role.glob("defaults/*.yml")):
         yield from templates(read(path), f"{role.name}/defaults/{path.name}", specified)
