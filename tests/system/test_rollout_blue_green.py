@@ -111,12 +111,12 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     blue = containers(serving, "blue")
     planned = switch(serving, gateway_image=new)
     assert planned.code != 0
-    assert planned.says("Both sides get requests", "say with rollout_into which of them is to get the image")
+    assert planned.says("Both sides receive requests", "Set rollout_into to the side that gets the image")
     reports()
     with nobody_notices(serving, rate=150):
         over = switch(serving, gateway_image=new, rollout_into="green")
     assert over.code == 0, over.output
-    assert over.says("green has the requests, and blue is kept out of service as it was.")
+    assert over.says("green receives all requests, and blue is kept out of service, unchanged.")
     assert answering(serving) == set(SIDES["green"])
     assert (digests(serving, *SIDES["green"]), digests(serving, *SIDES["blue"])) == ({digest(new)}, {digest(old)})
     assert leads(serving, "green") and serving.sql(KEPT_OUT) == "2"
@@ -152,7 +152,7 @@ def test_a_side_that_is_never_healthy_gets_no_request(serving: Fleet, images: tu
             gateway_health_timeout=8,
         )
     assert run.code != 0
-    assert run.says("host-3: ", "blue has the requests.")
+    assert run.says("host-3: ", "blue receives all requests.")
     assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
     assert serving.sql(KEPT_OUT) == "1"
 
@@ -161,7 +161,7 @@ def test_a_side_that_does_not_come_to_lead_gets_no_request(serving: Fleet, image
     with nobody_notices(serving, rate=150):
         run = switch(serving, gateway_image=images[0], rollout_into="green", rollout_handover_timeout=0)
     assert run.code != 0
-    assert run.says("blue has the requests.")
+    assert run.says("blue receives all requests.")
     assert answering(serving) == set(SIDES["blue"])
 
 
@@ -173,7 +173,7 @@ def test_without_its_lock_a_switch_moves_nothing_any_more(serving: Fleet, images
         assert broken.code == 0, broken.output
         run = process.wait()
     assert run.code != 0
-    assert run.says("its lock is lost", "green has the requests, and blue is not kept out of service")
+    assert run.says("its lock is lost", "green receives all requests, and blue is not kept out of service")
     assert answering(serving) == set(SIDES["green"]), "where somebody else found them"
 
 
@@ -193,7 +193,7 @@ def test_a_listener_is_led_back_where_the_window_fails_and_else_over(
     with nobody_notices(serving, rate=150):
         failed = switch(serving, **wanted, **checks)
         assert failed.code != 0
-        assert failed.says("host-3: non-zero return code", "blue has the requests.")
+        assert failed.says("host-3: non-zero return code", "blue receives all requests.")
         assert answering(serving) == set(SIDES["blue"]) and leads(serving, "blue")
         assert serving.sql(KEPT_OUT) == "1"
         assert capacities(serving, scaling_groups) == {"blue": 1, "green": 1}

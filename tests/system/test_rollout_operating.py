@@ -132,7 +132,7 @@ def test_the_leader_stays_until_another_one_leads(serving: Fleet) -> None:
     assert run.says(f"{heir} leads in term")
     assert serving.leaders() == [heir]
     assert (watch.most_at_once, watch.changes) == (1, 1)
-    assert play(serving, "drain").says("Which hosts? Name them")
+    assert play(serving, "drain").says("No host is selected: pass --limit")
 
 
 def test_during_a_rollout_of_somebody_else_nothing_is_done_until_it_is_ended(serving: Fleet) -> None:
@@ -151,7 +151,7 @@ def test_during_a_rollout_of_somebody_else_nothing_is_done_until_it_is_ended(ser
         assert ended.says("of ci@runner, since", "gateway 9", "was ended")
     again = play(serving, "unlock", rollout_unlock_reason="the runner is gone")
     assert (again.code, again.changed()) == (0, set())
-    assert again.says("Nobody held the lock.")
+    assert again.says("No rollout held the lock.")
 
 
 def test_the_status_of_a_fleet_on_a_bad_day(serving: Fleet, tmp_path: Path) -> None:

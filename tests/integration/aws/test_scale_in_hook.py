@@ -75,7 +75,7 @@ def test_the_side_that_was_left_goes_and_the_other_one_stays(
     assert sizes(sides) == {"blue": (2, 2), "green": (2, 2)}
     done = end(account, sides, tmp_path)
     assert done.code == 0, done.failures
-    assert checked.changed == done.changed == ["Scale the side without requests in to nothing"]
+    assert checked.changed == done.changed == ["Set the Auto Scaling group of the idle side to zero"]
     assert checked.tasks[checked.changed[0]].diff == done.tasks[done.changed[0]].diff
     assert sizes(sides) == {"blue": (0, 0), "green": (2, 2)}
     after = sides["blue"].described
