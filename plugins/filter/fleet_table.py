@@ -16,7 +16,7 @@ options:
   _input:
     description:
       - The hosts by name. Each host is a dictionary with any of C(instance_id), C(seconds), C(container) (an entry of
-        C(containers) of M(evenkeel.fleet.host_converge)) and C(leader) (the leader's instance ID, if it was read again).
+        C(containers) of M(evenkeel.fleet.host_converge)) and C(leader) (the instance ID of the leader).
     type: dict
     required: true
   columns:
