@@ -14,15 +14,16 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 TASKS = [path for path in (ROOT / "roles").rglob("*.yml") if {"tasks", "handlers"} & set(path.parts)]
-FILES = sorted([*TASKS, *(ROOT / "playbooks").rglob("*.yml")])
+FILES = sorted([*TASKS, *(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "molecule").rglob("*.yml")])
 # Add a verb that says what is done. Have, Know, Let, Look, Remember, Say, See, Take and Tell do not.
 VERBS = """
-    Acquire Add Admit Allow Apply Assign Attach Authenticate Back Bootstrap Break Build Cancel Check Collect Compare
-    Complete Configure Copy Create Delete Deregister Detach Disable Download Drain Enable End Enter Exclude Exit Fail
-    Fetch Find Generate Hand Import Include Install Join Judge Keep Leave Load Log Mark Measure Merge Move Pause Plan
-    Post Print Protect Publish Pull Push Put Read Reboot Record Refresh Register Release Remove Renew Replace Report
-    Request Reset Resolve Restart Restore Resume Return Roll Run Scale Select Send Set Show Start Stop Store Swap Switch
-    Tag Terminate Update Upload Validate Verify Wait Warn Watch Write
+    Acquire Add Admit Allow Apply Assign Attach Authenticate Back Bootstrap Break Build Cancel Change Check Collect
+    Compare Complete Configure Copy Create Delete Deregister Detach Disable Download Drain Enable End Enter Exclude
+    Exit Fail Fetch Find Flush Generate Hand Import Include Inspect Install Join Judge Keep Leave Link Load Log Make
+    Mark Measure Merge Move Pause Plan Post Prepare Print Protect Publish Pull Push Put Read Reboot Record Refresh
+    Register Release Remove Renew Replace Report Request Reset Resolve Restart Restore Resume Return Roll Run Scale
+    Select Send Set Show Start Stop Store Swap Switch Tag Terminate Update Upload Validate Verify Wait Warn Watch
+    Write
 """
 # Roles and playbooks whose names are still to be changed.
 WAITING = {
