@@ -39,7 +39,8 @@ def test_a_leader_that_was_read_again_counts_more() -> None:
 
 
 def test_a_host_without_a_result_is_shown() -> None:
-    for host in ({}, {"container": {}}, {"container": None}, {"container": {"status": None, "about": None}}):
+    results: list[dict[str, Any]] = [{}, {"container": {}}, {"container": None}, {"container": {"status": None}}]
+    for host in results:
         assert cells(fleet_table({"a": host}, columns=SITE))[1] == ["a", "-", "-", "-", "failed or unreachable", "-"]
 
 
@@ -54,7 +55,11 @@ def test_check_mode_has_waited_for_nobody() -> None:
 
 
 def test_after_a_rollout_each_host_has_what_became_of_it() -> None:
-    hosts = {"a": {"instance_id": "i-1", "seconds": 4.26}, "b": {"instance_id": "i-2"}, "c": {"instance_id": "i-3"}}
+    hosts: dict[str, dict[str, Any]] = {
+        "a": {"instance_id": "i-1", "seconds": 4.26},
+        "b": {"instance_id": "i-2"},
+        "c": {"instance_id": "i-3"},
+    }
     instances = [
         {"instance_id": "i-1", "version": "2", "in_service": True, "leads": True},
         {"instance_id": "i-2", "version": "1", "in_service": False, "leads": False},
