@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-core 2.17 fails where an import is not found relative to the file that has it, and searches above the role."""
+"""Imports and includes below an include by a computed name are relative to their file: ansible-core 2.17 needs it."""
 
 from __future__ import annotations
 
