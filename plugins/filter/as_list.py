@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: as_list
 short_description: The list that a text stands for
-version_added: 0.1.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Makes a list of a text, as C(-e name=value) gives it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_domain
 short_description: The domain of an AWS region's endpoints
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns the domain of endpoints, registries and service principals in a region, such as C(amazonaws.com.cn).

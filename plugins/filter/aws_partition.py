@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_partition
 short_description: The partition of an AWS region
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns what ARNs in a region begin with, such as C(aws-cn).

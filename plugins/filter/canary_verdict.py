@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: canary_verdict
 short_description: Compare hosts that have a new image with the others
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Compares samples that M(evenkeel.fleet.metrics_watch) took on the hosts at the same time. The rules are in
     docs/reference/playbooks/canary.md.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: recorded_tags
 short_description: Tags with the tag that records them
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns the tags and C(evenkeel:tags), by which M(evenkeel.fleet.purge_tags) finds those that are no longer

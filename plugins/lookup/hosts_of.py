@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: hosts_of
 short_description: The hosts of a play, which fails where there are none
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Ansible skips a play whose C(hosts) match nothing, and ends with success. With this lookup as its C(hosts), the play

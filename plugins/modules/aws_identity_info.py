@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: aws_identity_info
 short_description: Check that calls to AWS reach the declared account and region
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Fails where the environment names another region, profile or endpoint than is declared, where the inventory lists

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: aws_users_info
 short_description: Look up what else uses a role, a policy, a launch template, a topic or alarms
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns what would break with the deletion of a role with its instance profile, of a managed policy, of a launch

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: load_balancer_info
 short_description: Get the ARNs of an Application Load Balancer and its target group by name
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns the ARNs of a load balancer and of a target group, and the DNS name. A name that does not exist gives an

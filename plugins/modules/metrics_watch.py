@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: metrics_watch
 short_description: Watch what a gateway counts of its clients' requests
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Reads the gateway's metrics once per O(interval) for O(seconds), and returns the samples. On several hosts it reads
     them at the same times, so that the filter P(evenkeel.fleet.canary_verdict#filter) can compare the hosts.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: purge_tags
 short_description: Remove the tags that were declared before and no longer are
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Removes tags from a role, an instance profile or a topic, if the tag C(evenkeel:tags) of the resource records their

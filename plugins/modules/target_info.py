@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: target_info
 short_description: Get the state of a host in a load balancer
-version_added: 0.3.0
+version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns the state of a target in the target groups of an ALB or NLB, or of a server in the backends of HAProxy.
