@@ -110,8 +110,8 @@ def test_the_fields_of_the_summary_are_those_of_its_schema() -> None:
     failure = REPORT["properties"]["failures"]["items"]["properties"]
     assert {name.rpartition(".")[2] for name in fields if name.startswith((".", "failures"))} <= set(failure)
     states = set(re.findall(r"`([a-z ]+)`", next(row for row in table.splitlines() if "hosts[].state" in row)))
-    report = "".join(file.read_text() for file in (CHECKOUT / "plugins" / "plugin_utils" / "_report").glob("*.py"))
-    assert all(f'"{state}"' in report for state in states)
+    sources = "".join(path.read_text() for path in (CHECKOUT / "plugins" / "plugin_utils" / "_report").glob("*.py"))
+    assert all(f'"{state}"' in sources for state in states)
 
 
 def definition() -> Any:
