@@ -73,6 +73,12 @@ def test_the_documentation_names_each_playbook_and_role_that_needs_one() -> None
     assert documented() == walked
 
 
+def test_the_first_page_leads_there() -> None:
+    page = (CHECKOUT / "README.md").read_text()
+    assert "docs/how-to/install.md#other-collections" in page
+    assert "amazon.aws" not in page, "the table says it, and a test compares it"
+
+
 def test_a_role_that_needs_one_says_so() -> None:
     for role, found in ROLES.items():
         page = (CHECKOUT / "roles" / role / "README.md").read_text()
