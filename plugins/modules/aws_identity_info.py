@@ -30,7 +30,7 @@ options:
   inventories:
     description:
       - By the path of an inventory, the regions whose instances it lists.
-      - By default, what the files of the plugin P(amazon.aws.aws_ec2#inventory) say that Ansible was started with.
+      - By default, what the files of the plugin C(amazon.aws.aws_ec2) say that Ansible was started with.
     type: dict
     default: {}
 notes:

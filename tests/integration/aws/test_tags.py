@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def endpoint(account: Scaled) -> Endpoint:
     return account.endpoint.at_its_best()
 
 
-def as_dict(pairs: list[Mapping[str, Any]]) -> Tags:
+def as_dict(pairs: Sequence[Mapping[str, Any]]) -> Tags:
     return {pair["Key"]: pair["Value"] for pair in pairs}
 
 

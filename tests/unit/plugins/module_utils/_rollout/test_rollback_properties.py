@@ -239,7 +239,7 @@ def test_what_fails_after_a_resume_goes_back_whoever_updated_it(
     for kill in kills:
         if world.run(kill=kill) == "succeeded":
             return
-    policy = {"on_failure": on_failure, "canary": 1 if fails == CANARY else 0}
+    policy: dict[str, Any] = {"on_failure": on_failure, "canary": 1 if fails == CANARY else 0}
     if again is not None and world.run(kill=again, fails=fails, **policy) == "succeeded":
         return
     result = world.run(fails=fails, **policy)
