@@ -14,10 +14,10 @@ is wrong about an equal canary in at most one of a hundred cases (SIGNIFICANCE):
   for good does not.
 - tail: requests slower than the others' 99th percentile (the bound of the histogram next above it) are more than
   TAIL_TIMES as frequent, by Fisher's test again.
-- restarts: a canary's process began anew.
+- restarts: a canary's process restarted.
 
-Whoever can't tell says so: where the requests are too few for a slowdown or errors of that size to be seen, the
-verdict is unclear, which is a no.
+If there are too few requests to see a slowdown or errors of that size, the verdict is unclear, and an unclear verdict
+does not promote the canary.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def judge(
         "restarted": restarted,
     }
     bad = [
-        *(f"{host} was started anew" for host in restarted),
+        *(f"{host} was restarted" for host in restarted),
         *_too_many_errors(canary, other, limits),
         *_too_slow(slowdown, error, limits),
         *_too_long_a_tail(canary, other, bound),

@@ -13,9 +13,9 @@ A Rollout is a value. advance() says what to do next, after() returns the rollou
 
 The rules, for any fleet and whatever happens:
 
-- Who runs the wanted digest and is not draining is left alone. A draining host was left so by a rollout that broke off:
-  it comes first and is finished.
-- Who is kept out of service by an operator is not touched: a rollout of it must not begin.
+- A host that runs the wanted digest and is not draining is left alone. A draining host was left so by an interrupted
+  rollout: it comes first and is finished.
+- A host that an operator keeps out of service is not touched: a rollout of it must not begin.
 - At no time are fewer than min_in_service hosts in service, or more than max_unavailable out of it.
 - The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
   no second one. A fleet of one host has nobody to hand over to, and a fleet that does not elect has no leader.
@@ -412,7 +412,7 @@ def replay(rollout: Rollout, events: Iterable[Event]) -> Step:
     """What comes next after all this has happened since the beginning; for callers who keep events, not a Rollout."""
     answers = {kind for kinds in ANSWERS.values() for kind in kinds}
     for event in events:
-        # Whoever answers was asked before. Other news may come before the next step is begun, and change what it is.
+        # An answer follows a question. Other events may come before the next step begins, and change it.
         if event.kind in answers and not rollout.in_work and not rollout.handing_over:
             rollout = rollout.advance()[1]
         rollout = rollout.after(event)

@@ -73,7 +73,7 @@ def digests_before(
 
 
 def _kept_out(marked_since: str | None, out: Mapping[str, Any] | None) -> str:
-    """By whom and why; empty where a rollout that broke off left it out."""
+    """The holder and the reason, or "" for a host that an interrupted rollout left out of service."""
     if out is None:
         return f"by a mark in ec2_launch, since {marked_since}" if marked_since else ""
     return f"by {out['by']} since {out['since']}: {out['reason']}" if out.get("reason") is not None else ""

@@ -54,7 +54,7 @@ def status_of(
         *(f"{identity} is in the database but not in the inventory." for identity in strangers),
     ]
     if "instances" not in leader and len(leaders) != 1:
-        problems.append(f"Who leads is in doubt: {' and '.join(leaders) or 'none of the hosts'} says so.")
+        problems.append(f"The leader is in doubt: {' and '.join(leaders) or 'no hosts'} say that they lead.")
     return {
         "schema": SCHEMA,
         "problems": problems,
@@ -169,7 +169,7 @@ def _troubles_of_the_database(leader: Report, journal: Report) -> list[str]:
     found = (
         [f"The database did not report the state of the fleet. {silent[0].get('msg') or ''}".rstrip()] if silent else []
     )
-    found += [f"Who leads is in doubt: {doubt}." for doubt in leader.get("doubts") or ()]
+    found += [f"The leader is in doubt: {doubt}." for doubt in leader.get("doubts") or ()]
     lock = journal.get("lock")
     if lock and lock.get("expired"):
         found.append(

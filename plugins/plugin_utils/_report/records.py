@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# What takes its time whoever orders it; the rest of a host's time is the price of the tool.
+# Waits that any tool would have; the rest of a host's time is this tool's overhead.
 WAITS = ("permit", "drain", "swap", "admit", "bake", "put_back")
 UNTOUCHED = "not touched"
 WAITING, CURRENT, DONE, ROLLING_BACK, ROLLED_BACK = "waiting", "current", "done", "rolling back", "rolled back"

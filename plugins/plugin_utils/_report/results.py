@@ -34,7 +34,7 @@ def step_of(action: str, state: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A stranger's text, without secrets and without what moves a terminal's cursor or turns the writing round."""
+    """Untrusted text, without secrets and characters that move the cursor or change the direction of writing."""
     return "".join(_shown(redacted(text)))
 
 

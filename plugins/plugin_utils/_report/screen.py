@@ -19,7 +19,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 class Screen:
     """Draws what `lines(width, height)` returns over what it drew before, with one write and without clearing first.
 
-    Whoever else wants to write calls erase() before. The cursor is always at the start of a line, so that a program
+    Other code calls erase() before it writes. The cursor is always at the start of a line, so that a program
     that is killed leaves a terminal in order.
     """
 

@@ -254,7 +254,7 @@ class Story:
             self._leads(at, clean(str(result["leader"])), "election", result)
 
     def _counted(self, requests: float | None) -> None:
-        """What the load balancer has counted by now; it begins anew where it is reloaded."""
+        """The load balancer's count of requests; it starts again at 0 after a reload."""
         if requests is None:
             return
         known, self._requests_known = self._requests_known, int(requests)

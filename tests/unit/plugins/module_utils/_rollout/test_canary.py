@@ -101,7 +101,7 @@ def test_a_canary_that_was_started_anew_is_not_promoted() -> None:
     samples = watched(draw, EQUAL, load, 50)
     again = [*samples[:30], *(replace(sample, process=2.0) for sample in samples[30:])]
     found = judge({"host-1": again}, {"host-2": watched(draw, EQUAL, load, 50)})
-    assert (found.result, found.words) == ("condemned", ("host-1 was started anew",))
+    assert (found.result, found.words) == ("condemned", ("host-1 was restarted",))
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_without_a_database_the_hosts_still_tell() -> None:
     assert (status["leader"], status["database_answers"]) == ("a", False)
     assert [host["in_service"] for host in status["hosts"]] == [None, None]
     two = {name: look(name, about={"instanceId": HOSTS[name], "amILeader": True}) for name in HOSTS}
-    assert "in doubt: a and b says so" in told(leader=gone, journal=gone, looks=two)["status"]["problems"][1]
+    assert "in doubt: a and b say that they lead" in told(leader=gone, journal=gone, looks=two)["status"]["problems"][1]
     assert "lock: unknown" in told(leader=gone, journal=gone)["lines"]
 
 
@@ -133,7 +133,7 @@ def test_what_the_database_doubts() -> None:
     stranger = {**instance("b"), "instance_id": "i-8"}
     doubtful = {"instances": [instance("a"), stale, stranger], "doubts": ["nobody leads"]}
     assert told(leader=doubtful)["status"]["problems"] == [
-        "Who leads is in doubt: nobody leads.",
+        "The leader is in doubt: nobody leads.",
         "b has no fresh heartbeat in the database.",
         "i-8 is in the database but not in the inventory.",
     ]
