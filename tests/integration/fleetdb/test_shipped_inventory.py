@@ -107,4 +107,4 @@ def test_replacement_and_maintenance_reach_the_group_and_the_database(copied: Co
     said = copied.play(CHECKOUT / "playbooks/replace_fleet.yml")
     assert "of 3 instances are to be replaced" in said, said
     said = copied.play(CHECKOUT / "playbooks/maintenance.yml")
-    assert "Ask for the permit" in said, said
+    assert "Request the drain permit" in said, said
