@@ -39,7 +39,9 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-WIDTH, HEIGHT, COLUMNS = 8, 6, 3
+WIDTH = 8
+HEIGHT = 6
+COLUMNS = 3
 
 
 def _metric(metric: Mapping[str, Any]) -> list[Any]:

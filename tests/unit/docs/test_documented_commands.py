@@ -100,7 +100,7 @@ def play_problems(words: list[str]) -> Iterator[str]:
 
 def make_problems(words: list[str]) -> Iterator[str]:
     for word in words:
-        name, assigned, _ = word.partition("=")
+        name, assigned, _value = word.partition("=")
         if assigned and not re.search(rf"\b{re.escape(name)}\b", makefile()):
             yield f"no variable {name} in the Makefile"
         if not assigned and not re.search(rf"^{re.escape(name)}:", makefile(), re.MULTILINE):

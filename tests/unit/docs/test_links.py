@@ -28,7 +28,7 @@ def problem(page: Path, target: str) -> str:
     """What is wrong with a link of this page, or nothing."""
     if re.match(r"[a-z]+:", target):
         return "" if EXTERNAL.fullmatch(target) else "not an address"
-    name, _, anchor = target.partition("#")
+    name, _hash, anchor = target.partition("#")
     path = Path(os.path.normpath(page.parent / name)) if name else page
     if not path.exists():
         return "no such file"

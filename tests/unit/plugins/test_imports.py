@@ -68,10 +68,10 @@ def graph(root: Path = PLUGINS) -> dict[str, set[str]]:
 def violations(edges: dict[str, set[str]]) -> list[str]:
     found = []
     for module, targets in edges.items():
-        kind, _, rest = module.partition(".")
+        kind, _dot, rest = module.partition(".")
         package = rest.partition(".")[0]
         for target in targets:
-            target_kind, _, target_rest = target.partition(".")
+            target_kind, _dot, target_rest = target.partition(".")
             target_package = target_rest.partition(".")[0]
             if kind == "module_utils":
                 wrong = target_kind != kind or (

@@ -13,7 +13,7 @@ from ansible_collections.evenkeel.fleet.plugins.filter.blue_green_problems impor
 SIDES = {"blue": ["a", "b"], "green": ["c"]}
 
 
-def problems(sides: dict[str, list[str]] = SIDES, **changed: Any) -> list[str]:
+def problems(sides: dict[str, list[str]] | None = None, **changed: Any) -> list[str]:
     settings = {
         "hosts": ["a", "b", "c"],
         "selected": ["a", "b", "c"],
@@ -23,7 +23,7 @@ def problems(sides: dict[str, list[str]] = SIDES, **changed: Any) -> list[str]:
         "scales_in": False,
         "into": "",
     }
-    return blue_green_problems(sides, **{**settings, **changed})
+    return blue_green_problems(SIDES if sides is None else sides, **{**settings, **changed})
 
 
 def test_two_sides_behind_a_load_balancer_can_be_switched() -> None:

@@ -424,7 +424,7 @@ def test_a_resumed_rollout_puts_back_what_the_killed_one_updated() -> None:
     assert shape([step]) == [("put_back", "host-5")]
     step, rollout = at(rollout, Event("put_back", "host-5"))
     assert shape([step]) == [("put_back", "host-2")], "host-3 ran it before"
-    step, _ = at(rollout, Event("put_back", "host-2"))
+    step, _end = at(rollout, Event("put_back", "host-2"))
     assert step.words == ("host-4 failed. Its previous image serves again.", "Not touched: host-1.")
 
 
@@ -433,5 +433,5 @@ def test_what_a_killed_rollout_left_out_of_service_is_put_back_after_a_failure()
     step, rollout = told(rollout, Event("out_of_service", "host-4"))
     assert shape([step]) == [("put_back", "host-5")]
     stops = begin(RESUMED, "new", Policy(batches=(1,), max_unavailable=2, on_failure="stop"))
-    step, _ = told(stops, Event("out_of_service", "host-4"))
+    step, _end = told(stops, Event("out_of_service", "host-4"))
     assert step.words[1:] == ("On the new image: host-2.", "Not touched: host-1, host-4, host-5.")
