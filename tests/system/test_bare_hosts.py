@@ -44,7 +44,7 @@ def test_misspelt_and_wrong_variables_are_found(fleet: Fleet) -> None:
     with fleet.untouched("host-1"):
         run = fleet.site("--limit", "host-1", gateway_memroy="1g", gateway_host_port="eighty")
     assert run.code == 2, run.output
-    misspelt = "- host-1: gateway_memroy is not a variable of the role gateway, did you mean gateway_memory?"
+    misspelt = "- host-1: gateway_memroy is not a variable of the role gateway; did you mean gateway_memory?"
     assert run.says(misspelt, "- host-1: gateway_host_port is eighty, which is not a whole number.", STOPPED)
     assert "exception" not in run.output.lower()
 
@@ -64,7 +64,7 @@ def test_a_malformed_daemon_json_is_left_alone(fleet: Fleet) -> None:
         run = fleet.site()
         assert fleet.on("host-3", "cat /etc/docker/daemon.json") == broken
     assert run.code == 2, run.output
-    assert run.says("host-3: /etc/docker/daemon.json is not valid JSON", "line 2 column 11", "mend it", STOPPED)
+    assert run.says("host-3: /etc/docker/daemon.json is not valid JSON", "line 2 column 11", "correct it", STOPPED)
 
 
 def test_a_full_disk_on_one_host_stops_all(fleet: Fleet) -> None:

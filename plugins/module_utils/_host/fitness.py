@@ -163,7 +163,7 @@ def port_problems(port: WantedPort) -> list[str]:
         return []
     who = f"the container {holder}" if holder else ", ".join(listeners(port.number))
     return [
-        f"WantedPort {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
+        f"Port {port.number} is taken by {who}. Stop it, or choose another port for {port.container} "
         "(gateway_host_port)."
     ]
 

@@ -123,7 +123,7 @@ def test_a_taken_port_names_port_and_container(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("0.0.0.0", 0)) as server:
         taken = server.getsockname()[1]
         (problem,) = fitness.port_problems(fitness.WantedPort(taken, "gateway"))
-        assert f"WantedPort {taken} is taken by the container other" in problem
+        assert f"Port {taken} is taken by the container other" in problem
         assert fitness.port_problems(fitness.WantedPort(taken, "other")) == []
 
 
