@@ -166,7 +166,7 @@ def test_the_status_of_a_fleet_on_a_bad_day(serving: Fleet, tmp_path: Path) -> N
         serving.service("start", "db")
         serving.on(first, "systemctl start ssh")
     assert run.code != 0
-    assert run.says("The database does not tell", f"{first} can't be looked at", f"{second} is not healthy")
+    assert run.says("The database did not report", f"{first} can't be queried", f"{second} is unhealthy")
     assert [hosts[name]["reachable"] for name in (first, second, leader)] == [False, True, True]
     assert (hosts[second]["container"], hosts[leader]["healthy"]) == ("exited", True)
     assert (written["database_answers"], hosts[leader]["in_service"]) == (False, None)
