@@ -28,7 +28,7 @@ ENTRYPOINT ["/opt/gateway/program"]"""
     [
         pytest.param(CRASHES, ["exit code 7", "the licence has expired"], {}, id="crashes after two seconds"),
         pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 6}, id="never healthy"),
-        pytest.param(NO_PROGRAM, ["can execute"], {}, id="not a program of this machine"),
+        pytest.param(NO_PROGRAM, ["can't execute its program"], {}, id="not a program of this machine"),
         pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 6}, id="another version"),
     ],
 )

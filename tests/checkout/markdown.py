@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[2]
 INDEX = CHECKOUT / "docs" / "index.md"
 _FENCE = re.compile(r"^ *(```+)[^\n]*\n.*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _CONSOLE = re.compile(r"^ *```(?:console|bash|shell)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)

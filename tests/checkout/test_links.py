@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.tests.unit.docs.markdown import (
+from tests.checkout.markdown import (
     CHECKOUT,
     INDEX,
     anchors,

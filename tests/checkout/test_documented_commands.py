@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.evenkeel.fleet.tests.unit.docs.markdown import CHECKOUT, commands, pages, tracked
+from tests.checkout.markdown import CHECKOUT, commands, pages, tracked
 
 cli = pytest.importorskip("ansible.cli.playbook", reason="needs all of Ansible")
 

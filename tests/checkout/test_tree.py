@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.evenkeel.fleet.tests.unit.docs.markdown import CHECKOUT, tracked
+from tests.checkout.markdown import CHECKOUT, tracked
 
 
 def test_development_explains_every_entry_of_the_tree() -> None:
