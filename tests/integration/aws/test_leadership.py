@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import yaml
-from evenkeel_gateway import exposition
+from evenkeel_gateway import exposition  # noqa: F401 (it registers the metric)
+from evenkeel_gateway.metrics import REGISTRY
 
 from tests.integration.support import CHECKOUT
 
 
 def test_the_gateway_shows_what_the_agent_sends() -> None:
     defaults = yaml.safe_load((CHECKOUT / "roles/cloudwatch_agent/defaults/main.yml").read_text())
-    shown = {family.name: family.type for family in exposition.REGISTRY.collect()}
+    shown = {family.name: family.type for family in REGISTRY.collect()}
     assert {name: shown.get(name) for name in defaults["cloudwatch_agent_gateway_metrics"]} == {
         "gateway_election_leader": "gauge"
     }
