@@ -21,7 +21,7 @@ from tests.integration.support import environment
 
 BIN = Path(sys.executable).parent
 # A hook that a user names; the rollout itself does without.
-HOOK = "roles/rollout/tasks/alarms.yml"
+HOOK = "roles/rollout/tasks/hooks/check_alarms.yml"
 OTHERS = re.compile(r"^\s*(?:- )?(?:group/)?((?!ansible\.|evenkeel\.)[a-z_]+\.[a-z_]+)\.[a-z_0-9]+:", re.MULTILINE)
 ROLE = re.compile(r"(?:import|include)_role:\n\s+name: (?:evenkeel\.fleet\.)?(\w+)")
 PAGE = CHECKOUT / "docs" / "how-to" / "install.md"
