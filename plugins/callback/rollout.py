@@ -73,15 +73,15 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report import github
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.picture import (
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_report import LiveReport
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.text_report import (
     BAD_TONE,
     BUSY_TONE,
     GOOD_TONE,
     QUIET_TONE,
 )
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.show import Show
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "rollout"
 # Its first task, as seen from here.
@@ -113,7 +113,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def __init__(self) -> None:
         super().__init__()
-        self._show: Show | None = None
+        self._show: LiveReport | None = None
         self._early: list[str] = []
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
 
@@ -175,7 +175,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             for line in self._early[: github.MOST_ANNOTATIONS]:
                 self._display.display(line)
         if show:
-            colour = constants.COLOR_OK if show.story.result == "succeeded" else constants.COLOR_ERROR
+            colour = constants.COLOR_OK if show.timeline.result == "succeeded" else constants.COLOR_ERROR
             self._display.display(show.ending(), color=colour)
             if show.report:
                 self._display.display(f"report: {show.report}")
@@ -186,7 +186,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
         folder, summary = self.get_option("report"), self.get_option("summary")
-        self._show = Show(
+        self._show = LiveReport(
             say=self._say,
             warn=self._display.warning,
             lock=self._lock,
@@ -200,7 +200,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         atexit.register(self._at_exit, os.getpid())
         self._show.begin()
 
-    def _finish(self, result: str = "") -> Show | None:
+    def _finish(self, result: str = "") -> LiveReport | None:
         show, self._show = self._show, None
         if show:
             show.finish(result)

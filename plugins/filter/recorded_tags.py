@@ -42,13 +42,13 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.tags import recorded
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 
 def recorded_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     try:
         return recorded(texts(tags))
-    except TroubleError as error:
+    except OperationError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

@@ -241,12 +241,12 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes import (
     Refreshes,
-    Report,
+    RefreshReport,
     Wish,
     diff,
     preferences,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["started", "awaited", "cancelled", "rolled_back"], "default": "started"},
@@ -286,12 +286,12 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
-    report = Report(say=module.log, timeout=module.params["wait_timeout"])
+    report = RefreshReport(say=module.log, timeout=module.params["wait_timeout"])
     failure = ""
     more: dict[str, Any] = {}
     try:
         more = act(module, report)
-    except TroubleError as error:
+    except OperationError as error:
         failure = str(error)
     for warning in report.warnings:
         module.warn(warning)
@@ -300,7 +300,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module.exit_json(**report.result(), **more)
 
 
-def act(module: AnsibleModule, report: Report) -> dict[str, Any]:
+def act(module: AnsibleModule, report: RefreshReport) -> dict[str, Any]:
     wanted = module.params
     state = wanted["state"]
     wishes = preferences(wanted)
@@ -320,7 +320,7 @@ def act(module: AnsibleModule, report: Report) -> dict[str, Any]:
     if wanted["wait"] and not module.check_mode:
         in_time = refreshes.wait(report, wanted=WANTED[state], percentage=wanted["wait_percentage"])
     if not in_time and report.refresh and wanted["on_timeout"] == "fail":
-        raise TroubleError(
+        raise OperationError(
             f"Not ended within {report.timeout:g} s, and it goes on: {report.refresh.about}. The same call joins it."
         )
     after = groups.group(api, before.name)

@@ -125,7 +125,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes import Refreshes
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -146,7 +146,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         group = groups.group(api, wanted["group"])
         target = groups.wanted(group, wanted["launch_template"], lambda: Api(aws.client(module, "ec2")))[1]
         refreshes = Refreshes(api, group.name).all()
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     active = next((refresh for refresh in refreshes if refresh.active), None)
     module.exit_json(

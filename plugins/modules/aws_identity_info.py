@@ -85,7 +85,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.identity impor
     identify,
     inventories_elsewhere,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "account": {"type": "str"},
@@ -104,7 +104,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         found = act(module)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(region=found.region, partition=found.partition, account=found.account, arn=found.arn)
 
@@ -119,7 +119,7 @@ def act(module: AnsibleModule) -> Identity:
     found = disagreements(declared, {}, os.environ) + disagreements({"region": effective["region"]}, regions, {})
     found += inventories_elsewhere(wanted["inventories"], effective["region"])
     if found:
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed, because the settings disagree: {' '.join(found)} Unset what is wrong in the "
             "environment, or correct fleet_region, fleet_profile, fleet_endpoint_url or regions of the inventory."
         )

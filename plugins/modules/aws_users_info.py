@@ -86,7 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, users
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "role": {"type": "str"},
@@ -111,7 +111,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         found = act(module)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(users=found)
 

@@ -90,7 +90,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.alarms import 
     ensure_dashboard,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "alarms": {"type": "list", "elements": "dict", "default": []},
@@ -115,7 +115,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         alarms = ensure_alarms(watch, wanted["alarms"], wanted["absent"], module.check_mode)
         if wanted["dashboard"]:
             dashboard = ensure_dashboard(watch, wanted["dashboard"], wanted["dashboard_body"], module.check_mode)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     for warning in dashboard.warnings:
         module.warn(warning)

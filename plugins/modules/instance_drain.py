@@ -149,7 +149,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.drain_permit import (
     Drain,
     PutBack,
     ServiceChange,

@@ -66,7 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, load_balancer, target_group
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -86,7 +86,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         elb = Api(client.client(module, "elbv2"))
         balancer = load_balancer.find(elb, module.params["name"])
         group = target_group.find(elb, module.params["target_group"]) if module.params["target_group"] else {}
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         load_balancer_arn=balancer.get("LoadBalancerArn", ""),

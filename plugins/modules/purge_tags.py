@@ -76,7 +76,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, purge
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "role": {"type": "str"},
@@ -97,7 +97,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         removed = act(module)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(removed), removed=removed, diff={"before": removed, "after": {}})
 

@@ -193,7 +193,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.scaling_group 
     remove,
     target_groups,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 HOOK: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -232,7 +232,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         outcome = act(module)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=outcome.changed,

@@ -195,9 +195,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
@@ -222,11 +222,11 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
-    report = Report(say=module.log)
+    report = TargetReport(say=module.log)
     failure = ""
     try:
         act(module, report)
-    except TroubleError as error:
+    except OperationError as error:
         failure = str(error)
     for warning in report.warnings:
         module.warn(warning)
@@ -235,7 +235,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module.exit_json(**report.result())
 
 
-def act(module: AnsibleModule, report: Report) -> None:
+def act(module: AnsibleModule, report: TargetReport) -> None:
     wanted = module.params
     drained = wanted["state"] == "drained"
     common = {"timeout": wanted["timeout"], "check_mode": module.check_mode}
@@ -248,7 +248,7 @@ def act(module: AnsibleModule, report: Report) -> None:
             haproxy.admit(*where, **common)
     else:
         target = Target.parse(wanted["target"])
-        what = (target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
+        what = (target_groups.TargetGroupsApi(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
         if drained:
             target_groups.drain(*what, min_healthy=wanted["min_healthy"], **common)
         else:

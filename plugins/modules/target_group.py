@@ -142,7 +142,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.target_group import Outcome, Wanted, ensure, remove
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 HEALTH_CHECK: dict[str, dict[str, Any]] = {
     "path": {"type": "str"},
@@ -179,7 +179,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         outcome = act(module)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=outcome.changed,

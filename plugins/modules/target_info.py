@@ -119,9 +119,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
@@ -141,24 +141,26 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
-    report = Report(say=module.log)
+    report = TargetReport(say=module.log)
     try:
         act(module, report)
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error), **result(report))
     module.exit_json(**result(report))
 
 
-def act(module: AnsibleModule, report: Report) -> None:
+def act(module: AnsibleModule, report: TargetReport) -> None:
     wanted = module.params
     if wanted["balancer"] == "haproxy":
         haproxy.find(wanted["sockets"], wanted["backends"], wanted["target"], report)
         return
     target = Target.parse(wanted["target"])
-    target_groups.find(target_groups.Api(aws.client(module, "elbv2")), wanted["target_groups"], target, report)
+    target_groups.find(
+        target_groups.TargetGroupsApi(aws.client(module, "elbv2")), wanted["target_groups"], target, report
+    )
 
 
-def result(report: Report) -> dict[str, Any]:
+def result(report: TargetReport) -> dict[str, Any]:
     return {"places": [place.result() for place in report.places], "requests": report.requests}
 
 

@@ -135,10 +135,10 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.split imp
     Balancer,
     Listeners,
     Proxies,
-    Report,
+    SwitchReport,
     split,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
@@ -162,7 +162,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    report = Report(say=module.log)
+    report = SwitchReport(say=module.log)
     try:
         split(
             balancer(module),
@@ -172,7 +172,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
             min_healthy=wanted["min_healthy"],
             check_mode=module.check_mode,
         )
-    except TroubleError as error:
+    except OperationError as error:
         module.fail_json(msg=str(error), **report.result())
     module.exit_json(**report.result())
 
@@ -191,7 +191,7 @@ def weights(given: dict[str, Any]) -> dict[str, int]:
     try:
         return {name: int(weight) for name, weight in given.items()}
     except (TypeError, ValueError) as error:
-        raise TroubleError(f"weights: {error}; each has to be a number from 0 to 100.") from error
+        raise OperationError(f"weights: {error}; each has to be a number from 0 to 100.") from error
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.checkout.support import CHECKOUT, paths
+
 INDEX = CHECKOUT / "docs" / "index.md"
 _FENCE = re.compile(r"^ *(```+)[^\n]*\n.*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _CONSOLE = re.compile(r"^ *```(?:console|bash|shell)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -22,21 +22,8 @@ _DEFINITION = re.compile(r"^ {0,3}\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.MULTILINE)
 
 
-def tracked(*patterns: str) -> list[Path]:
-    """The files that git tracks, or is about to, and that are there."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    paths = (CHECKOUT / name for name in listed.stdout.split("\0") if name)
-    return sorted(path for path in paths if path.exists())
-
-
 def pages() -> list[Path]:
-    return tracked("*.md")
+    return paths("*.md")
 
 
 def prose(text: str) -> str:

@@ -17,11 +17,15 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @cache
-def tracked() -> frozenset[str]:
-    """What git has or would add, relative to the checkout."""
-    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+def tracked(*patterns: str) -> frozenset[str]:
+    """What git has or would add, relative to the checkout; `patterns` as git's pathspecs."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns)
     listed = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
     return frozenset(name for name in listed.split("\0") if name and (CHECKOUT / name).exists())
+
+
+def paths(*patterns: str) -> list[Path]:
+    return sorted(CHECKOUT / name for name in tracked(*patterns))
 
 
 @cache

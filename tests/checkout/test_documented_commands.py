@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.checkout.markdown import CHECKOUT, commands, pages, tracked
+from tests.checkout.markdown import commands, pages
+from tests.checkout.support import CHECKOUT, paths
 
 cli = pytest.importorskip("ansible.cli.playbook", reason="needs all of Ansible")
 
@@ -36,21 +37,21 @@ def makefile() -> str:
 def variables() -> set[str]:
     """All that an operator may set: the roles' arguments, the testbed's variables and the playbooks' own."""
     found: set[str] = set()
-    for path in tracked("roles/*/meta/argument_specs.yml"):
+    for path in paths("roles/*/meta/argument_specs.yml"):
         for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
             found |= set(entry.get("options", {}))
     found |= set(yaml.safe_load((CHECKOUT / "testbed" / "vars" / "main.yml").read_text()))
-    for path in tracked("testbed/*.yml", "playbooks/*.yml"):
+    for path in paths("testbed/*.yml", "playbooks/*.yml"):
         found |= set(re.findall(r"\b(testbed_\w+|fleet_\w+)\b", path.read_text()))
-    for path in tracked("inventories/*/group_vars/*.yml"):
+    for path in paths("inventories/*/group_vars/*.yml"):
         found |= set(yaml.safe_load(path.read_text()) or {})
     return found
 
 
 @cache
 def tags() -> set[str]:
-    return {path.parent.name for path in tracked("roles/*/defaults")} | {
-        path.parts[-3] for path in tracked("roles/*/meta/*")
+    return {path.parent.name for path in paths("roles/*/defaults")} | {
+        path.parts[-3] for path in paths("roles/*/meta/*")
     }
 
 

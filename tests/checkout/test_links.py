@@ -12,16 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.checkout.markdown import (
-    CHECKOUT,
     INDEX,
     anchors,
     links,
     pages,
     toctree,
 )
+from tests.checkout.support import CHECKOUT
 
 # GitHub gives it another address than the site does.
 EXTERNAL = re.compile(r"https?://[\w.-]+\.[a-z]+(:\d+)?(/\S*)?|mailto:\S+@\S+")
+
+
+# A file or folder of the checkout in backticks. Inventories and `meta/` also stand for the reader's own.
+NAMED = re.compile(r"`((?:docs|gateway|molecule|playbooks|plugins|roles|testbed|tests|tools)/[\w./-]+)`")
 
 
 def problem(page: Path, target: str) -> str:
@@ -47,6 +51,17 @@ def test_every_link_resolves() -> None:
         if (what := problem(page, target))
     ]
     assert not broken, "\n".join(["", *broken])
+
+
+def test_every_file_that_is_named_exists() -> None:
+    missing = [
+        f"{page.relative_to(CHECKOUT)}: {name}"
+        for page in pages()
+        if "changelogs" not in page.parts
+        for name in NAMED.findall(page.read_text())
+        if not (CHECKOUT / name).exists() and not (page.parent / name).exists()
+    ]
+    assert not missing, "\n".join(["", *missing])
 
 
 def test_every_page_is_reachable_from_the_index() -> None:

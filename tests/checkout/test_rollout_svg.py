@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.checkout.support import CHECKOUT
 from tools.rollout_svg import MARGIN, NAMES, TRACK, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def step(name: str, began: float, seconds: float, result: str = "ok", **parts: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Event, Host, Step
+from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import Event, FleetHost, Step
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.policy import Policy
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.preconditions import begin
 
@@ -117,7 +117,7 @@ def simulate(
     """Roll a fleet of so many hosts, each of which fails with the given probability."""
     chance = random.Random(seed)
     run = Run()
-    rollout = begin([Host(f"host-{n}", "old", leads=n == 0) for n in range(count)], "new", policy)
+    rollout = begin([FleetHost(f"host-{n}", "old", leads=n == 0) for n in range(count)], "new", policy)
     run.ansible += 2 * costs.play + 2 * costs.on_hosts(count) + costs.facts(count)  # plan, pre-pull
     run.waiting += slowest(chance, waits.pull, waits, count)
     while True:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api, RefusedError
 
 Alarm = Mapping[str, Any]
@@ -58,7 +58,7 @@ def ensure_alarms(watch: Api, wanted: Sequence[Alarm], unwanted: Sequence[str], 
         unknown = sorted(set(alarm) - set(SETTINGS))
         if unknown or "AlarmName" not in alarm:
             problem = f"PutMetricAlarm has no {', '.join(unknown)}" if unknown else "an alarm needs its AlarmName"
-            raise TroubleError(f"{alarm.get('AlarmName', 'An alarm')}: {problem}.")
+            raise OperationError(f"{alarm.get('AlarmName', 'An alarm')}: {problem}.")
     after = {str(alarm["AlarmName"]): settings(alarm) for alarm in wanted}
     found = _described(watch, [*after, *unwanted])
     outcome = Outcome(before={name: settings(alarm) for name, alarm in found.items()}, after=after)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._common.advice import AWS_PROBLEMS, advice
-from .._common.progress import NoAnswerError, TroubleError
+from .._common.progress import NoAnswerError, OperationError
 
 THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
@@ -22,7 +22,7 @@ def _advice(message: str) -> str:
     return advice(AWS_PROBLEMS, message, machine="the controller")
 
 
-class RefusedError(TroubleError):
+class RefusedError(OperationError):
     """AWS answered with an error: its code, and what it said."""
 
     def __init__(self, words: str, code: str, said: str) -> None:
@@ -42,7 +42,7 @@ class Api:
         return str(self._client.meta.region_name)
 
     def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to an operation on `what`, by its name in the API; raises NoAnswerError or TroubleError."""
+        """The answer to an operation on `what`, by its name in the API; raises NoAnswerError or OperationError."""
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
@@ -64,7 +64,7 @@ class Api:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             raise self._refused(operation, what, code, said, status) from error
         except NoCredentialsError as error:
-            raise TroubleError(
+            raise OperationError(
                 "No AWS credentials were found: set profile, or access_key and secret_key, or the environment's "
                 "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach an instance profile."
             ) from error
@@ -78,7 +78,7 @@ class Api:
                 "proxy answers instead."
             ) from error
         except BotoCoreError as error:
-            raise TroubleError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
+            raise OperationError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
 
     def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         """What is below the key in the answers, over all pages."""
@@ -90,7 +90,7 @@ class Api:
                 return
             token = {"NextToken": answer["NextToken"]}
 
-    def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> TroubleError:
+    def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> OperationError:
         if DENIED.search(code):
             service = self._client.meta.service_model.signing_name
             permission = f"{IAM_NAMES.get(service, service)}:{operation}"

@@ -9,7 +9,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -54,10 +54,10 @@ def client(module: AnsibleModule, service: str) -> Any:
             config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
         )
     except NoRegionError as error:
-        raise TroubleError(
+        raise OperationError(
             "No AWS region is known: set fleet_region in the inventory, region of the module, or AWS_REGION."
         ) from error
     except (BotoCoreError, ValueError) as error:
-        raise TroubleError(
+        raise OperationError(
             f"The AWS client could not be created: {error} Check region, profile and endpoint_url."
         ) from error

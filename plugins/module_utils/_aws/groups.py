@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api, RefusedError
 
 ARGUMENT: dict[str, Any] = {
@@ -24,7 +24,7 @@ ARGUMENT: dict[str, Any] = {
 }
 
 
-class NoTemplateError(TroubleError):
+class NoTemplateError(OperationError):
     """There is no such launch template, or not in this version."""
 
 
@@ -95,7 +95,7 @@ def group(api: Api, name: str) -> Group:
     said = api.call("DescribeAutoScalingGroups", f"the group {name}", AutoScalingGroupNames=[name])
     found = said["AutoScalingGroups"]
     if not found:
-        raise TroubleError(
+        raise OperationError(
             f"There is no Auto Scaling group {name} in {api.region}: check its name, the region and the account."
         )
     mixed = found[0].get("MixedInstancesPolicy")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api
 from .partitions import partition_of
 
@@ -77,12 +77,12 @@ def identify(sts: Api, account: str | None) -> Identity:
     if not account:
         return Identity(region, partition_of(region))
     if not re.fullmatch(r"[0-9]{12}", account):
-        raise TroubleError(
+        raise OperationError(
             f"The account {account} is not twelve digits: write fleet_account in quotes, with its leading zeros."
         )
     caller = sts.call("GetCallerIdentity", "the caller")
     if caller["Account"] != account:
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed: these credentials are of the account {caller['Account']} ({caller['Arn']}), and the "
             f"account declared is {account}. Use other credentials (AWS_PROFILE, fleet_profile) or correct "
             "fleet_account."

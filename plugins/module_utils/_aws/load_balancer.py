@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
 from .tags import change_tags, ours_of, recorded
@@ -77,7 +77,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
         "listeners": {port: _picture(listener) for port, listener in will.items()},
     }
     if found and found["Scheme"] != wanted.scheme:
-        raise TroubleError(
+        raise OperationError(
             f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}. Create "
             "one with another name."
         )
@@ -108,7 +108,7 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
         return Outcome()
     foreign = _foreign(elb, found["LoadBalancerArn"], f"the load balancer {name}")
     if foreign:
-        raise TroubleError(f"The load balancer {name} was not deleted: {' '.join(foreign)}")
+        raise OperationError(f"The load balancer {name} was not deleted: {' '.join(foreign)}")
     if not check_mode:
         elb.call("DeleteLoadBalancer", f"the load balancer {name}", LoadBalancerArn=found["LoadBalancerArn"])
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
@@ -145,7 +145,7 @@ def find(elb: Api, name: str) -> dict[str, Any]:
         raise
     found: dict[str, Any] = listed[0]
     if found["Type"] != "application":
-        raise TroubleError(f"The load balancer {name} is of the type {found['Type']}, not application.")
+        raise OperationError(f"The load balancer {name} is of the type {found['Type']}, not application.")
     return found
 
 
@@ -251,7 +251,7 @@ def _until_active(elb: Api, wanted: Wanted) -> None:
             return
         if state.get("Code") == "failed" or time.monotonic() > deadline:
             reason = f" ({state['Reason']})" if state.get("Reason") else ""
-            raise TroubleError(
+            raise OperationError(
                 f"The load balancer {wanted.name} is {state.get('Code', 'gone')} and not active{reason} after "
                 f"{wanted.timeout:g} s. Run it again to wait on."
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .._common.progress import Progress, TroubleError
+from .._common.progress import OperationError, Progress
 from .api import Api, RefusedError
 from .groups import Group, Template, matches
 
@@ -102,7 +102,7 @@ class Refresh:
 
 
 @dataclass
-class Report(Progress):
+class RefreshReport(Progress):
     """What a call has seen and done so far."""
 
     changed: bool = False
@@ -150,7 +150,7 @@ class Wish:
 
 
 def preferences(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The preferences in the API's words; TroubleError for what AWS would refuse."""
+    """The preferences in the API's words; OperationError for what AWS would refuse."""
     wrong = []
     wanted: dict[str, Any] = {"SkipMatching": options["skip_matching"]}
     for option, (name, least, most) in RANGES.items():
@@ -184,7 +184,7 @@ def preferences(options: Mapping[str, Any]) -> dict[str, Any]:
         if options[option]:
             wanted[name] = options[option].capitalize()
     if wrong:
-        raise TroubleError(f"Nothing was changed: {'; '.join(wrong)}.")
+        raise OperationError(f"Nothing was changed: {'; '.join(wrong)}.")
     return wanted
 
 
@@ -201,7 +201,7 @@ def to_replace(group: Group, wish: Wish) -> list[str]:
 
 
 def decide(group: Group, wish: Wish, active: Refresh | None) -> str:
-    """Whether to start one, to join the one that runs, or nothing; TroubleError where another one runs."""
+    """Whether to start one, to join the one that runs, or nothing; OperationError where another one runs."""
     if active is None:
         keeps = wish.preferences["SkipMatching"] and (
             wish.template is None or (group.template is not None and wish.template.same(group.template))
@@ -210,14 +210,16 @@ def decide(group: Group, wish: Wish, active: Refresh | None) -> str:
     same = wish.template.same(active.template) if wish.template else active.template is None
     if same and active.status in GOES_ON:
         return "join"
-    raise TroubleError(
+    raise OperationError(
         f"Nothing was changed: {'the' if same else 'another'} instance refresh of {group.name} "
         f"{'is being ended' if same else 'is running'}, {active.about}. Wait for it with state=awaited, or end it with "
         "state=cancelled or state=rolled_back."
     )
 
 
-def diff(before: Group, after: Group, report: Report, target: Template | None, *, check_mode: bool) -> dict[str, Any]:
+def diff(
+    before: Group, after: Group, report: RefreshReport, target: Template | None, *, check_mode: bool
+) -> dict[str, Any]:
     """The launch template of each instance; in check mode, what would become of it."""
 
     def standings(group: Group) -> dict[str, str]:
@@ -248,12 +250,12 @@ class Refreshes:
     def one(self, identifier: str) -> Refresh:
         said = self._call("DescribeInstanceRefreshes", InstanceRefreshIds=[identifier])["InstanceRefreshes"]
         if not said:
-            raise TroubleError(
+            raise OperationError(
                 f"{self._group} has no instance refresh {identifier} (AWS forgets them after six weeks)."
             )
         return Refresh.of(said[0])
 
-    def start(self, group: Group, wish: Wish, report: Report, *, check_mode: bool = False) -> None:
+    def start(self, group: Group, wish: Wish, report: RefreshReport, *, check_mode: bool = False) -> None:
         """Start the refresh, or join the one that runs and brings the same; the report has it."""
         for first in (True, False):
             active = self.active()
@@ -295,35 +297,35 @@ class Refreshes:
         own = group.template
         if not wish.preferences.get("AutoRollback") or own is None or own.fixed:
             return
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed: auto_rollback can't roll back, because {group.name} follows {own.version} of the "
             f"launch template {own.name or own.id} and AWS rolls back only to a number. Set the group's version to a "
             "number first (scaling_group with launch_template_version=kept does), or leave auto_rollback out."
         )
 
-    def cancel(self, report: Report, *, check_mode: bool = False) -> None:
+    def cancel(self, report: RefreshReport, *, check_mode: bool = False) -> None:
         active = self.active()
         if active:
             report.stands(active)
             if active.status != "Cancelling":
                 report.changed = self._end("CancelInstanceRefresh", check_mode)
 
-    def roll_back(self, report: Report, *, check_mode: bool = False) -> None:
+    def roll_back(self, report: RefreshReport, *, check_mode: bool = False) -> None:
         last = next(iter(self.all()), None)
         if last is None or last.status not in (*GOES_ON, "RollbackInProgress", "RollbackSuccessful"):
             which = f" The last one is {last.about}." if last else ""
-            raise TroubleError(
+            raise OperationError(
                 f"Nothing was changed: no instance refresh of {self._group} can be rolled back.{which}"
                 " Start one with the previous launch template."
             )
         report.stands(last)
         if last.status in GOES_ON:
             if last.template is None:
-                raise TroubleError(f"Nothing was changed: {NO_WAY_BACK}")
+                raise OperationError(f"Nothing was changed: {NO_WAY_BACK}")
             report.changed = self._end("RollbackInstanceRefresh", check_mode)
 
-    def wait(self, report: Report, *, wanted: Sequence[str], percentage: int | None = None) -> bool:
-        """Wait for its end or a percentage; returns whether in time. TroubleError where it did not end as requested."""
+    def wait(self, report: RefreshReport, *, wanted: Sequence[str], percentage: int | None = None) -> bool:
+        """Wait for its end or a percentage; whether it came in time. OperationError if it ended otherwise."""
         if report.refresh is None:
             return True
         identifier = report.refresh.id
@@ -336,7 +338,7 @@ class Refreshes:
         if not report.wait(arrived, LONGEST_PAUSE):
             return False
         if not report.refresh.active and report.refresh.status not in wanted:
-            raise TroubleError(
+            raise OperationError(
                 f"The instance refresh of {self._group} did not end as requested: {report.refresh.about}."
             )
         return True
@@ -349,7 +351,7 @@ class Refreshes:
             self._call(operation)
         except RefusedError as error:
             if error.code == "IrreversibleInstanceRefresh":
-                raise TroubleError(f"Nothing was changed: {error.said.rstrip('.')}. {NO_WAY_BACK}") from None
+                raise OperationError(f"Nothing was changed: {error.said.rstrip('.')}. {NO_WAY_BACK}") from None
             if error.code != "ActiveInstanceRefreshNotFound":
                 raise
             return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api, RefusedError
 from .groups import NoTemplateError, Template, resolved
 from .pairs import as_dict
@@ -105,7 +105,7 @@ def remove(scaling: Api, name: str, force: bool, check_mode: bool) -> Outcome:
         return Outcome()
     instances = sorted(instance["InstanceId"] for instance in group["Instances"])
     if instances and not force:
-        raise TroubleError(
+        raise OperationError(
             f"The Auto Scaling group {name} was not deleted: {', '.join(instances)} would be terminated with it. Scale "
             "it in to 0 first, or set force."
         )
@@ -125,14 +125,14 @@ def _dying(group: Mapping[str, Any]) -> bool:
 
 def _refuse_a_dying_one(group: Mapping[str, Any], name: str) -> None:
     if _dying(group):
-        raise TroubleError(f"An Auto Scaling group {name} is being deleted. Run this again when it is gone.")
+        raise OperationError(f"An Auto Scaling group {name} is being deleted. Run this again when it is gone.")
 
 
 def _refuse_half_of_one(wanted: Wanted) -> None:
     given = {"launch_template": wanted.launch_template, "subnets": wanted.subnets, **wanted.settings}
     missing = [name for name in ("launch_template", "subnets", "min_size", "max_size") if given.get(name) is None]
     if missing:
-        raise TroubleError(
+        raise OperationError(
             f"There is no Auto Scaling group {wanted.name}. To create it, set {', '.join(missing)}, too."
         )
 
@@ -149,7 +149,7 @@ def target_groups(elb: Api, names: Sequence[str]) -> list[str]:
     arns = {group["TargetGroupName"]: group["TargetGroupArn"] for group in said}
     missing = [name for name in names if name not in arns]
     if missing:
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed: there is no target group {', '.join(missing)} in {elb.region}. Create it first, for "
             "instance with playbooks/aws.yml, or check the name, the region and the account."
         )
@@ -159,7 +159,7 @@ def target_groups(elb: Api, names: Sequence[str]) -> list[str]:
 def _refuse_one_without_traffic(wanted: Wanted, group: Mapping[str, Any]) -> None:
     by_balancer = wanted.settings.get("health_check_type") == "ELB"
     if by_balancer and not wanted.target_group_arns and not group.get("TargetGroupARNs"):
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed: the Auto Scaling group {wanted.name} has the health check type ELB and no target "
             "group, so that its instances get no traffic and nothing checks them. Set target_groups or "
             "target_group_arns, or health_check_type=EC2 for a fleet without a load balancer."

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api
 from .pairs import as_pairs, declared
 
@@ -27,7 +27,7 @@ MOST = 49
 def recorded(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags with their record; nothing where there are none."""
     if len(tags) > MOST:
-        raise TroubleError(
+        raise OperationError(
             f"Nothing was changed: {len(tags)} tags are declared, and AWS takes {MOST} beside {RECORD}. Declare fewer "
             "tags."
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
 from .tags import change_tags, ours_of, recorded
@@ -90,13 +90,13 @@ def remove(elb: Api, scaling: Api, name: str, deleted_load_balancer: str | None,
     listed = elb.call("DescribeTargetHealth", about, TargetGroupArn=arn)["TargetHealthDescriptions"]
     if listed:
         targets = ", ".join(sorted(item["Target"]["Id"] for item in listed))
-        raise TroubleError(
+        raise OperationError(
             f"The target group {name} was not deleted: {targets} are registered there. Drain them, or detach the group "
             "from its Auto Scaling group, and then delete it."
         )
     users = _users(scaling, group, deleted_load_balancer, about)
     if users:
-        raise TroubleError(
+        raise OperationError(
             f"The target group {name} was not deleted: it is used by {', '.join(users)}. Remove it from their "
             "listeners and rules, or detach it, and then delete it."
         )
@@ -159,7 +159,7 @@ def _refuse_what_is_fixed(outcome: Outcome, name: str) -> None:
     moved = [key for key in FIXED if outcome.before[key] != outcome.after[key]]
     if moved:
         what = ", ".join(f"{key} (is {outcome.before[key]}, wanted {outcome.after[key]})" for key in moved)
-        raise TroubleError(f"AWS can't change {what} of the target group {name}. Create one with another name.")
+        raise OperationError(f"AWS can't change {what} of the target group {name}. Create one with another name.")
 
 
 def _health_arguments(health: Mapping[str, Any]) -> dict[str, Any]:

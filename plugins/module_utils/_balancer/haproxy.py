@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .._common.progress import NoAnswerError, TroubleError
-from .report import Place, Report
+from .._common.progress import NoAnswerError, OperationError
+from .report import Place, TargetReport
 
 DEFAULT_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 5.0
@@ -74,12 +74,12 @@ class Proxy:
         return parse_servers(self.ask("show servers state; show stat"))
 
     def execute(self, *commands: str) -> None:
-        """Run commands that answer nothing on success; raises TroubleError for a refused one."""
+        """Run commands that answer nothing on success; raises OperationError for a refused one."""
         said = self.ask("; ".join(commands)).strip()
         if "Permission denied" in said:
-            raise TroubleError(f"HAProxy denied the command on {self.address}: the stats socket needs 'level admin'.")
+            raise OperationError(f"HAProxy denied the command on {self.address}: the stats socket needs 'level admin'.")
         if said:
-            raise TroubleError(f"HAProxy at {self.address} refused the command: {said}")
+            raise OperationError(f"HAProxy at {self.address} refused the command: {said}")
 
     def ask(self, command: str) -> str:
         deadline = time.monotonic() + ANSWER_TIMEOUT
@@ -94,13 +94,15 @@ class Proxy:
                         return received.decode("utf-8", "replace")
                     received += chunk
         except PermissionError as error:
-            raise TroubleError(f"This user may not open the stats socket {self.address}: {error.strerror}.") from error
+            raise OperationError(
+                f"This user may not open the stats socket {self.address}: {error.strerror}."
+            ) from error
         except OSError as error:
             raise NoAnswerError(
                 f"The HAProxy runtime API did not answer at {self.address}: {error.strerror or error}. "
                 "Check that HAProxy runs and that this is one of its stats sockets."
             ) from error
-        raise TroubleError(f"The answer of HAProxy at {self.address} is longer than {MAX_BYTES} bytes.")
+        raise OperationError(f"The answer of HAProxy at {self.address} is longer than {MAX_BYTES} bytes.")
 
     def _connect(self) -> socket.socket:
         address = self.address.rpartition("//")[2]
@@ -115,16 +117,16 @@ class Proxy:
             return connection
         host, _unused, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise TroubleError(f"The stats socket {self.address!r} is neither a path (/…) nor host:port.")
+            raise OperationError(f"The stats socket {self.address!r} is neither a path (/…) nor host:port.")
         return socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT)
 
 
 def parse_servers(said: str) -> list[Server]:
-    """Join the answers to "show servers state" and "show stat"; raises TroubleError for any other text."""
+    """Join the answers to "show servers state" and "show stat"; raises OperationError for any other text."""
     states, separator, stats = said.partition("# pxname,")
     lines = [line.split() for line in states.splitlines() if line.strip()]
     if not separator or len(lines) < 2 or lines[1][0] != "#":
-        raise TroubleError(f"This is not the answer of an HAProxy stats socket: {said.strip()[:200]!r}")
+        raise OperationError(f"This is not the answer of an HAProxy stats socket: {said.strip()[:200]!r}")
     columns = lines[1][1:]
     state = {(row["be_name"], row["srv_name"]): row for row in (dict(zip(columns, line)) for line in lines[2:])}
     servers = []
@@ -174,7 +176,7 @@ def drain(
     addresses: Sequence[str],
     backends: Sequence[str],
     name: str,
-    report: Report,
+    report: TargetReport,
     *,
     min_healthy: int,
     timeout: float | None,
@@ -190,7 +192,7 @@ def drain(
     leaving = [member for member in memberships if not member.server.drained]
     for member in leaving:
         if member.others < min_healthy:
-            raise TroubleError(
+            raise OperationError(
                 f"{member.name} stays in service at {member.proxy.address}: {member.others} other servers of the "
                 f"backend are up, and min_healthy is {min_healthy}."
             )
@@ -203,14 +205,14 @@ def drain(
         try:
             drained.append(member)
             member.proxy.execute(f"set server {member.name} state drain")
-        except TroubleError as error:
-            raise TroubleError(f"{error}{_put_back(drained, report)}") from error
+        except OperationError as error:
+            raise OperationError(f"{error}{_put_back(drained, report)}") from error
 
     def idle() -> bool:
         _look_again(memberships, report)
         for member in memberships:
             if not member.server.drained:
-                raise TroubleError(
+                raise OperationError(
                     f"{member.name} gets requests again at {member.proxy.address}: HAProxy was reloaded, or another "
                     "operator set it to ready."
                 )
@@ -221,7 +223,7 @@ def drain(
     busy = [member for member in memberships if member.server.sessions]
     left = "; ".join(f"{member.server.sessions} on {member.name} at {member.proxy.address}" for member in busy)
     if not cut:
-        raise TroubleError(f"Sessions were left after {report.timeout:g} s: {left}. The server stays drained.")
+        raise OperationError(f"Sessions were left after {report.timeout:g} s: {left}. The server stays drained.")
     report.cut_sessions = sum(member.server.sessions for member in busy)
     report.warnings.append(f"Sessions were shut down after {report.timeout:g} s: {left}.")
     for member in busy:
@@ -231,14 +233,14 @@ def drain(
     gone = report.wait(idle, LONGEST_PAUSE)
     report.timeout = timeout
     if not gone:
-        raise TroubleError(f"Sessions remain after they were shut down: {left}.")
+        raise OperationError(f"Sessions remain after they were shut down: {left}.")
 
 
 def admit(
     addresses: Sequence[str],
     backends: Sequence[str],
     name: str,
-    report: Report,
+    report: TargetReport,
     *,
     timeout: float | None,
     check_mode: bool = False,
@@ -268,26 +270,28 @@ def admit(
             for member in memberships
             if not member.server.serves
         ]
-        raise TroubleError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
+        raise OperationError(f"Not up within {report.timeout:g} s: {'; '.join(late)}.")
 
 
-def find(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> None:
+def find(addresses: Sequence[str], backends: Sequence[str], name: str, report: TargetReport) -> None:
     """Fill the report's places with the state of the server in each backend of each HAProxy."""
     _memberships(addresses, backends, name, report)
 
 
-def _memberships(addresses: Sequence[str], backends: Sequence[str], name: str, report: Report) -> list[Membership]:
+def _memberships(
+    addresses: Sequence[str], backends: Sequence[str], name: str, report: TargetReport
+) -> list[Membership]:
     memberships = []
     for proxy in dict.fromkeys(Proxy(address) for address in addresses):
         servers = proxy.servers()
         known = {server.backend for server in servers}
         unknown = sorted(set(backends) - known)
         if unknown:
-            raise TroubleError(f"HAProxy at {proxy.address} has no backend {unknown[0]}; it has {_list(known)}.")
+            raise OperationError(f"HAProxy at {proxy.address} has no backend {unknown[0]}; it has {_list(known)}.")
         wanted = [server for server in servers if server.backend in (backends or known)]
         found = [server for server in wanted if server.name == name]
         if not found or set(backends) - {server.backend for server in found}:
-            raise TroubleError(
+            raise OperationError(
                 f"HAProxy at {proxy.address} has no server {name} in {_list(backends or known)}; it has "
                 f"{_list({server.name for server in wanted})}."
             )
@@ -305,13 +309,13 @@ def _requests(servers: Sequence[Server], of: Sequence[Server]) -> int:
     return sum(server.requests for server in servers if server.backend in backends)
 
 
-def _look_again(memberships: Sequence[Membership], report: Report) -> None:
+def _look_again(memberships: Sequence[Membership], report: TargetReport) -> None:
     answers = {proxy: proxy.servers() for proxy in dict.fromkeys(member.proxy for member in memberships)}
     for member in memberships:
         key = (member.server.backend, member.server.name)
         found = [server for server in answers[member.proxy] if (server.backend, server.name) == key]
         if not found:
-            raise TroubleError(f"{member.name} no longer exists in HAProxy at {member.proxy.address}.")
+            raise OperationError(f"{member.name} no longer exists in HAProxy at {member.proxy.address}.")
         member.server = found[0]
         sessions = f"{member.server.sessions} sessions" if member.server.drained else ""
         reason = "; ".join(part for part in (sessions, member.server.last_check) if part)
@@ -322,13 +326,13 @@ def _look_again(memberships: Sequence[Membership], report: Report) -> None:
     )
 
 
-def _put_back(drained: Sequence[Membership], report: Report) -> str:
+def _put_back(drained: Sequence[Membership], report: TargetReport) -> str:
     """Undo a drain that failed half-way; the last command may or may not have been executed."""
     words = ""
     for member in drained:
         try:
             member.proxy.execute(f"set server {member.name} state ready")
-        except TroubleError:
+        except OperationError:
             words += f" {member.name} may still be drained at {member.proxy.address}."
     report.changed = bool(words)
     return words or " It is in service again everywhere."

@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass
-class Report(Progress):
+class TargetReport(Progress):
     """The states of a target, and what a call has done so far."""
 
     changed: bool = False

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._aws.api import Api as AwsApi
-from .._common.progress import Progress, TroubleError
+from .._common.progress import OperationError, Progress
 from .haproxy import Proxy, Server
-from .target_groups import Api, Group
+from .target_groups import TargetGroup, TargetGroupsApi
 
 LONGEST_PAUSE = 5.0
 LARGEST_WEIGHT = 100
@@ -40,7 +40,7 @@ class Side:
 
 class Balancer(Protocol):
     def read(self) -> dict[str, Side]:
-        """The sides as they are now; raises TroubleError where a part of it does not answer or disagrees."""
+        """The sides as they are now; raises OperationError where a part of it does not answer or disagrees."""
 
     def start_health_checks(self) -> None:
         """Have the targets of all sides checked, also of a side without weight. No request moves."""
@@ -50,7 +50,7 @@ class Balancer(Protocol):
 
 
 @dataclass
-class Report(Progress):
+class SwitchReport(Progress):
     """What a call has found and done; before and after are the sides at its begin and at its end."""
 
     changed: bool = False
@@ -76,7 +76,7 @@ class Report(Progress):
 def split(
     balancer: Balancer,
     weights: Weights,
-    report: Report,
+    report: SwitchReport,
     *,
     timeout: float,
     check_mode: bool,
@@ -112,7 +112,7 @@ def split(
             for name in growing
             if not report.after[name].healthy_enough(min_healthy)
         ]
-        raise TroubleError(
+        raise OperationError(
             f"Traffic was not switched: not enough targets are healthy after {timeout:g} s. {' '.join(late)}."
         )
     balancer.set_weights(wanted)
@@ -120,18 +120,18 @@ def split(
     report.note(", ".join(f"{name} {side.weight}" for name, side in report.after.items()))
     now = {name: side.weight for name, side in report.after.items()}
     if now != wanted:
-        raise TroubleError(f"The weights were changed by somebody else meanwhile: expected {wanted}, found {now}.")
+        raise OperationError(f"The weights were changed by somebody else meanwhile: expected {wanted}, found {now}.")
 
 
 def _refuse(given: Weights, wanted: Weights, sides: Mapping[str, Side]) -> None:
     unknown = sorted(set(given) - set(sides))
     if unknown:
-        raise TroubleError(f"weights: {unknown[0]} is not a side. The sides are {', '.join(sorted(sides))}.")
+        raise OperationError(f"weights: {unknown[0]} is not a side. The sides are {', '.join(sorted(sides))}.")
     wrong = [name for name, weight in given.items() if not 0 <= weight <= LARGEST_WEIGHT]
     if wrong:
-        raise TroubleError(f"weights: {wrong[0]} has the weight {given[wrong[0]]}, which is not between 0 and 100.")
+        raise OperationError(f"weights: {wrong[0]} has the weight {given[wrong[0]]}, which is not between 0 and 100.")
     if given and not any(wanted.values()):
-        raise TroubleError("weights: all sides would have the weight 0, and no request would be served.")
+        raise OperationError("weights: all sides would have the weight 0, and no request would be served.")
 
 
 class Listeners:
@@ -139,10 +139,10 @@ class Listeners:
 
     def __init__(self, client: Any, listeners: Sequence[str], sides: Mapping[str, Sequence[str]]) -> None:
         self._aws = AwsApi(client)
-        self._api = Api(client)
+        self._api = TargetGroupsApi(client)
         self._listeners = listeners
         self._names = sides
-        self._known: dict[str, Group] = {}
+        self._known: dict[str, TargetGroup] = {}
 
     def read(self) -> dict[str, Side]:
         told = {arn: self._weights(arn, self._actions(arn)) for arn in self._listeners}
@@ -153,7 +153,7 @@ class Listeners:
                 f"{arn}: {', '.join(f'{names[group]} {weight}' for group, weight in weights.items())}"
                 for arn, weights in told.items()
             ]
-            raise TroubleError(
+            raise OperationError(
                 f"The listeners have different weights: {'; '.join(shares)}. Give them the same weights first."
             )
         return {name: self._side(name, first.get(group.arn, 0)) for name, group in self._groups.items()}
@@ -176,22 +176,22 @@ class Listeners:
             told[arn] = actions
             try:
                 self._modify(arn, actions, wanted)
-            except TroubleError as error:
-                raise TroubleError(f"{error}{self._put_back(told)}") from error
+            except OperationError as error:
+                raise OperationError(f"{error}{self._put_back(told)}") from error
 
     def _put_back(self, told: Mapping[str, list[dict[str, Any]]]) -> str:
         try:
             for arn, actions in told.items():
                 self._modify(arn, actions, self._weights(arn, actions))
-        except TroubleError as error:
+        except OperationError as error:
             return f" Not all listeners have their previous weights again: {error}"
         return " All listeners have their previous weights again."
 
     @property
-    def _groups(self) -> dict[str, Group]:
+    def _groups(self) -> dict[str, TargetGroup]:
         for name, groups in self._names.items():
             if len(groups) != 1:
-                raise TroubleError(f"sides: {name} has {len(groups)} target groups; a side has one.")
+                raise OperationError(f"sides: {name} has {len(groups)} target groups; a side has one.")
             if name not in self._known:
                 self._known[name] = self._api.group(groups[0])
         return self._known
@@ -210,7 +210,7 @@ class Listeners:
         found = self._aws.call("DescribeListeners", about, ListenerArns=[arn])["Listeners"]
         actions: list[dict[str, Any]] = found[0]["DefaultActions"] if found else []
         if not actions or actions[-1]["Type"] != "forward":
-            raise TroubleError(
+            raise OperationError(
                 f"The default action of the listener {arn} forwards to no target group. Set a listener whose default "
                 "action does."
             )
@@ -225,7 +225,7 @@ class Listeners:
             weights = dict.fromkeys(weights, LARGEST_WEIGHT)
         strangers = sorted(set(weights) - {group.arn for group in self._groups.values()})
         if strangers:
-            raise TroubleError(f"The listener {arn} forwards to {strangers[0]}, which is no target group of a side.")
+            raise OperationError(f"The listener {arn} forwards to {strangers[0]}, which is no target group of a side.")
         return weights
 
     def _modify(self, arn: str, actions: Sequence[dict[str, Any]], weights: Mapping[str, int]) -> None:
@@ -273,15 +273,15 @@ class Proxies:
             told.append((proxy, servers))
             try:
                 proxy.execute(*orders)
-            except TroubleError as error:
-                raise TroubleError(f"{error}{self._put_back(told)}") from error
+            except OperationError as error:
+                raise OperationError(f"{error}{self._put_back(told)}") from error
 
     def _put_back(self, told: Sequence[tuple[Proxy, Sequence[Server]]]) -> str:
         words = ""
         for proxy, servers in told:
             try:
                 proxy.execute(*(f"set weight {server.backend}/{server.name} {server.weight}" for server in servers))
-            except TroubleError:
+            except OperationError:
                 words += f" The weights at {proxy.address} may have changed."
         return words or " All servers have their previous weights again."
 
@@ -298,7 +298,7 @@ class Proxies:
             missing = sorted(wanted - {server.name for server in found if server.backend == backend})
             if missing:
                 where = f"the backend {backend} of HAProxy" if backend else "HAProxy"
-                raise TroubleError(f"{where} at {proxy.address} has no server {missing[0]}.")
+                raise OperationError(f"{where} at {proxy.address} has no server {missing[0]}.")
         return found
 
     @staticmethod
@@ -318,7 +318,7 @@ class Proxies:
 def _share(server: Server, percent: int) -> int:
     weight, rest = divmod(server.configured_weight * percent, 100)
     if rest:
-        raise TroubleError(
+        raise OperationError(
             f"{server.backend}/{server.name} has the weight {server.configured_weight} in HAProxy's configuration, and "
             f"{percent} % of it is no whole number. Traffic was not switched. Give the servers a weight of 100."
         )

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from .._common.progress import TroubleError
+from .._common.progress import OperationError
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read id, id:port, address, address:port or [address]:port; TroubleError where it is none of these."""
+        """Read id, id:port, address, address:port or [address]:port; OperationError where it is none of these."""
         match = re.fullmatch(r"(i-[0-9a-f]{8,17}|[\d.]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?", text.strip())
         identifier, port = match.groups() if match else (text.strip(), None)
         target = cls(identifier.strip("[]"), int(port) if port else None)
@@ -29,7 +29,7 @@ class Target:
             try:
                 ipaddress.ip_address(target.id)
             except ValueError:
-                raise TroubleError(
+                raise OperationError(
                     f"The target {text!r} is no instance id (i-…) and no address, with or without :port."
                 ) from None
         return target

@@ -11,8 +11,8 @@ from typing import Any
 
 from .._aws.api import Api as AwsApi
 from .._aws.api import RefusedError
-from .._common.progress import TroubleError
-from .report import Place, Report
+from .._common.progress import OperationError
+from .report import Place, TargetReport
 from .target import Target
 
 # Seconds, because DescribeTargetHealth lags behind.
@@ -34,7 +34,7 @@ HOPELESS = {
 
 
 @dataclass(frozen=True)
-class Group:
+class TargetGroup:
     """A target group; delays in seconds."""
 
     name: str
@@ -90,22 +90,22 @@ class Health:
         return ": ".join(part for part in (self.reason, self.description.rstrip(".")) if part)
 
 
-class Api:
+class TargetGroupsApi:
     """The calls needed of a boto3 elbv2 client, with errors that say what to do."""
 
     def __init__(self, client: Any) -> None:
         self._aws = AwsApi(client)
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> TargetGroup:
         """The group of this name or ARN."""
         selected = {"TargetGroupArns": [name]} if name.startswith("arn:") else {"Names": [name]}
         found = self._call("DescribeTargetGroups", name, **selected)["TargetGroups"]
         if not found:
-            raise TroubleError(self._missing(name))
+            raise OperationError(self._missing(name))
         group = found[0]
         said = self._call("DescribeTargetGroupAttributes", name, TargetGroupArn=group["TargetGroupArn"])
         attributes = {item["Key"]: item["Value"] for item in said["Attributes"]}
-        return Group(
+        return TargetGroup(
             name=group["TargetGroupName"],
             arn=group["TargetGroupArn"],
             kind=group.get("TargetType", "instance"),
@@ -114,7 +114,7 @@ class Api:
             time_to_healthy=float(group.get("HealthCheckIntervalSeconds", 30) * group.get("HealthyThresholdCount", 5)),
         )
 
-    def health(self, group: Group, entries: Sequence[Health] = ()) -> list[Health]:
+    def health(self, group: TargetGroup, entries: Sequence[Health] = ()) -> list[Health]:
         """Of these entries, or of all that the group has."""
         keys = {"Targets": [entry.key for entry in entries]} if entries else {}
         try:
@@ -133,15 +133,15 @@ class Api:
             for item in said["TargetHealthDescriptions"]
         ]
 
-    def register(self, group: Group, entries: Iterable[Health]) -> None:
+    def register(self, group: TargetGroup, entries: Iterable[Health]) -> None:
         keys = [entry.key for entry in entries]
         self._call("RegisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
 
-    def deregister(self, group: Group, entries: Iterable[Health]) -> None:
+    def deregister(self, group: TargetGroup, entries: Iterable[Health]) -> None:
         keys = [entry.key for entry in entries]
         self._call("DeregisterTargets", group.name, TargetGroupArn=group.arn, Targets=keys)
 
-    def remembered(self, groups: Sequence[Group], identifier: str) -> dict[str, list[Health]]:
+    def remembered(self, groups: Sequence[TargetGroup], identifier: str) -> dict[str, list[Health]]:
         """By the groups' ARNs, the entries that the target had when it was taken out."""
         found: dict[str, list[Health]] = {}
         for start in range(0, len(groups), MOST_TAGGED):
@@ -153,11 +153,11 @@ class Api:
                 found[described["ResourceArn"]] = _entries(identifier, tags.get(TAG + identifier, ""))
         return found
 
-    def remember(self, group: Group, identifier: str, entries: Iterable[Health]) -> None:
+    def remember(self, group: TargetGroup, identifier: str, entries: Iterable[Health]) -> None:
         tag = {"Key": TAG + identifier, "Value": " ".join(_noted(entry) for entry in entries)}
         self._call("AddTags", group.name, ResourceArns=[group.arn], Tags=[tag])
 
-    def forget(self, group: Group, identifier: str) -> None:
+    def forget(self, group: TargetGroup, identifier: str) -> None:
         self._call("RemoveTags", group.name, ResourceArns=[group.arn], TagKeys=[TAG + identifier])
 
     def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
@@ -165,11 +165,11 @@ class Api:
             return self._aws.call(operation, f"the target group {group}", **arguments)
         except RefusedError as error:
             if error.code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
-                raise TroubleError(self._missing(group)) from error
+                raise OperationError(self._missing(group)) from error
             if error.code in ("InvalidTarget", "InvalidTargetException"):
                 if operation == "DescribeTargetHealth":
                     raise _NoSuchTargetError(error.said) from error
-                raise TroubleError(f"AWS refuses the target in the target group {group}: {error.said}") from error
+                raise OperationError(f"AWS refuses the target in the target group {group}: {error.said}") from error
             raise
 
     def _missing(self, group: str) -> str:
@@ -177,7 +177,7 @@ class Api:
         return f"There is no target group {group} in {where}: check its name or ARN, the region and the account."
 
 
-class _NoSuchTargetError(TroubleError):
+class _NoSuchTargetError(OperationError):
     """AWS does not know the target at all; a terminated instance is such a one."""
 
 
@@ -200,7 +200,7 @@ def _entries(identifier: str, noted: str) -> list[Health]:
 class Registration:
     """The target's entries in one group, those that it had before it was taken out, and how many others are healthy."""
 
-    group: Group
+    group: TargetGroup
     entries: list[Health]
     places: list[Place]
     healthy_others: int
@@ -220,10 +220,10 @@ class Registration:
 
 
 def drain(
-    api: Api,
+    api: TargetGroupsApi,
     names: Sequence[str],
     target: Target,
-    report: Report,
+    report: TargetReport,
     *,
     min_healthy: int,
     timeout: float | None,
@@ -239,7 +239,7 @@ def drain(
     ]
     for registration in leaving:
         if registration.healthy_others < min_healthy:
-            raise TroubleError(
+            raise OperationError(
                 f"{target.id} was not deregistered from {registration.group.name}: "
                 f"{_others(registration.healthy_others)} healthy there, and min_healthy is {min_healthy}."
             )
@@ -260,8 +260,8 @@ def drain(
     for registration in leaving:
         try:
             api.deregister(registration.group, [entry for entry in registration.entries if entry.registered])
-        except TroubleError as error:
-            raise TroubleError(f"{error}{_put_back(api, left, report)}") from error
+        except OperationError as error:
+            raise OperationError(f"{error}{_put_back(api, left, report)}") from error
         left.append(registration)
 
     draining: set[tuple[str, str]] = set()
@@ -273,20 +273,20 @@ def drain(
                 if entry.state.endswith("draining"):
                     draining.add(entry_here)
                 elif entry.registered and entry_here in draining:
-                    raise TroubleError(
+                    raise OperationError(
                         f"{entry.name} was registered in {registration.group.name} again by somebody else."
                     )
         return all(place.state == "unused" for place in report.places)
 
     if not report.wait(gone, LONGEST_PAUSE):
-        raise TroubleError(_overdue(report, "deregistered"))
+        raise OperationError(_overdue(report, "deregistered"))
 
 
 def admit(
-    api: Api,
+    api: TargetGroupsApi,
     names: Sequence[str],
     target: Target,
-    report: Report,
+    report: TargetReport,
     *,
     timeout: float | None,
     zone: str | None = None,
@@ -324,7 +324,7 @@ def admit(
             lost = []
             for place, entry in _look_again(api, registration, report):
                 if entry.reason in HOPELESS:
-                    raise TroubleError(f"{place.words}: {HOPELESS[entry.reason]}.")
+                    raise OperationError(f"{place.words}: {HOPELESS[entry.reason]}.")
                 if entry.gone:
                     lost.append(entry)
             if lost:  # it was on its way out, and the end of that came after our registration
@@ -332,19 +332,19 @@ def admit(
         return all(place.state == "healthy" for place in report.places)
 
     if not report.wait(healthy, LONGEST_PAUSE):
-        raise TroubleError(_overdue(report, "healthy"))
+        raise OperationError(_overdue(report, "healthy"))
     for registration in registrations:
         if registration.remembered:
             _forget(api, registration, target, report)
 
 
-def find(api: Api, names: Sequence[str], target: Target, report: Report) -> None:
+def find(api: TargetGroupsApi, names: Sequence[str], target: Target, report: TargetReport) -> None:
     """Fill the report's places with the state of the target, also on ports that it had before it was taken out."""
     for registration in _registrations(api, names, target, report):
         _expect_the_remembered(registration, target, report)
 
 
-def _expect_the_remembered(registration: Registration, target: Target, report: Report) -> None:
+def _expect_the_remembered(registration: Registration, target: Target, report: TargetReport) -> None:
     missing = [entry for entry in registration.missing if target.port in (None, entry.port)]
     if not missing:
         return
@@ -356,29 +356,31 @@ def _expect_the_remembered(registration: Registration, target: Target, report: R
     report.places += places
 
 
-def _forget(api: Api, registration: Registration, target: Target, report: Report) -> None:
+def _forget(api: TargetGroupsApi, registration: Registration, target: Target, report: TargetReport) -> None:
     others = [entry for entry in registration.missing if target.port not in (None, entry.port)]
     try:
         if others:
             api.remember(registration.group, target.id, others)
         else:
             api.forget(registration.group, target.id)
-    except TroubleError as error:
+    except OperationError as error:
         report.warnings.append(
             f"The tag {TAG}{target.id} of {registration.group.name} stays, which does no harm: {error}"
         )
 
 
-def _registrations(api: Api, names: Sequence[str], target: Target, report: Report) -> list[Registration]:
+def _registrations(
+    api: TargetGroupsApi, names: Sequence[str], target: Target, report: TargetReport
+) -> list[Registration]:
     registrations = []
-    groups: dict[str, Group] = {}
+    groups: dict[str, TargetGroup] = {}
     for name in names:
         group = api.group(name)
         groups.setdefault(group.arn, group)
     remembered = api.remembered(list(groups.values()), target.id)
     for group in groups.values():
         if group.kind in ("instance", "ip") and group.kind != target.kind:
-            raise TroubleError(
+            raise OperationError(
                 f"The target group {group.name} has the target type {group.kind}, and {target.id} is not one."
             )
         listed = [entry for entry in api.health(group) if not entry.gone]
@@ -393,7 +395,7 @@ def _registrations(api: Api, names: Sequence[str], target: Target, report: Repor
     return registrations
 
 
-def _look_again(api: Api, registration: Registration, report: Report) -> list[tuple[Place, Health]]:
+def _look_again(api: TargetGroupsApi, registration: Registration, report: TargetReport) -> list[tuple[Place, Health]]:
     if not registration.entries:
         return []
     said = {(entry.id, entry.port): entry for entry in api.health(registration.group, registration.entries)}
@@ -405,14 +407,14 @@ def _look_again(api: Api, registration: Registration, report: Report) -> list[tu
     return standing
 
 
-def _put_back(api: Api, left: Sequence[Registration], report: Report) -> str:
+def _put_back(api: TargetGroupsApi, left: Sequence[Registration], report: TargetReport) -> str:
     """Register the target again where a call fails half-way; returns the outcome in words."""
     words = ""
     for registration in left:
         try:
             api.register(registration.group, [entry for entry in registration.entries if entry.registered])
             words += f" It was registered in {registration.group.name} again."
-        except TroubleError as error:
+        except OperationError as error:
             words += f" It could not be registered in {registration.group.name} again: {error}"
     report.changed = bool(left)
     return words
@@ -422,6 +424,6 @@ def _others(count: int) -> str:
     return {0: "no other target is", 1: "1 other target is"}.get(count, f"{count} other targets are")
 
 
-def _overdue(report: Report, wanted: str) -> str:
+def _overdue(report: TargetReport, wanted: str) -> str:
     late = [place.words for place in report.places if place.state != ("unused" if wanted == "deregistered" else wanted)]
     return f"Not {wanted} within {report.timeout:g} s: {'; '.join(late)}."

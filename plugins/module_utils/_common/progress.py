@@ -13,11 +13,11 @@ FIRST_PAUSE = 0.3
 PAUSE_GROWS = 1.4
 
 
-class TroubleError(Exception):
+class OperationError(Exception):
     """What is wrong and what to do about it, in words."""
 
 
-class NoAnswerError(TroubleError):
+class NoAnswerError(OperationError):
     """Who was asked did not answer, or asked for patience: worth another try."""
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
+from .fleet_state import FleetState, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 from .read import clock, lock, open_rollout, read
 from .rollout_lock import LockRenewal
-from .state import FleetState, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database

@@ -14,7 +14,7 @@ from .read import REMEMBERED, ROLLOUT, clock, out_of_service, tables
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row
 
-from .state import RolloutRecord
+from .fleet_state import RolloutRecord
 
 if TYPE_CHECKING:
     from .database import Database

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from .._common.http import get
 from .._common.redact import redacted
 from .errors import FleetError
+from .fleet_state import FleetState, doubts, seconds
 from .read import read
-from .state import FleetState, doubts, seconds
 
 if TYPE_CHECKING:
     from .database import Database

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FleetError
+from .fleet_state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService, RolloutRecord
 from .journal import PERMIT, SERVICE
-from .state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService, RolloutRecord
 
 with suppress(ImportError):  # said when a connection is asked for
     from psycopg.rows import class_row

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
+from .fleet_state import FleetState, Refusal, RolloutRecord, locked, timestamp
 from .read import clock, lock, open_rollout, out_of_service, rollout_of, tables
 from .schema import create_missing
-from .state import FleetState, Refusal, RolloutRecord, locked, timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database

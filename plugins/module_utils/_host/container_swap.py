@@ -15,8 +15,8 @@ from .containers import Container
 from .docker import Docker
 from .gate import version_of
 from .host import Host, HostError, Spec, usual_umask
+from .host_lock import one_at_a_time
 from .image_requirements import refuse_other_architecture, requirements
-from .lock import one_at_a_time
 from .published_ports import ENGINE_PATIENCE, ensure_published
 from .registry import ensure_image, ensure_login, login_of, pull_policy
 

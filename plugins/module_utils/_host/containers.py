@@ -24,13 +24,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import container_body as declared
-from .container_recovery import Recovery
 from .container_replacement import RESTORED, SWAPPED, UNCHANGED, Replacement
 from .container_state import bound_ports, digest, image_of, limits, recorded_declaration
 from .docker import Docker
 from .gate import GateError, about
 from .host import DifferenceProbe, Host, HostError, Spec
 from .image_requirements import refuse_other_architecture
+from .interrupted_replacement import Recovery
 from .port_conflicts import taken_ports
 from .registry import ensure_image
 

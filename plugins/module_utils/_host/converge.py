@@ -17,9 +17,9 @@ from .docker import Docker
 from .engine import ensure_engine
 from .files import ensure_directory, ensure_file, explained
 from .host import DifferenceError, DifferenceProbe, Host, HostError, Runner, Spec, run_command, usual_umask
+from .host_lock import one_at_a_time
 from .imds import UNIT as IMDS_UNIT
 from .imds import ensure_imds
-from .lock import one_at_a_time
 from .networks import ensure_network
 from .packages import ensure_packages
 from .published_ports import ensure_published

@@ -47,7 +47,7 @@ Wanted = Union[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Host:
+class FleetHost:
     """What is known of one host of the fleet. digest is None where it runs nothing or it is not known.
 
     before is the digest that it ran before this rollout, or before the unfinished one that this one resumes.

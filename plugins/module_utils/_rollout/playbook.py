@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .plan import Event, Host, Rollout, Step, Wanted, planned_steps, replay
+from .plan import Event, FleetHost, Rollout, Step, Wanted, planned_steps, replay
 from .policy import Policy, at_least, at_most
 from .preconditions import RolloutRefusedError, begin
 
@@ -24,7 +24,7 @@ def fleet_of(
     *,
     before: Mapping[str, Mapping[str, Any]] | None = None,
     settings_count: bool = True,
-) -> list[Host]:
+) -> list[FleetHost]:
     """Every host of the inventory.
 
     hosts: instance id by name. looks: the result of container_swap (state pulled) of those that were asked; of the
@@ -41,7 +41,7 @@ def fleet_of(
         draining = bool(instance.get("draining_since")) or identity in left_out
         runs = name not in looks or bool(serving)
         found.append(
-            Host(
+            FleetHost(
                 name=name,
                 digest=None if settings_count and look.get("as_declared") is False else serving.get("digest"),
                 healthy=runs and bool(instance.get("fresh")),
@@ -80,7 +80,7 @@ def _kept_out(marked_since: str | None, out: Mapping[str, Any] | None) -> str:
 
 
 def next_step(
-    fleet: Sequence[Host],
+    fleet: Sequence[FleetHost],
     wanted: Wanted,
     policy: Mapping[str, Any],
     selected: Iterable[str],
@@ -109,7 +109,7 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
     return Policy(**{**values, "batches": tuple(values["batches"])} if "batches" in values else values)
 
 
-def in_service_at_least(fleet: Sequence[Host], policy: Mapping[str, Any]) -> int:
+def in_service_at_least(fleet: Sequence[FleetHost], policy: Mapping[str, Any]) -> int:
     """As a number of hosts. Where it can't be told, which is a reason to refuse, all of them."""
     try:
         return at_least(policy_of(policy).min_in_service, len(fleet))
@@ -122,7 +122,9 @@ def checkpoint(shares: Iterable[int | str], fleet: int, before: int, now: int) -
     return any(before < at_most(share, fleet) <= now for share in shares)
 
 
-def plan_lines(fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]) -> list[str]:
+def plan_lines(
+    fleet: Sequence[FleetHost], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
+) -> list[str]:
     """The plan in words, a line for each step; the reasons where it must not begin."""
     try:
         rollout = begin(fleet, wanted, policy_of(policy), selected)
@@ -136,7 +138,7 @@ def plan_lines(fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any],
 
 
 def planned_batches(
-    fleet: Sequence[Host], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
+    fleet: Sequence[FleetHost], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
 ) -> list[list[str]]:
     """Who is updated at the same time, batch by batch, if nothing fails; empty where it must not begin."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .plan import Host, Rollout, Wanted, planned_steps
+from .plan import FleetHost, Rollout, Wanted, planned_steps
 from .policy import Policy, at_most, is_set, policy_problems
 
 
@@ -21,7 +21,7 @@ class RolloutRefusedError(Exception):
 
 
 def begin(
-    fleet: Sequence[Host], wanted: Wanted, policy: Policy | None = None, selected: Iterable[str] | None = None
+    fleet: Sequence[FleetHost], wanted: Wanted, policy: Policy | None = None, selected: Iterable[str] | None = None
 ) -> Rollout:
     """The rollout of this digest, or of these; RolloutRefusedError where it must not begin.
 
@@ -63,7 +63,7 @@ def begin(
     return rollout
 
 
-def _fleet_problems(fleet: Sequence[Host], chosen: set[str], policy: Policy) -> list[str]:
+def _fleet_problems(fleet: Sequence[FleetHost], chosen: set[str], policy: Policy) -> list[str]:
     names = [host.name for host in fleet]
     leaders = [host.name for host in fleet if host.leads]
     reasons = []
@@ -86,7 +86,7 @@ def _fleet_problems(fleet: Sequence[Host], chosen: set[str], policy: Policy) -> 
     return reasons
 
 
-def _capacity_problems(rollout: Rollout, fleet: Sequence[Host]) -> list[str]:
+def _capacity_problems(rollout: Rollout, fleet: Sequence[FleetHost]) -> list[str]:
     if not rollout.pending:
         return []
     policy, leader = rollout.policy, rollout.leader

@@ -11,33 +11,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .records import HostRecord, Step
-from .story import Story
+from .records import HostRecord, StepRecord
+from .timeline import Timeline
 
 FORMAT, VERSION = "evenkeel.fleet rollout report", 1
 
 
-def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
-    """The story at a moment: what runs still lasts until `now`."""
+def document(timeline: Timeline, now: float, written_at: str) -> dict[str, Any]:
+    """The timeline at a moment: what runs still lasts until `now`."""
     return {
         "format": FORMAT,
         "version": VERSION,
-        "result": story.result,
-        "changed": story.began_work,
-        "words": list(story.words),
-        "began_at": story.began_at,
+        "result": timeline.result,
+        "changed": timeline.began_work,
+        "words": list(timeline.words),
+        "began_at": timeline.began_at,
         "written_at": written_at,
-        "seconds": _rounded(story.seconds(now)),
-        "rollout_id": story.rollout_id,
-        "holder": story.holder,
-        "reason": story.reason,
-        "image": story.image,
-        "digest": story.digest,
-        "leader": story.name_of(story.leader),
-        "term": story.term,
-        "requests": story.requests,
-        "plan": list(story.plan),
-        "canary": story.verdict,
+        "seconds": _rounded(timeline.seconds(now)),
+        "rollout_id": timeline.rollout_id,
+        "holder": timeline.holder,
+        "reason": timeline.reason,
+        "image": timeline.image,
+        "digest": timeline.digest,
+        "leader": timeline.name_of(timeline.leader),
+        "term": timeline.term,
+        "requests": timeline.requests,
+        "plan": list(timeline.plan),
+        "canary": timeline.verdict,
         "phases": [
             {
                 "kind": phase.kind,
@@ -46,10 +46,10 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
                 "began": _rounded(phase.began),
                 "seconds": _lasted(phase.began, phase.ended, now),
             }
-            for phase in story.phases
+            for phase in timeline.phases
         ],
-        "fleet_steps": [_step(step, now) for step in story.fleet_steps],
-        "hosts": [_host(host, now) for host in story.hosts.values()],
+        "fleet_steps": [_step(step, now) for step in timeline.fleet_steps],
+        "hosts": [_host(host, now) for host in timeline.hosts.values()],
         "leader_changes": [
             {
                 "at": _rounded(change.at),
@@ -59,7 +59,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
                 "term": change.term,
                 "gap": change.gap,
             }
-            for change in story.leader_changes
+            for change in timeline.leader_changes
         ],
         "failures": [
             {
@@ -70,7 +70,7 @@ def document(story: Story, now: float, written_at: str) -> dict[str, Any]:
                 "exit_code": failure.exit_code,
                 "log": list(failure.log),
             }
-            for failure in story.failures
+            for failure in timeline.failures
         ],
     }
 
@@ -95,7 +95,7 @@ def _host(host: HostRecord, now: float) -> dict[str, Any]:
     }
 
 
-def _step(step: Step, now: float) -> dict[str, Any]:
+def _step(step: StepRecord, now: float) -> dict[str, Any]:
     return {
         "step": step.name,
         "result": step.result,

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from .document import where_time_went
-from .picture import clock
 from .records import BAD, CURRENT, DONE, ROLLED_BACK, UNFINISHED, WAITS
+from .text_report import clock
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)

@@ -21,7 +21,7 @@ UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 
 
 @dataclass
-class Step:
+class StepRecord:
     """Something done to a host, or to the fleet. `own` is how long it took by itself, as the journal has it; None
     where it did not say. `parts` is what that consisted of."""
 
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass
 class Phase:
-    """A part of the story: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
+    """A part of the timeline: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
 
     kind: str
     began: float
@@ -56,7 +56,7 @@ class HostRecord:
     serves: bool | None = None
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
     # From the first step of its batch to the last word about it.
     began: float | None = None
     ended: float | None = None

@@ -15,7 +15,7 @@ from evenkeel_gateway.migrations import migrate
 from psycopg.conninfo import conninfo_to_dict
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import database as db
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.draining import Drain, PutBack, carry_out
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.drain_permit import Drain, PutBack, carry_out
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import RefusalError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import (
     LockRenewal,

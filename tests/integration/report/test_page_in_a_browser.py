@@ -138,8 +138,8 @@ def test_it_can_be_printed(tmp_path: Path) -> None:
 
 def test_what_strangers_say_stays_text(tmp_path: Path) -> None:
     evil = "</pre><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-    story = told([*begun("a"), *update("a", 10.0, {"msg": evil, "log": [evil]}, "failed")])
-    text = Page().render(document(story, 20.0, BEGAN))
+    timeline = told([*begun("a"), *update("a", 10.0, {"msg": evil, "log": [evil]}, "failed")])
+    text = Page().render(document(timeline, 20.0, BEGAN))
     page = tmp_path / "page.html"
     page.write_text(POLICY.sub("", text))
     done = chromium(page, "--dump-dom", profile=tmp_path / "profile")

@@ -14,12 +14,7 @@ PLUGINS = Path(__file__).parents[3] / "plugins"
 OF_ANSIBLE = {"ActionModule", "CallbackModule", "FilterModule", "LookupModule", "ModuleDocFragment"}
 # Names that packages which do not import each other give to their own thing of that kind.
 SHARED = {
-    "Api": "an AWS client in _aws, the part of one that a target group needs in _balancer",
-    "Group": "an Auto Scaling group in _aws, a target group in _balancer",
-    "Host": "a host that is converged in _host, a host of a plan in _rollout",
     "Outcome": "what each AWS resource's own module returns",
-    "Report": "what each module on load balancers and refreshes returns",
-    "Step": "a step of a plan in _rollout, one in the report's story",
     "Wanted": "what each AWS resource's own module is asked for",
 }
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from evenkeel_gateway import __version__
 from evenkeel_gateway.redaction import Redactor
-from evenkeel_gateway.settings.auth import Auth, AuthSettings
+from evenkeel_gateway.settings.authentication import Auth, AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
 from evenkeel_gateway.settings.cache import CacheSettings
 from evenkeel_gateway.settings.circuit import CircuitSettings

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from evenkeel_gateway.settings.auth import Auth  # noqa: TC001  # pydantic reads the annotations
+from evenkeel_gateway.settings.authentication import Auth  # noqa: TC001  # pydantic reads the annotations
 from evenkeel_gateway.settings.part import check_each, file_path, words
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.groups import 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.refreshes import (
     Refresh,
     Refreshes,
-    Report,
+    RefreshReport,
     Wish,
     decide,
     preferences,
     to_replace,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, OperationError
 
 ONE, TWO = (Template("lt-1", "gateways", version) for version in "12")
 OPTIONS: dict[str, Any] = {
@@ -122,7 +122,7 @@ def test_what_to_do(members: Group, wanted: Wish, active: Refresh | None, decisi
     ],
 )
 def test_what_is_in_the_way(wanted: Wish, active: Refresh, words: str) -> None:
-    with pytest.raises(TroubleError, match=f"Nothing was changed: .*{words}"):
+    with pytest.raises(OperationError, match=f"Nothing was changed: .*{words}"):
         decide(group(instance("a")), wanted, active)
 
 
@@ -143,7 +143,7 @@ def test_what_is_in_the_way(wanted: Wish, active: Refresh, words: str) -> None:
     ],
 )
 def test_what_aws_would_refuse(option: dict[str, Any], words: str) -> None:
-    with pytest.raises(TroubleError, match=words):
+    with pytest.raises(OperationError, match=words):
         preferences({**OPTIONS, **option})
 
 
@@ -201,7 +201,7 @@ def described(*arguments: Any, **more: Any) -> dict[str, Any]:
 
 def test_an_answer_to_the_start_that_was_lost() -> None:
     api = ApiDouble(NONE, IN_PROGRESS, described("Pending"))
-    report = Report()
+    report = RefreshReport()
     Refreshes(api, "web").start(group(instance("a")), wish(), report)
     assert (report.changed, report.joined) == (True, True)
     assert api.asked == ["DescribeInstanceRefreshes", "StartInstanceRefresh", "DescribeInstanceRefreshes"]
@@ -209,26 +209,26 @@ def test_an_answer_to_the_start_that_was_lost() -> None:
 
 def test_somebody_else_was_faster() -> None:
     api = ApiDouble(NONE, IN_PROGRESS, described(DesiredConfiguration={}))
-    report = Report()
-    with pytest.raises(TroubleError, match="another instance refresh of web is running"):
+    report = RefreshReport()
+    with pytest.raises(OperationError, match="another instance refresh of web is running"):
         Refreshes(api, "web").start(group(instance("a")), wish(), report)
     assert not report.changed
 
 
 def test_it_ended_before_it_could_be_cancelled() -> None:
     gone = RefusedError("CancelInstanceRefresh failed", "ActiveInstanceRefreshNotFound", "")
-    report = Report()
+    report = RefreshReport()
     Refreshes(ApiDouble(described(), gone), "web").cancel(report)
     assert not report.changed
 
 
-def clock() -> tuple[Report, list[float]]:
+def clock() -> tuple[RefreshReport, list[float]]:
     time = [0.0]
 
     def sleep(seconds: float) -> None:
         time[0] += seconds
 
-    return Report(now=lambda: time[0], sleep=sleep, timeout=1000), time
+    return RefreshReport(now=lambda: time[0], sleep=sleep, timeout=1000), time
 
 
 def test_questions_without_an_answer_are_asked_again() -> None:
@@ -261,5 +261,5 @@ def test_an_end_that_was_not_wanted(status: str) -> None:
     report = clock()[0]
     report.refresh = running()
     ended = described(status, StatusReason="It broke.", RollbackDetails={"RollbackReason": "Alarm went off."})
-    with pytest.raises(TroubleError, match=rf"{status}, .*\(Alarm went off; It broke\)\.$"):
+    with pytest.raises(OperationError, match=rf"{status}, .*\(Alarm went off; It broke\)\.$"):
         Refreshes(ApiDouble(ended), "web").wait(report, wanted=["Successful"])

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.tags import RECORD, obsolete, recorded
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 OURS = {"team": "web", "cost centre": "42"}
 
@@ -37,5 +37,5 @@ def test_the_record_of_as_many_tags_as_aws_takes_fits_into_a_tag() -> None:
     assert len(record) <= 256
     assert re.fullmatch(r"[\w.:/=+\-@ ]*", record), "characters that all services take"
     assert obsolete({**many, RECORD: record}, {}) == sorted([*many, RECORD])
-    with pytest.raises(TroubleError, match="50 tags are declared, and AWS takes 49 beside evenkeel:tags"):
+    with pytest.raises(OperationError, match="50 tags are declared, and AWS takes 49 beside evenkeel:tags"):
         recorded({**many, "one": "more"})

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import Report
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target_groups import (
-    Api,
-    Group,
     Health,
+    TargetGroup,
+    TargetGroupsApi,
     admit,
     drain,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, TroubleError
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import NoAnswerError, OperationError
 
-GROUP = Group("web", "arn:web", "instance", 80, 300.0, 150.0)
+GROUP = TargetGroup("web", "arn:web", "instance", 80, 300.0, 150.0)
 US = Target("i-0123456789abcdef0")
 OTHER = Health("i-0123456789abcdef1", 80, None, "healthy")
 
 
-class ApiDouble(Api):
+class ApiDouble(TargetGroupsApi):
     """A group whose target is in a state for so many seconds, then in the next."""
 
     def __init__(self, *script: tuple[float, str]) -> None:
@@ -33,10 +33,10 @@ class ApiDouble(Api):
         self.unanswered: list[tuple[float, float]] = []
         self.asked: list[float] = []
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> TargetGroup:
         return GROUP
 
-    def health(self, group: Group, entries: object = ()) -> list[Health]:
+    def health(self, group: TargetGroup, entries: object = ()) -> list[Health]:
         self.asked.append(self.time)
         if any(start <= self.time < end for start, end in self.unanswered):
             raise NoAnswerError("AWS did not serve DescribeTargetHealth: Throttling")
@@ -50,15 +50,15 @@ class ApiDouble(Api):
     def remembered(self, groups: object, identifier: str) -> dict[str, list[Health]]:
         return {}
 
-    def register(self, group: Group, entries: object) -> None:
+    def register(self, group: TargetGroup, entries: object) -> None:
         self.calls.append("register")
 
-    def deregister(self, group: Group, entries: object) -> None:
+    def deregister(self, group: TargetGroup, entries: object) -> None:
         self.calls.append("deregister")
 
     @property
-    def report(self) -> Report:
-        return Report(now=lambda: self.time, sleep=self.sleep)
+    def report(self) -> TargetReport:
+        return TargetReport(now=lambda: self.time, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
@@ -79,7 +79,9 @@ def test_longer_than_the_groups_own_delay() -> None:
 
 def test_not_for_ever() -> None:
     api = ApiDouble((0.1, "healthy"), (FOREVER, "draining"))
-    with pytest.raises(TroubleError, match="Not deregistered within 360 s: i-0123456789abcdef0:80 is draining in web"):
+    with pytest.raises(
+        OperationError, match="Not deregistered within 360 s: i-0123456789abcdef0:80 is draining in web"
+    ):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
     assert api.time == pytest.approx(360)
 
@@ -96,23 +98,23 @@ def test_patience_with_an_api_that_does_not_answer_for_a_while() -> None:
 def test_but_no_answer_at_the_end_is_a_no() -> None:
     api = ApiDouble((0.1, "healthy"), (100, "draining"), (FOREVER, "unused"))
     api.unanswered = [(20, FOREVER)]
-    with pytest.raises(TroubleError, match="did not serve"):
+    with pytest.raises(OperationError, match="did not serve"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
 def test_no_answer_before_the_start_changes_nothing() -> None:
     api = ApiDouble((FOREVER, "healthy"))
     api.unanswered = [(0, FOREVER)]
-    with pytest.raises(TroubleError):
+    with pytest.raises(OperationError):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
-    with pytest.raises(TroubleError):
+    with pytest.raises(OperationError):
         admit(api, ["web"], US, api.report, timeout=None)
     assert api.calls == []
 
 
 def test_somebody_else_registers_it_again() -> None:
     api = ApiDouble((1, "healthy"), (5, "draining"), (FOREVER, "initial"))
-    with pytest.raises(TroubleError, match="i-0123456789abcdef0:80 was registered in web again by somebody else"):
+    with pytest.raises(OperationError, match="i-0123456789abcdef0:80 was registered in web again by somebody else"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 
@@ -148,5 +150,5 @@ def test_targets(text: str, target: Target) -> None:
 
 @pytest.mark.parametrize("text", ["", "host-1", "10.0.0", "10.0.0.1:http", "i-xyz", "10.0.0.1:80:80"])
 def test_what_is_no_target(text: str) -> None:
-    with pytest.raises(TroubleError):
+    with pytest.raises(OperationError):
         Target.parse(text)

@@ -15,8 +15,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     files,
     forwarding,
     host,
+    host_lock,
     imds,
-    lock,
     packages,
     published_ports,
     registry,
@@ -47,7 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(imds, "FOREIGN_DROP_IN", tmp_path / "units/nftables.service.d/evenkeel-imds.conf")
     for module in (units, imds):
         monkeypatch.setattr(module, "UNIT_DIR", tmp_path / "units")
-    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(host_lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(engine, "CONFIG", tmp_path / "etc/daemon.json")
     monkeypatch.setattr(engine, "WRITTEN", tmp_path / "state/daemon.json")
     monkeypatch.setattr(engine, "outlived", lambda: False)

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
     Event,
-    Host,
+    FleetHost,
     Rollout,
     Step,
     planned_steps,
@@ -21,8 +21,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.preconditi
 ONE_BY_ONE = Policy(batches=(1,))
 
 
-def fleet(count: int, leader: int = 1, **changed: Host) -> list[Host]:
-    hosts = [Host(f"host-{number}", "old", leads=number == leader) for number in range(1, count + 1)]
+def fleet(count: int, leader: int = 1, **changed: FleetHost) -> list[FleetHost]:
+    hosts = [FleetHost(f"host-{number}", "old", leads=number == leader) for number in range(1, count + 1)]
     return [changed.get(host.name.replace("-", "_"), host) for host in hosts]
 
 
@@ -46,7 +46,7 @@ def at(rollout: Rollout, *events: Event) -> tuple[Step, Rollout]:
     return step, rollout
 
 
-def reasons(hosts: list[Host], policy: Policy | None = None, selected: list[str] | None = None) -> str:
+def reasons(hosts: list[FleetHost], policy: Policy | None = None, selected: list[str] | None = None) -> str:
     with pytest.raises(RolloutRefusedError) as caught:
         begin(hosts, "new", policy, selected)
     return str(caught.value)
@@ -72,24 +72,24 @@ def test_three_hosts() -> None:
 
 
 def test_who_runs_it_already_is_left_alone() -> None:
-    hosts = fleet(4, host_2=Host("host-2", "new"))
+    hosts = fleet(4, host_2=FleetHost("host-2", "new"))
     rollout = begin(hosts, "new")
     assert rollout.skipped == ("host-2",)
     assert shape(planned_steps(rollout))[:2] == [("update", "host-3"), ("update", "host-4")]
 
 
 def test_nothing_to_do() -> None:
-    hosts = [Host("host-1", "new", leads=True), Host("host-2", "new", healthy=False)]
+    hosts = [FleetHost("host-1", "new", leads=True), FleetHost("host-2", "new", healthy=False)]
     assert shape(planned_steps(begin(hosts, "new"))) == [("end",)]
 
 
 def test_a_leader_that_is_updated_already_keeps_leading() -> None:
-    hosts = fleet(3, host_1=Host("host-1", "new", leads=True))
+    hosts = fleet(3, host_1=FleetHost("host-1", "new", leads=True))
     assert shape(planned_steps(begin(hosts, "new"))) == [("update", "host-2"), ("update", "host-3"), ("end",)]
 
 
 def test_what_a_dead_controller_left_draining_is_finished_first() -> None:
-    hosts = fleet(4, host_4=Host("host-4", "new", draining=True))
+    hosts = fleet(4, host_4=FleetHost("host-4", "new", draining=True))
     rollout = begin(hosts, "new", ONE_BY_ONE)
     assert shape(planned_steps(rollout))[:2] == [("update", "host-4"), ("update", "host-2")]
 
@@ -103,7 +103,7 @@ def test_a_part_of_the_fleet_keeps_the_rules_of_the_whole() -> None:
         ("end",),
     ]
     assert "update another host as well" in reasons(hosts, selected=["host-1"])
-    updated = fleet(8, host_5=Host("host-5", "new"))
+    updated = fleet(8, host_5=FleetHost("host-5", "new"))
     assert planned_steps(begin(updated, "new", selected=["host-1"]))[0].candidates == ("host-5",)
     assert "Not in the fleet: host-9." in reasons(hosts, selected=["host-1", "host-9"])
 
@@ -125,7 +125,7 @@ def test_a_fleet_that_does_not_elect() -> None:
 
 
 def test_each_host_to_a_digest_of_its_own() -> None:
-    hosts = [Host("host-1", "new", leads=True), Host("host-2", "new"), Host("host-3", "older")]
+    hosts = [FleetHost("host-1", "new", leads=True), FleetHost("host-2", "new"), FleetHost("host-3", "older")]
     wanted = {"host-1": "old", "host-2": "oldest", "host-3": "older"}
     rollout = begin(hosts, wanted)
     assert rollout.skipped == ("host-3",)
@@ -139,7 +139,7 @@ def test_each_host_to_a_digest_of_its_own() -> None:
 
 
 def test_who_is_kept_out_of_service_is_not_touched() -> None:
-    kept = Host("host-2", "old", draining=True, kept_out="by ops@desk: new disk")
+    kept = FleetHost("host-2", "old", draining=True, kept_out="by ops@desk: new disk")
     hosts = fleet(4, host_2=kept)
     assert "host-2 is kept out of service by ops@desk: new disk. Admit it" in reasons(hosts)
     others = ["host-1", "host-3", "host-4"]
@@ -150,13 +150,13 @@ def test_who_is_kept_out_of_service_is_not_touched() -> None:
 
 
 def test_two_leaders() -> None:
-    hosts = fleet(3, host_2=Host("host-2", "old", leads=True))
+    hosts = fleet(3, host_2=FleetHost("host-2", "old", leads=True))
     assert "host-1 and host-2 say that they lead" in reasons(hosts)
     assert "host-1 and host-2 say that they lead" in reasons(hosts, Policy(elects=False))
 
 
 def test_an_unhealthy_follower() -> None:
-    hosts = fleet(4, host_3=Host("host-3", "old", healthy=False))
+    hosts = fleet(4, host_3=FleetHost("host-3", "old", healthy=False))
     assert "Unhealthy before the start: host-3." in reasons(hosts)
     allowed = Policy(allow_unhealthy=True, max_unavailable=2, min_in_service=3)
     rollout = begin(hosts, "new", allowed)
@@ -381,7 +381,7 @@ def test_a_canary_stays_where_an_operator_wants_to_look_at_it() -> None:
 
 
 def test_a_canary_that_was_never_judged_is_judged_by_the_next_run() -> None:
-    hosts = fleet(10, host_2=Host("host-2", "new"), host_3=Host("host-3", "new"))
+    hosts = fleet(10, host_2=FleetHost("host-2", "new"), host_3=FleetHost("host-3", "new"))
     step, _end = begin(hosts, "new", CANARY).advance()
     assert step.kind == "judge"
 
@@ -399,22 +399,22 @@ def test_a_host_that_is_lost_while_it_is_watched_ends_it() -> None:
     [
         (fleet(3), "100%", "no host is left to compare it with"),
         (fleet(1), 1, "no host is left to compare it with"),
-        (fleet(2, host_1=Host("host-1", "old", leads=True, healthy=False)), 1, "no other host is in service"),
+        (fleet(2, host_1=FleetHost("host-1", "old", leads=True, healthy=False)), 1, "no other host is in service"),
         (fleet(3), "many", "rollout_canary: 'many' is neither"),
     ],
 )
-def test_a_canary_needs_somebody_beside_it(hosts: list[Host], canary: str, reason: str) -> None:
+def test_a_canary_needs_somebody_beside_it(hosts: list[FleetHost], canary: str, reason: str) -> None:
     assert reason in reasons(
         hosts, Policy(canary=canary, allow_unhealthy=True, max_unavailable="100%", min_in_service=0)
     )
 
 
 RESUMED = [
-    Host("host-1", "old", leads=True, before="old"),
-    Host("host-2", "new", before="old"),
-    Host("host-3", "new", before="new"),
-    Host("host-4", "old", before="old"),
-    Host("host-5", None, healthy=False, draining=True, before="old"),
+    FleetHost("host-1", "old", leads=True, before="old"),
+    FleetHost("host-2", "new", before="old"),
+    FleetHost("host-3", "new", before="new"),
+    FleetHost("host-4", "old", before="old"),
+    FleetHost("host-5", None, healthy=False, draining=True, before="old"),
 ]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.plan import (
     Event,
-    Host,
+    FleetHost,
     Rollout,
     Step,
     Wanted,
@@ -49,7 +49,7 @@ policy = st.builds(
 
 
 @st.composite
-def fleets(draw: Callable[..., Any]) -> list[Host]:
+def fleets(draw: Callable[..., Any]) -> list[FleetHost]:
     count = draw(st.integers(1, 14))
     leader = draw(st.integers(0, count - 1))
     # Most are as they should be, or hardly a rollout would begin.
@@ -59,7 +59,7 @@ def fleets(draw: Callable[..., Any]) -> list[Host]:
     for number in range(count):
         is_now = draw(state)
         hosts.append(
-            Host(
+            FleetHost(
                 f"host-{number}",
                 "new" if is_now == "updated" else "old",
                 healthy=is_now != "unhealthy",
@@ -72,7 +72,7 @@ def fleets(draw: Callable[..., Any]) -> list[Host]:
 
 
 @st.composite
-def parts(draw: Callable[..., Any]) -> tuple[list[Host], list[str]]:
+def parts(draw: Callable[..., Any]) -> tuple[list[FleetHost], list[str]]:
     hosts = draw(fleets())
     every = [host.name for host in hosts]
     return hosts, draw(st.one_of(st.just(every), st.lists(st.sampled_from(every), unique=True)))
@@ -81,7 +81,7 @@ def parts(draw: Callable[..., Any]) -> tuple[list[Host], list[str]]:
 class World:
     """A fleet that is being rolled, with a will of its own."""
 
-    def __init__(self, hosts: list[Host], selected: list[str], rollout: Rollout, data: st.DataObject) -> None:
+    def __init__(self, hosts: list[FleetHost], selected: list[str], rollout: Rollout, data: st.DataObject) -> None:
         self.names = [host.name for host in hosts]
         self.selected = set(selected)
         self.serving = {host.name for host in hosts if host.serves}
@@ -243,7 +243,7 @@ class World:
         return bool(self.draw(st.integers(1, count)) == count)
 
 
-def digests_of_their_own(hosts: list[Host]) -> tuple[list[Host], Wanted]:
+def digests_of_their_own(hosts: list[FleetHost]) -> tuple[list[FleetHost], Wanted]:
     """The same fleet, of which each host is to go to another digest, as in a rollback."""
     known = [
         replace(host, digest=f"{host.digest} of {host.name}", before=host.before and f"{host.before} of {host.name}")
@@ -252,7 +252,9 @@ def digests_of_their_own(hosts: list[Host]) -> tuple[list[Host], Wanted]:
     return known, {host.name: f"new of {host.name}" for host in hosts}
 
 
-def play(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject, *, mishaps: bool) -> World | None:
+def play(
+    part: tuple[list[FleetHost], list[str]], wishes: Policy, data: st.DataObject, *, mishaps: bool
+) -> World | None:
     hosts, selected = part
     known, wanted = digests_of_their_own(hosts) if data.draw(st.booleans()) else (hosts, "new")
     try:
@@ -282,13 +284,13 @@ bad_days = settings(
 
 @bad_days
 @given(part=parts(), wishes=policy, data=st.data())
-def test_on_any_day(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject) -> None:
+def test_on_any_day(part: tuple[list[FleetHost], list[str]], wishes: Policy, data: st.DataObject) -> None:
     play(part, wishes, data, mishaps=True)
 
 
 @bad_days
 @given(part=parts(), wishes=policy, data=st.data())
-def test_on_a_sunny_day(part: tuple[list[Host], list[str]], wishes: Policy, data: st.DataObject) -> None:
+def test_on_a_sunny_day(part: tuple[list[FleetHost], list[str]], wishes: Policy, data: st.DataObject) -> None:
     """What begins comes to its end, whoever was out of service before; and the plan that is shown is what happens."""
     world = play(part, wishes, data, mishaps=False)
     if world is not None:

@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The story of a rollout, as its tasks tell it while they run. No clock, no output.
+"""The timeline of a rollout, as its tasks tell it while they run. No clock, no output.
 
 What a task is to the rollout is told by its module and that one's option `state`, never by its title, and the facts
 rollout_about, rollout_step, rollout_event and rollout_events, which the role rollout sets, say the rest. All times are
-seconds since the story began.
+seconds since the timeline began.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .records import (
     LeaderChange,
     News,
     Phase,
-    Step,
+    StepRecord,
 )
 from .results import clean, first_line, step_of
 
@@ -61,7 +61,7 @@ class _Begun:
     news: News
 
 
-class Story:
+class Timeline:
     """A rollout so far; `began_at` is the time of day, in ISO 8601."""
 
     def __init__(self, began_at: str) -> None:
@@ -74,7 +74,7 @@ class Story:
         self.batches: tuple[tuple[str, ...], ...] = ()
         self.words: tuple[str, ...] = ()
         self.hosts: dict[str, HostRecord] = {}
-        self.fleet_steps: list[Step] = []
+        self.fleet_steps: list[StepRecord] = []
         self.phases = [Phase("look", 0.0)]
         # Whether a step was begun: until then, nothing was changed.
         self.began_work = False
@@ -98,11 +98,11 @@ class Story:
     def starts(self, at: float, host: str, action: str, state: str) -> None:
         name = step_of(action, state)
         if name in OF_THE_FLEET:
-            self.fleet_steps.append(Step(name, at))
+            self.fleet_steps.append(StepRecord(name, at))
         elif name:
-            story = self._host(host)
-            story.steps.append(Step(name, at))
-            before = story.state
+            timeline = self._host(host)
+            timeline.steps.append(StepRecord(name, at))
+            before = timeline.state
             rolling_back = before == ROLLING_BACK or self.phases[-1].kind == "put_back"
             if self._state(at, host, ROLLING_BACK if rolling_back else DOING[name]):
                 self._begun[host] = _Begun(before, self._news.pop())
@@ -197,13 +197,13 @@ class Story:
     def _host(self, name: str) -> HostRecord:
         return self.hosts.setdefault(name, HostRecord(name))
 
-    def _running(self, name: str, host: str, at: float) -> Step:
+    def _running(self, name: str, host: str, at: float) -> StepRecord:
         steps = self.fleet_steps if name in OF_THE_FLEET else self._host(host).steps
         # One at a time. What it is may be known better at its end, where its state is a template.
         if steps and steps[-1].ended is None:
             steps[-1].name = name
             return steps[-1]
-        steps.append(Step(name, at))
+        steps.append(StepRecord(name, at))
         return steps[-1]
 
     def _say_begun(self, host: str) -> None:
@@ -228,16 +228,16 @@ class Story:
     def _learn(self, at: float, host: str, name: str, result: Mapping[str, Any]) -> None:
         """What a result says of versions, leader and lock."""
         if name in ("pull", "swap", "put_back"):
-            story = self._host(host)
+            timeline = self._host(host)
             serving = results.version(result.get("serving"))
             if name == "pull":
-                story.before = serving
+                timeline.before = serving
                 pulled = result.get("outcome") == "pulled"
                 own = results.own_seconds(result) or 0.0
                 if "msg" not in result:
                     self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
             elif "serving" in result:
-                story.after = serving
+                timeline.after = serving
         if name in ("permit", "active") and result.get("instance_id"):
             instance_id = clean(str(result["instance_id"]))
             self._host(host).instance_id = instance_id

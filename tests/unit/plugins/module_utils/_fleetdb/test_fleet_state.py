@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.state import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.fleet_state import (
     FleetState,
     GatewayInstance,
     Lease,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
+from .fleet_state import TEMPORARY, FleetState, GatewayInstance, Refusal, locked, permit, timestamp, unknown
 from .read import lock
 from .rollout_lock import LockRenewal
-from .state import TEMPORARY, FleetState, GatewayInstance, Refusal, locked, permit, timestamp, unknown
 
 if TYPE_CHECKING:
     from .database import Connection, Database

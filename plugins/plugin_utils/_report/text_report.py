@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The story of a rollout as lines of text: a picture that fits a terminal, and news for a log."""
+"""The timeline of a rollout as lines of text: a picture that fits a terminal, and news for a log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .records import (
     News,
 )
 from .results import first_line
-from .story import Story
+from .timeline import Timeline
 
 IDLE = (WAITING, PUT_OFF, UNTOUCHED)
 GOOD_TONE, BAD_TONE, BUSY_TONE, QUIET_TONE, PLAIN_TONE = "good", "bad", "busy", "quiet", ""
@@ -37,13 +37,13 @@ def unpainted(text: str, _tone: str) -> str:
     return text
 
 
-def picture(story: Story, now: float, width: int, height: int, paint: Paint = unpainted) -> list[str]:
+def live_view(timeline: Timeline, now: float, width: int, height: int, paint: Paint = unpainted) -> list[str]:
     """At most `height` lines, none wider than `width`. Hosts in work and in trouble come first where not all fit."""
-    rows = _chosen(list(story.hosts.values()), max(1, height - 3))
+    rows = _chosen(list(timeline.hosts.values()), max(1, height - 3))
     wide = max((len(host.name) for host in rows), default=0)
-    lines = [[(_title(story), PLAIN_TONE)], _summary(story, now)]
-    lines += [_row(story, host, wide, now) for host in rows]
-    left_out = Counter(host.state for host in story.hosts.values()) - Counter(host.state for host in rows)
+    lines = [[(_title(timeline), PLAIN_TONE)], _summary(timeline, now)]
+    lines += [_row(timeline, host, wide, now) for host in rows]
+    left_out = Counter(host.state for host in timeline.hosts.values()) - Counter(host.state for host in rows)
     if left_out:
         lines.append([("  … " + ", ".join(f"{count} {state}" for state, count in left_out.items()), QUIET_TONE)])
     return [_painted(line, width, paint) for line in lines[:height]]
@@ -54,15 +54,15 @@ def news_line(news: News) -> str:
     return f"{clock(news.at):>7}  {news.host + ': ' if news.host else ''}{news.words}"
 
 
-def ending(story: Story) -> str:
+def ending(timeline: Timeline) -> str:
     """How it ended, in a line."""
-    why = first_line(" ".join(story.words[:1]) or next((f"{f.host} {f.cause}" for f in story.failures), ""))
-    if not story.began_work and story.result == "failed":
-        return f"rollout refused after {clock(story.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
-    counts = Counter(host.state for host in story.hosts.values())
+    why = first_line(" ".join(timeline.words[:1]) or next((f"{f.host} {f.cause}" for f in timeline.failures), ""))
+    if not timeline.began_work and timeline.result == "failed":
+        return f"rollout refused after {clock(timeline.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
+    counts = Counter(host.state for host in timeline.hosts.values())
     hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
-    because = f": {why}" if why and story.result != "succeeded" else ""
-    return f"rollout {story.result} after {clock(story.seconds(0))} ({hosts}){because}"
+    because = f": {why}" if why and timeline.result != "succeeded" else ""
+    return f"rollout {timeline.result} after {clock(timeline.seconds(0))} ({hosts}){because}"
 
 
 def clock(seconds: float) -> str:
@@ -90,35 +90,35 @@ def columns(text: str) -> int:
     )
 
 
-def _title(story: Story) -> str:
-    number = f" {story.rollout_id}" if story.rollout_id else ""
-    image = story.image or story.digest
-    what = f" → {_short(image)}" if image else f": {story.reason}" if story.reason else ""
-    holder = f"  {story.holder}" if story.holder else ""
+def _title(timeline: Timeline) -> str:
+    number = f" {timeline.rollout_id}" if timeline.rollout_id else ""
+    image = timeline.image or timeline.digest
+    what = f" → {_short(image)}" if image else f": {timeline.reason}" if timeline.reason else ""
+    holder = f"  {timeline.holder}" if timeline.holder else ""
     return f"rollout{number}{what}{holder}"
 
 
-def _summary(story: Story, now: float) -> list[Piece]:
+def _summary(timeline: Timeline, now: float) -> list[Piece]:
     pieces = []
-    if story.batch:
-        pieces.append(f"batch {story.batch} of {story.batch_count}")
-    pieces.append(f"{story.done} of {len(story.hosts)} hosts done")
-    pieces.append(f"{clock(story.seconds(now))} elapsed")
-    expected = story.expected(now)
+    if timeline.batch:
+        pieces.append(f"batch {timeline.batch} of {timeline.batch_count}")
+    pieces.append(f"{timeline.done} of {len(timeline.hosts)} hosts done")
+    pieces.append(f"{clock(timeline.seconds(now))} elapsed")
+    expected = timeline.expected(now)
     if expected is not None:
         pieces.append(f"about {clock(expected)} to go")
-    if story.leader:
-        term = f" (term {story.term})" if story.term else ""
-        pieces.append(f"{story.name_of(story.leader)} leads{term}")
-    if story.requests:
-        pieces.append(f"{story.requests:,} requests")
-    if story.result != UNFINISHED:
-        pieces.insert(0, story.result)
-    tone = PLAIN_TONE if story.result == UNFINISHED else GOOD_TONE if story.result == "succeeded" else BAD_TONE
+    if timeline.leader:
+        term = f" (term {timeline.term})" if timeline.term else ""
+        pieces.append(f"{timeline.name_of(timeline.leader)} leads{term}")
+    if timeline.requests:
+        pieces.append(f"{timeline.requests:,} requests")
+    if timeline.result != UNFINISHED:
+        pieces.insert(0, timeline.result)
+    tone = PLAIN_TONE if timeline.result == UNFINISHED else GOOD_TONE if timeline.result == "succeeded" else BAD_TONE
     return [(" · ".join(pieces), tone)]
 
 
-def _row(story: Story, host: HostRecord, wide: int, now: float) -> list[Piece]:
+def _row(timeline: Timeline, host: HostRecord, wide: int, now: float) -> list[Piece]:
     mark, tone = _mark(host.state)
     ended = host.state in ENDED
     seconds = host.seconds(now) if ended else None if host.state in IDLE else now - host.since
@@ -128,7 +128,7 @@ def _row(story: Story, host: HostRecord, wide: int, now: float) -> list[Piece]:
         (f"{host.name:<{wide}}  ", PLAIN_TONE),
         (f"{_words(host):<12}", tone),
         (f"{took:>8}  ", PLAIN_TONE),
-        (_detail(story, host), BAD_TONE if host.state in (*BAD, ROLLED_BACK) else QUIET_TONE),
+        (_detail(timeline, host), BAD_TONE if host.state in (*BAD, ROLLED_BACK) else QUIET_TONE),
     ]
 
 
@@ -144,10 +144,10 @@ def _mark(state: str) -> Piece:
     return ("·", QUIET_TONE) if state in IDLE else ("▶", BUSY_TONE)
 
 
-def _detail(story: Story, host: HostRecord) -> str:
-    leads = ["leads"] if host.name == story.name_of(story.leader) else []
+def _detail(timeline: Timeline, host: HostRecord) -> str:
+    leads = ["leads"] if host.name == timeline.name_of(timeline.leader) else []
     if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
-        cause = next((first_line(f.cause) for f in reversed(story.failures) if f.host == host.name), "")
+        cause = next((first_line(f.cause) for f in reversed(timeline.failures) if f.host == host.name), "")
         serves = {True: "serves", False: "OUT OF SERVICE", None: ""}[host.serves]
         return ", ".join(filter(None, [serves, *leads, cause]))
     version = [str(host.after["version"])] if host.after and host.after.get("version") else []

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every variable that a template of the checkout reads is defined somewhere in it, so a rename leaves nothing behind."""
+"""Every variable that a template of the checkout reads is defined in it: a rename leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import jinja2
 import jinja2.meta
 import yaml
 
-from support import CHECKOUT, tracked
+from tests.checkout.support import CHECKOUT, tracked
 
 TREES = ("inventories/", "molecule/", "playbooks/", "roles/", "testbed/")
 VARIABLE_FILES = ("/vars/", "/defaults/", "/group_vars/", "/host_vars/")
@@ -22,7 +22,18 @@ EXPRESSIONS = ("when", "that", "failed_when", "changed_when", "until", "var")
 MAPPINGS = ("vars", "ansible.builtin.add_host", "ansible.builtin.set_fact", "options")
 NAMES = ("register", "loop_var", "index_var")
 # What Ansible and the dynamic inventory of EC2 define.
-GIVEN = {"group_names", "groups", "hostvars", "inventory_hostname", "item", "lookup", "now", "omit", "query", "role_path"}
+GIVEN = {
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_hostname",
+    "item",
+    "lookup",
+    "now",
+    "omit",
+    "query",
+    "role_path",
+}
 GIVEN |= {"ec2_tags", "playbook_dir", "tags"}
 # Jinja takes what is set inside a loop for a name from outside.
 GIVEN |= {"_"}
