@@ -35,11 +35,6 @@ options:
     type: str
     choices: [drained, in_service]
     required: true
-  balancer:
-    description: The kind of load balancer.
-    type: str
-    choices: [target_group, haproxy]
-    default: target_group
   target:
     description:
       - With O(balancer=target_group), an instance id or an address, as the group's target type wants it, with or
@@ -50,11 +45,6 @@ options:
       - With O(balancer=haproxy), the name of the server.
     type: str
     required: true
-  target_groups:
-    description: Names or ARNs of target groups. Needed with O(balancer=target_group).
-    type: list
-    elements: str
-    aliases: [target_group]
   sockets:
     description:
       - A stats socket of each HAProxy, with C(level admin), either a path or C(host:port). Needed with
@@ -62,11 +52,6 @@ options:
       - The runtime API knows neither passwords nor encryption. Let a TCP socket listen on 127.0.0.1 only.
     type: list
     elements: str
-  backends:
-    description: Backends of HAProxy; without it, all that have the server.
-    type: list
-    elements: str
-    default: []
   min_healthy:
     description: How many other targets must be healthy in each group or backend before O(target) is drained.
     type: int
@@ -92,6 +77,7 @@ options:
     type: str
 extends_documentation_fragment:
   - evenkeel.fleet.aws
+  - evenkeel.fleet.target
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
     C(DescribeTargetHealth), C(DescribeTags), C(RegisterTargets) and C(DeregisterTargets), and for targets with a port
@@ -196,20 +182,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import OPTIONS, REQUIRED_IF, Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["drained", "in_service"], "required": True},
-    "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
-    "target": {"type": "str", "required": True},
-    "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
-    "sockets": {"type": "list", "elements": "str"},
-    "backends": {"type": "list", "elements": "str", "default": []},
     "min_healthy": {"type": "int", "default": 1},
     "timeout": {"type": "float"},
     "on_timeout": {"type": "str", "choices": ["fail", "cut"], "default": "fail"},
     "availability_zone": {"type": "str"},
+    **OPTIONS,
     **aws.ARGUMENTS,
 }
 
@@ -217,7 +199,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_if=[("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])],
+        required_if=REQUIRED_IF,
         required_together=aws.REQUIRED_TOGETHER,
         mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,

@@ -19,11 +19,6 @@ attributes:
     description: Changes nothing.
     support: full
 options:
-  balancer:
-    description: The kind of load balancer.
-    type: str
-    choices: [target_group, haproxy]
-    default: target_group
   target:
     description:
       - With O(balancer=target_group), an instance id or an address, with or without C(:port) (an IPv6 address with a
@@ -31,22 +26,13 @@ options:
       - With O(balancer=haproxy), the name of the server.
     type: str
     required: true
-  target_groups:
-    description: Names or ARNs of target groups. Needed with O(balancer=target_group).
-    type: list
-    elements: str
-    aliases: [target_group]
   sockets:
     description: A stats socket of each HAProxy, either a path or C(host:port). Needed with O(balancer=haproxy).
     type: list
     elements: str
-  backends:
-    description: Backends of HAProxy; without it, all that have the server.
-    type: list
-    elements: str
-    default: []
 extends_documentation_fragment:
   - evenkeel.fleet.aws
+  - evenkeel.fleet.target
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeTargetGroups), C(DescribeTargetGroupAttributes),
     C(DescribeTargetHealth) and C(DescribeTags).
@@ -120,15 +106,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer import haproxy, target_groups
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
-from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import Target
+from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.target import OPTIONS, REQUIRED_IF, Target
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
-    "target": {"type": "str", "required": True},
-    "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
-    "sockets": {"type": "list", "elements": "str"},
-    "backends": {"type": "list", "elements": "str", "default": []},
+    **OPTIONS,
     **aws.ARGUMENTS,
 }
 
@@ -136,7 +118,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_if=[("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])],
+        required_if=REQUIRED_IF,
         required_together=aws.REQUIRED_TOGETHER,
         mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,

@@ -8,8 +8,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from .._common.progress import OperationError
+
+# What the modules on one target share, with how they require it.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "balancer": {"type": "str", "choices": ["target_group", "haproxy"], "default": "target_group"},
+    "target": {"type": "str", "required": True},
+    "target_groups": {"type": "list", "elements": "str", "aliases": ["target_group"]},
+    "sockets": {"type": "list", "elements": "str"},
+    "backends": {"type": "list", "elements": "str", "default": []},
+}
+REQUIRED_IF = [("balancer", "target_group", ["target_groups"]), ("balancer", "haproxy", ["sockets"])]
 
 
 @dataclass(frozen=True)
