@@ -10,11 +10,14 @@ import re
 from .secrecy import is_secret
 
 HIDDEN = "(hidden)"
-NAME = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*"
+# A lookahead, because a search within the name takes quadratic time on a long word.
+NAME = (
+    r"(?=[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential))[\w.-]+"
+)
 # An ARN names a secret and is none; it has the word between its colons, too.
 HARMLESS = r"(?:\w+=)?arn:|\(hidden\)|(?:null|none|true|false)\b"
 PATTERNS = (
-    (r"(\w+://[^\s:/@]*:)(?!\d{1,5}/)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
+    (r"(\b\w+://[^\s:/@]*:)(?!\d{1,5}/)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
     (r"(?i)\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}", HIDDEN),
     (r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,2}", HIDDEN),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", HIDDEN),

@@ -9,7 +9,7 @@ import re
 
 # Of a password within a longer value, group 1 is the password.
 WITHIN = (
-    re.compile(r"\w+://[^\s:/@]*:(?!\d{1,5}/)([^\s@]+)@"),
+    re.compile(r"\b\w+://[^\s:/@]*:(?!\d{1,5}/)([^\s@]+)@"),
     re.compile(r"(?i)\b(?:password|passwd|pwd|secret|token|sig|signature)=([^\s&;,\"']+)"),
 )
 FORMS = (
@@ -35,7 +35,7 @@ DIGEST = re.compile(r"(?:^|_)(?:digest|sha\d*|md5|checksum|fingerprint|commit|re
 REFERENCE = re.compile(r"arn:|\{\{|\$\{|\(hidden\)")
 ORDINARY = re.compile(r"(?i)(?:true|false|yes|no|on|off|none|null|)")
 NAMES = re.compile(r"[A-Z][A-Z0-9_]*(?:[\s,]+[A-Z][A-Z0-9_]*)*")
-PLACE = re.compile(r"\w+://\S+|(?<!\S)\.{0,2}/\S+|\barn:\S+|\b(?:sha\d+|md5):[0-9a-f]+")
+PLACE = re.compile(r"\b\w+://\S+|(?<!\S)\.{0,2}/\S+|\barn:\S+|\b(?:sha\d+|md5):[0-9a-f]+")
 HEXADECIMAL = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,}(?![0-9A-Za-z])")
 PIECE = re.compile(r"[0-9A-Za-z+/]{16,}")
 

@@ -52,3 +52,10 @@ def test_environment_for_a_diff() -> None:
     shown = shown_environment(given)
     assert secrets(given) == {"hunter2", "a://b:c@d"}
     assert shown == {"A": "1", "DB_PASSWORD": "(hidden)", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:(hidden)@d"}
+
+
+@pytest.mark.parametrize("word", ["a", "password", "x://", "token="])
+def test_a_word_of_a_megabyte_takes_no_quadratic_time(word: str) -> None:
+    """Such as a base64 document in a log; a search in quadratic time would need half an hour here."""
+    text = word * (1_000_000 // len(word))
+    assert redacted(f"{text} password=hunter2").endswith(" password=(hidden)")
