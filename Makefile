@@ -32,7 +32,7 @@ demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.y
 	@$(TESTBED) testbed/up.yml -e testbed_hosts=$(HOSTS)
 	@$(PLAYBOOK) playbooks/site.yml
 	@tools/with-docker $(BIN)/python tools/roll_under_load.py
-	@$(BIN)/python tools/where_to_look.py
+	@$(BIN)/python tools/demo_next_steps.py
 
 .PHONY: down
 down: venv ## Remove the testbeds of this checkout, and stop the docker engine if make started it and nothing else uses it

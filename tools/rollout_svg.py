@@ -18,7 +18,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # The colours of the HTML report, so that both pictures read alike.
-PAGE = CHECKOUT / "plugins" / "plugin_utils" / "_report" / "page.html.j2"
+PAGE = CHECKOUT / "plugins" / "plugin_utils" / "_report" / "timeline.html.j2"
 WIDTH, MARGIN, NAMES, ROW, BAR, TOP = 920, 20, 90, 30, 20, 92
 TRACK = WIDTH - 2 * MARGIN - NAMES
 TICKS = (5, 10, 15, 30, 60, 120, 300, 600)

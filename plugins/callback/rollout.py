@@ -73,15 +73,15 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report import github
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_report import LiveReport
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.text_report import (
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view import (
     BAD_TONE,
     BUSY_TONE,
     GOOD_TONE,
     QUIET_TONE,
 )
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import Reporter
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "rollout"
 # Its first task, as seen from here.
@@ -113,7 +113,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def __init__(self) -> None:
         super().__init__()
-        self._show: LiveReport | None = None
+        self._reporter: Reporter | None = None
         self._early: list[str] = []
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
 
@@ -124,10 +124,10 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         super().v2_playbook_on_play_start(play)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        if self._show is None and action_of(task) == FIRST and self._is_own(task):
+        if self._reporter is None and action_of(task) == FIRST and self._is_own(task):
             self._begin()
-        if self._show:
-            self._show.hide(action_of(task) == "pause")
+        if self._reporter:
+            self._reporter.hide(action_of(task) == "pause")
         if self._is_quiet(task):
             self._last_task_name = None
         else:
@@ -138,8 +138,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        if self._show and self._is_own(task):
-            self._show.starts(host.get_name(), action_of(task), self._state(task))
+        if self._reporter and self._is_own(task):
+            self._reporter.starts(host.get_name(), action_of(task), self._state(task))
         super().v2_runner_on_start(host, task)
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -157,7 +157,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._tell(result, "failed")
-        if self._show is None and not ignore_errors:
+        if self._reporter is None and not ignore_errors:
             self._note_early(result)
         self._shorten(result)
         super().v2_runner_on_failed(result, ignore_errors)
@@ -175,7 +175,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             for line in self._early[: github.MOST_ANNOTATIONS]:
                 self._display.display(line)
         if show:
-            colour = constants.COLOR_OK if show.timeline.result == "succeeded" else constants.COLOR_ERROR
+            colour = constants.COLOR_OK if show.tracker.result == "succeeded" else constants.COLOR_ERROR
             self._display.display(show.ending(), color=colour)
             if show.report:
                 self._display.display(f"report: {show.report}")
@@ -186,7 +186,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
         folder, summary = self.get_option("report"), self.get_option("summary")
-        self._show = LiveReport(
+        self._reporter = Reporter(
             say=self._say,
             warn=self._display.warning,
             lock=self._lock,
@@ -198,10 +198,10 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         if live:
             self._share_the_terminal()
         atexit.register(self._at_exit, os.getpid())
-        self._show.begin()
+        self._reporter.begin()
 
-    def _finish(self, result: str = "") -> LiveReport | None:
-        show, self._show = self._show, None
+    def _finish(self, result: str = "") -> Reporter | None:
+        show, self._reporter = self._reporter, None
         if show:
             show.finish(result)
             self._display.__dict__.pop("display", None)
@@ -221,8 +221,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
                 write(*arguments, **options)
                 return
             with self._lock:
-                if self._show:
-                    self._show.erase()
+                if self._reporter:
+                    self._reporter.erase()
                 write(*arguments, **options)
 
         self._display.display = write_above
@@ -234,11 +234,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def _tell(self, result: Any, status: str) -> None:
         task = result._task
-        if self._show and self._is_own(task):
+        if self._reporter and self._is_own(task):
             values = result._result
             state = self._state(task, values)
             whole = bool(task.run_once)
-            self._show.ends(result._host.get_name(), action_of(task), state, status, values, whole=whole)
+            self._reporter.ends(result._host.get_name(), action_of(task), state, status, values, whole=whole)
 
     def _note_early(self, result: Any) -> None:
         """A failure before the rollout begins, which is in no report."""
@@ -261,7 +261,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         return not task.check_mode and in_the_role(str(task.get_path() or "").rpartition(":")[0])
 
     def _is_quiet(self, task: Any) -> bool:
-        return self._show is not None and not self._display.verbosity and self._is_own(task)
+        return self._reporter is not None and not self._display.verbosity and self._is_own(task)
 
     def _shorten(self, result: Any) -> None:
         """Where a step fails, its message says it all, and needs not be said twice. Other errors are shown in full."""

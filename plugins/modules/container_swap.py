@@ -254,7 +254,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.redact import secrets
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.argument_specs import CONTAINER, LOGIN, records
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_body import environment
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_declaration import environment
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_swap import swap
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host
 

@@ -11,9 +11,7 @@ from .secrecy import is_secret
 
 HIDDEN = "(hidden)"
 # A lookahead, because a search within the name takes quadratic time on a long word.
-NAME = (
-    r"(?=[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential))[\w.-]+"
-)
+NAME = r"(?=[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential))[\w.-]+"
 # An ARN names a secret and is none; it has the word between its colons, too.
 HARMLESS = r"(?:\w+=)?arn:|\(hidden\)|(?:null|none|true|false)\b"
 PATTERNS = (

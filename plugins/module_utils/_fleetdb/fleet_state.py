@@ -53,6 +53,10 @@ class RolloutRecord:
     finished_at: datetime | None = None
     result: str | None = None
 
+    def expired(self, now: datetime) -> bool:
+        """Whether its time is over and another rollout may acquire the lock."""
+        return self.expires_at <= now
+
     def shown(self, now: datetime) -> dict[str, Any]:
         return {
             "rollout_id": self.id,
@@ -63,7 +67,7 @@ class RolloutRecord:
             "since": timestamp(self.started_at),
             "expires_at": timestamp(self.expires_at),
             "expires_in": seconds(self.expires_at, now),
-            "expired": self.finished_at is None and self.expires_at <= now,
+            "expired": self.finished_at is None and self.expired(now),
             "finished_at": timestamp(self.finished_at),
             "result": self.result,
             "seconds": seconds(self.finished_at or now, self.started_at),
@@ -139,7 +143,7 @@ class FleetState:
     @property
     def held_by(self) -> RolloutRecord | None:
         """The rollout that holds the lock, unless the lock has expired."""
-        return self.rollout if self.rollout and self.rollout.expires_at > self.now else None
+        return self.rollout if self.rollout and not self.rollout.expired(self.now) else None
 
     def may_lead(self, instance: GatewayInstance) -> bool:
         """Whether it is the leader by the lease or by its mark; such an instance is never taken for a follower."""

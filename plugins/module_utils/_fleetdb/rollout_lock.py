@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock on changing the fleet: one rollout at a time holds it, and it expires.
+"""The lock on changing the fleet: one rollout at a time holds it, and it expires (fleet_state.held_by).
 
 What proves the lock is the id of its row. Ids are never used twice, and only the call that made the row returns it: a
 controller that lost its lock while it was stopped holds an id whose row is closed. A further secret would prove

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from . import container_body as declared
+from . import container_declaration as declared
 from .container_state import is_being_stopped
 from .docker import Docker, DockerError
 from .host import Host, HostError, Spec

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import container_body as declared
+from . import container_declaration as declared
 from .container_replacement import RESTORED, SWAPPED, UNCHANGED, Replacement
 from .container_state import bound_ports, digest, image_of, limits, recorded_declaration
 from .docker import Docker

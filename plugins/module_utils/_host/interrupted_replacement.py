@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .container_body import matches
+from .container_declaration import matches
 from .container_replacement import RESTORED, SWAPPED, Replacement
 from .container_state import is_being_stopped, is_proven, paused_problem
 from .host import HostError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .container_body import port as parse_port
+from .container_declaration import port as parse_port
 from .docker import Docker, container_name
 from .host import Spec
 

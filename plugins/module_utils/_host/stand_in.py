@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from .._common.http import PortMap
-from . import container_body as declared
+from . import container_declaration as declared
 from .docker import Docker, DockerError
 from .host import Host, HostError, Spec
 from .networks import bridge_name

@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from .records import HostRecord, StepRecord
-from .timeline import Timeline
+from .tracker import Tracker
 
 FORMAT, VERSION = "evenkeel.fleet rollout report", 1
 
 
-def document(timeline: Timeline, now: float, written_at: str) -> dict[str, Any]:
-    """The timeline at a moment: what runs still lasts until `now`."""
+def document(tracker: Tracker, now: float, written_at: str) -> dict[str, Any]:
+    """The tracker at a moment: what runs still lasts until `now`."""
     return {
         "format": FORMAT,
         "version": VERSION,
-        "result": timeline.result,
-        "changed": timeline.began_work,
-        "words": list(timeline.words),
-        "began_at": timeline.began_at,
+        "result": tracker.result,
+        "changed": tracker.began_work,
+        "words": list(tracker.words),
+        "began_at": tracker.began_at,
         "written_at": written_at,
-        "seconds": _rounded(timeline.seconds(now)),
-        "rollout_id": timeline.rollout_id,
-        "holder": timeline.holder,
-        "reason": timeline.reason,
-        "image": timeline.image,
-        "digest": timeline.digest,
-        "leader": timeline.name_of(timeline.leader),
-        "term": timeline.term,
-        "requests": timeline.requests,
-        "plan": list(timeline.plan),
-        "canary": timeline.verdict,
+        "seconds": _rounded(tracker.seconds(now)),
+        "rollout_id": tracker.rollout_id,
+        "holder": tracker.holder,
+        "reason": tracker.reason,
+        "image": tracker.image,
+        "digest": tracker.digest,
+        "leader": tracker.name_of(tracker.leader),
+        "term": tracker.term,
+        "requests": tracker.requests,
+        "plan": list(tracker.plan),
+        "canary": tracker.verdict,
         "phases": [
             {
                 "kind": phase.kind,
@@ -46,10 +46,10 @@ def document(timeline: Timeline, now: float, written_at: str) -> dict[str, Any]:
                 "began": _rounded(phase.began),
                 "seconds": _lasted(phase.began, phase.ended, now),
             }
-            for phase in timeline.phases
+            for phase in tracker.phases
         ],
-        "fleet_steps": [_step(step, now) for step in timeline.fleet_steps],
-        "hosts": [_host(host, now) for host in timeline.hosts.values()],
+        "fleet_steps": [_step(step, now) for step in tracker.fleet_steps],
+        "hosts": [_host(host, now) for host in tracker.hosts.values()],
         "leader_changes": [
             {
                 "at": _rounded(change.at),
@@ -59,7 +59,7 @@ def document(timeline: Timeline, now: float, written_at: str) -> dict[str, Any]:
                 "term": change.term,
                 "gap": change.gap,
             }
-            for change in timeline.leader_changes
+            for change in tracker.leader_changes
         ],
         "failures": [
             {
@@ -70,7 +70,7 @@ def document(timeline: Timeline, now: float, written_at: str) -> dict[str, Any]:
                 "exit_code": failure.exit_code,
                 "log": list(failure.log),
             }
-            for failure in timeline.failures
+            for failure in tracker.failures
         ],
     }
 

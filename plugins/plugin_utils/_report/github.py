@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .document import where_time_went
+from .live_view import clock
 from .results import clean, first_line
-from .text_report import clock
 
 # GitHub shows no more errors of a step.
 MOST_ANNOTATIONS = 10

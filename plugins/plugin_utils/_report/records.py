@@ -35,7 +35,7 @@ class StepRecord:
 
 @dataclass
 class Phase:
-    """A part of the timeline: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
+    """A part of the tracker: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
 
     kind: str
     began: float

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TextIO
 
-from .text_report import columns
+from .live_view import columns
 
 UP, CLEAR_LINE, CLEAR_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

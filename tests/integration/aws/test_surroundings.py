@@ -215,24 +215,24 @@ def test_users_are_named(endpoint: Endpoint) -> None:
     trust = {"Version": "2012-10-17", "Statement": []}
     endpoint.client("iam").create_role(RoleName="front", AssumeRolePolicyDocument=json.dumps(trust))
     remove = used_by_others(endpoint, {"load_balancer_subnets": place["subnets"]}, arn)
-    role = call(endpoint, "aws_users_info", {"role": "front"})
-    assert role["users"] == [
+    role = call(endpoint, "aws_dependents_info", {"role": "front"})
+    assert role["dependents"] == [
         "the instance profile others contains the role front",
         f"the policy arn:aws:iam::{ACCOUNT}:policy/others is attached to the role front",
     ]
     topic = {"topic": "front-alarms", "alarms": ["front-cpu"]}
-    assert call(endpoint, "aws_users_info", topic)["users"] == [
+    assert call(endpoint, "aws_dependents_info", topic)["dependents"] == [
         "email:someone@example.com is subscribed to the topic front-alarms",
         "the alarm others is sent to the topic front-alarms",
     ]
     own = {**topic, "subscriptions": ["someone@example.com"], "alarms": ["others"]}
-    assert call(endpoint, "aws_users_info", own)["users"] == []
+    assert call(endpoint, "aws_dependents_info", own)["dependents"] == []
     remove()
-    assert call(endpoint, "aws_users_info", {"role": "front"})["users"] == []
+    assert call(endpoint, "aws_dependents_info", {"role": "front"})["dependents"] == []
     endpoint.client("iam").delete_role(RoleName="front")
     (found,) = endpoint.client("sns").list_topics()["Topics"]
     endpoint.client("sns").delete_topic(TopicArn=found["TopicArn"])
-    assert call(endpoint, "aws_users_info", {"role": "front", **topic})["users"] == []
+    assert call(endpoint, "aws_dependents_info", {"role": "front", **topic})["dependents"] == []
 
 
 def test_launch_templates_and_what_launches_from_them_are_named(endpoint: Endpoint) -> None:
@@ -249,17 +249,17 @@ def test_launch_templates_and_what_launches_from_them_are_named(endpoint: Endpoi
     sizes = {"MinSize": 0, "MaxSize": 0, "VPCZoneIdentifier": subnets[0]}
     own = {"LaunchTemplateName": "fore", "Version": "$Latest"}
     scaling.create_auto_scaling_group(AutoScalingGroupName="fore", LaunchTemplate=own, **sizes)
-    assert call(endpoint, "aws_users_info", {"launch_template": "fore"})["users"] == []
+    assert call(endpoint, "aws_dependents_info", {"launch_template": "fore"})["dependents"] == []
 
     mixed = {"LaunchTemplate": {"LaunchTemplateSpecification": own, "Overrides": [{"InstanceType": "t3.large"}]}}
     scaling.create_auto_scaling_group(AutoScalingGroupName="mixed", MixedInstancesPolicy=mixed, **sizes)
     pinned = {"LaunchTemplateName": "old", "Version": "1"}
     scaling.create_auto_scaling_group(AutoScalingGroupName="pinned", LaunchTemplate=pinned, **sizes)
-    assert call(endpoint, "aws_users_info", {"launch_template": "fore"})["users"] == [
+    assert call(endpoint, "aws_dependents_info", {"launch_template": "fore"})["dependents"] == [
         "the Auto Scaling group mixed launches from the launch template fore"
     ]
-    assert call(endpoint, "aws_users_info", {"launch_template": "nothing"})["users"] == []
-    assert call(endpoint, "aws_users_info", {"role": "fore"})["users"] == [
+    assert call(endpoint, "aws_dependents_info", {"launch_template": "nothing"})["dependents"] == []
+    assert call(endpoint, "aws_dependents_info", {"role": "fore"})["dependents"] == [
         "the launch template fore (version 1) names the instance profile fore",
         "the launch template old (version 1) names the instance profile fore",
     ]

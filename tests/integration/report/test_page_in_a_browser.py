@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.document import document
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.page import Page
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.html_page import Page
 from tests.unit.plugins.plugin_utils._report.told import BEGAN, begun, recording, told, update
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -138,8 +138,8 @@ def test_it_can_be_printed(tmp_path: Path) -> None:
 
 def test_what_strangers_say_stays_text(tmp_path: Path) -> None:
     evil = "</pre><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-    timeline = told([*begun("a"), *update("a", 10.0, {"msg": evil, "log": [evil]}, "failed")])
-    text = Page().render(document(timeline, 20.0, BEGAN))
+    tracker = told([*begun("a"), *update("a", 10.0, {"msg": evil, "log": [evil]}, "failed")])
+    text = Page().render(document(tracker, 20.0, BEGAN))
     page = tmp_path / "page.html"
     page.write_text(POLICY.sub("", text))
     done = chromium(page, "--dump-dom", profile=tmp_path / "profile")

@@ -54,7 +54,7 @@ def test_environment_for_a_diff() -> None:
     assert shown == {"A": "1", "DB_PASSWORD": "(hidden)", "APP_SECRET_ARN": "arn:aws:x", "URL": "a://b:(hidden)@d"}
 
 
-@pytest.mark.parametrize("word", ["a", "password", "x://", "token="])
+@pytest.mark.parametrize("word", ["a", "password", "token="])
 def test_a_word_of_a_megabyte_takes_no_quadratic_time(word: str) -> None:
     """Such as a base64 document in a log; a search in quadratic time would need half an hour here."""
     text = word * (1_000_000 // len(word))

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.argument_specs import CONTAINER, DECLARATIONS
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_body import fingerprint, shown
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_declaration import fingerprint, shown
 
 
 def test_what_host_converge_made_is_as_container_swap_wants_it() -> None:

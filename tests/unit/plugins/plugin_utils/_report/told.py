@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.timeline import Timeline
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.tracker import Tracker
 
 BEGAN = "2026-11-21T15:09:38+00:00"
 Event = Sequence[Any]
@@ -22,18 +22,18 @@ def recording(name: str) -> list[Event]:
     return [json.loads(line) for line in lines]
 
 
-def told(events: Sequence[Event], *, finish: str | None = "") -> Timeline:
-    """finish is None for a timeline that goes on."""
-    timeline = Timeline(BEGAN)
+def told(events: Sequence[Event], *, finish: str | None = "") -> Tracker:
+    """finish is None for a tracker that goes on."""
+    tracker = Tracker(BEGAN)
     at = 0.0
     for kind, at, *arguments in events:
         if kind == "starts":
-            timeline.starts(at, *arguments)
+            tracker.starts(at, *arguments)
         else:
-            timeline.ends(at, *arguments[:-1], whole=arguments[-1])
+            tracker.ends(at, *arguments[:-1], whole=arguments[-1])
     if finish is not None:
-        timeline.finish(at, finish)
-    return timeline
+        tracker.finish(at, finish)
+    return tracker
 
 
 def step(

@@ -5,7 +5,7 @@
 
 What a task is to the rollout is told by its module and that one's option `state`, never by its title, and the facts
 rollout_about, rollout_step, rollout_event and rollout_events, which the role rollout sets, say the rest. All times are
-seconds since the timeline began.
+seconds since the tracker began.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Begun:
     news: News
 
 
-class Timeline:
+class Tracker:
     """A rollout so far; `began_at` is the time of day, in ISO 8601."""
 
     def __init__(self, began_at: str) -> None:
@@ -100,9 +100,9 @@ class Timeline:
         if name in OF_THE_FLEET:
             self.fleet_steps.append(StepRecord(name, at))
         elif name:
-            timeline = self._host(host)
-            timeline.steps.append(StepRecord(name, at))
-            before = timeline.state
+            tracker = self._host(host)
+            tracker.steps.append(StepRecord(name, at))
+            before = tracker.state
             rolling_back = before == ROLLING_BACK or self.phases[-1].kind == "put_back"
             if self._state(at, host, ROLLING_BACK if rolling_back else DOING[name]):
                 self._begun[host] = _Begun(before, self._news.pop())
@@ -228,16 +228,16 @@ class Timeline:
     def _learn(self, at: float, host: str, name: str, result: Mapping[str, Any]) -> None:
         """What a result says of versions, leader and lock."""
         if name in ("pull", "swap", "put_back"):
-            timeline = self._host(host)
+            tracker = self._host(host)
             serving = results.version(result.get("serving"))
             if name == "pull":
-                timeline.before = serving
+                tracker.before = serving
                 pulled = result.get("outcome") == "pulled"
                 own = results.own_seconds(result) or 0.0
                 if "msg" not in result:
                     self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
             elif "serving" in result:
-                timeline.after = serving
+                tracker.after = serving
         if name in ("permit", "active") and result.get("instance_id"):
             instance_id = clean(str(result["instance_id"]))
             self._host(host).instance_id = instance_id

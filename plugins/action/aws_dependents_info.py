@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.evenkeel.fleet.plugins.modules import aws_users_info
+from ansible_collections.evenkeel.fleet.plugins.modules import aws_dependents_info
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import OnController
 
 
 class ActionModule(OnController):
-    module = aws_users_info
+    module = aws_dependents_info

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.document import document
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.page import Page
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.html_page import Page
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import (
     BEGAN,
     Event,
@@ -28,7 +28,7 @@ def page(events: list[Event], finish: str | None = "") -> str:
 
 
 def rows(text: str) -> dict[str, list[tuple[str, float, float]]]:
-    """The bars of each row of the timeline: step, left and width in percent."""
+    """The bars of each row of the tracker: step, left and width in percent."""
     found = {}
     for row, content in re.findall(r'data-row="([^"]*)">(.*?)\n    </div>', text, re.DOTALL):
         bars = re.findall(r'data-step="(\w+)"[^>]*style="left:([\d.]+)%;width:([\d.]+)%"', content)

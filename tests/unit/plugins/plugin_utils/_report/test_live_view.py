@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.text_report import (
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view import (
     clipped,
     clock,
     columns,
@@ -23,31 +23,31 @@ from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.
 
 
 def test_the_end_of_a_good_rollout() -> None:
-    timeline = told(recording("succeeded"))
-    assert live_view(timeline, 100.0, 100, 30) == [
+    tracker = told(recording("succeeded"))
+    assert live_view(tracker, 100.0, 100, 30) == [
         "rollout 1 → evenkeel/gateway@sha256:16005dcd1410  ci@runner-3",
         "succeeded · batch 3 of 3 · 3 of 3 hosts done · 1:20 elapsed · host-2 leads (term 2)",
         "✔ host-1  done          15.7 s  v2, swap 4.6 bake 3.0",
         "✔ host-2  done          20.9 s  leads, v2, swap 6.8 bake 3.0",
         "✔ host-3  done          15.5 s  v2, swap 5.1 bake 3.0",
     ]
-    assert ending(timeline) == "rollout succeeded after 1:20 (3 done)"
+    assert ending(tracker) == "rollout succeeded after 1:20 (3 done)"
 
 
 def test_the_end_of_a_bad_one_says_who_and_why() -> None:
-    timeline = told(recording("failed"))
-    lines = live_view(timeline, 100.0, 200, 30)
+    tracker = told(recording("failed"))
+    lines = live_view(tracker, 100.0, 200, 30)
     assert lines[2].startswith("✖ host-1  rolled back   24.9 s  serves, The container bk-gateway-api isn't healthy.")
     assert lines[4] == "· host-3  not touched"
-    assert ending(timeline).startswith(
+    assert ending(tracker).startswith(
         "rollout failed after 0:51 (1 rolled back, 2 not touched): host-1 failed: The con"
     )
-    assert ending(timeline).endswith("says version v1, not no-such-version.")
+    assert ending(tracker).endswith("says version v1, not no-such-version.")
 
 
 def test_every_change_is_a_line() -> None:
-    timeline = told(recording("succeeded"))
-    lines = [news_line(news) for news in timeline.take_news(1e9)]
+    tracker = told(recording("succeeded"))
+    lines = [news_line(news) for news in tracker.take_news(1e9)]
     assert lines[0] == "   0:00  host-3: pulling"
     assert "   0:38  host-2: done in 20.9 s" in lines
     assert "   1:00  leader: host-1 → host-2 (handover, 0.04 s without a leader)" in lines
@@ -58,8 +58,8 @@ def test_every_change_is_a_line() -> None:
 def test_it_fits_at_any_moment(name: str, width: int, height: int) -> None:
     events = recording(name)
     for count in range(0, len(events), 5):
-        timeline = told(events[:count], finish=None)
-        lines = live_view(timeline, 100.0, width, height)
+        tracker = told(events[:count], finish=None)
+        lines = live_view(tracker, 100.0, width, height)
         assert len(lines) <= height
         assert all(columns(line) <= width for line in lines)
 

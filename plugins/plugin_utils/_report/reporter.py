@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rollout is watched: its timeline is drawn or told line by line, and written down as it goes."""
+"""A rollout is watched: its tracker is drawn or told line by line, and written down as it goes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from .document import as_text, document, write
-from .page import Page
+from .html_page import Page
+from .live_view import Paint, ending, live_view, news_line
 from .records import News
 from .screen import Screen
-from .text_report import Paint, ending, live_view, news_line
-from .timeline import Timeline
+from .tracker import Tracker
 
 REDRAW_SECONDS = 0.25
 # Writing the report may take this part of the time.
 WRITING_SHARE = 0.05
 
 
-class LiveReport:
+class Reporter:
     """From begin() to finish().
 
     say(line, news): says a line for good. terminal: where to draw; without it, each change is said as a line. folder:
@@ -47,7 +47,7 @@ class LiveReport:
         summary: Path | None = None,
     ) -> None:
         began = datetime.now(timezone.utc)
-        self.timeline = Timeline(began.isoformat(timespec="seconds"))
+        self.tracker = Tracker(began.isoformat(timespec="seconds"))
         self._zero = time.monotonic()
         self._say, self._warn, self._lock = say, warn, lock
         self._paint = paint or (lambda text, _tone: text)
@@ -68,18 +68,18 @@ class LiveReport:
     @property
     def report(self) -> Path | None:
         """None where there is none, such as of a rollout that was refused."""
-        return self._folder / f"{self._name}.html" if self._folder and self.timeline.began_work else None
+        return self._folder / f"{self._name}.html" if self._folder and self.tracker.began_work else None
 
     def starts(self, host: str, action: str, state: str) -> None:
         with self._lock:
-            self.timeline.starts(self._now(), host, action, state)
+            self.tracker.starts(self._now(), host, action, state)
             self._heard()
 
     def ends(
         self, host: str, action: str, state: str, status: str, result: Mapping[str, Any], *, whole: bool = False
     ) -> None:
         with self._lock:
-            self.timeline.ends(self._now(), host, action, state, status, result, whole=whole)
+            self.tracker.ends(self._now(), host, action, state, status, result, whole=whole)
             self._heard()
 
     def erase(self) -> None:
@@ -100,12 +100,10 @@ class LiveReport:
         with self._lock:
             self.erase()
             drawn, self._screen = self._screen, None
-            self.timeline.finish(self._now(), result)
+            self.tracker.finish(self._now(), result)
             if drawn:
                 self._say("", None)
-                for line in live_view(
-                    self.timeline, self._now(), drawn.width, len(self.timeline.hosts) + 3, self._paint
-                ):
+                for line in live_view(self.tracker, self._now(), drawn.width, len(self.tracker.hosts) + 3, self._paint):
                     self._say(line, None)
             else:
                 self._say_news()
@@ -114,17 +112,17 @@ class LiveReport:
             self._ticker.join(5)
 
     def ending(self) -> str:
-        return ending(self.timeline)
+        return ending(self.tracker)
 
     def document(self) -> dict[str, Any]:
         """The report as it is now."""
-        return document(self.timeline, self._now(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        return document(self.tracker, self._now(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     def _now(self) -> float:
         return time.monotonic() - self._zero
 
     def _view(self, width: int, height: int) -> list[str]:
-        return live_view(self.timeline, self._now(), width, height, self._paint)
+        return live_view(self.tracker, self._now(), width, height, self._paint)
 
     def _heard(self) -> None:
         self._dirty = True
@@ -132,7 +130,7 @@ class LiveReport:
             self._say_news()
 
     def _say_news(self) -> None:
-        for news in self.timeline.take_news(self._now()):
+        for news in self.tracker.take_news(self._now()):
             self._say(news_line(news), news)
 
     def _tick(self) -> None:
@@ -151,7 +149,7 @@ class LiveReport:
     def _write_report(self) -> None:
         began = self._now()
         report = self.document()
-        if self._folder and self._page and self.timeline.began_work:
+        if self._folder and self._page and self.tracker.began_work:
             texts = {".json": as_text(report), ".html": self._page.render(report)}
             self._folder = self._folder if self._written(self._folder, self._name, texts) else None
         if self._summary:

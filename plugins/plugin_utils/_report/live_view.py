@@ -24,7 +24,7 @@ from .records import (
     News,
 )
 from .results import first_line
-from .timeline import Timeline
+from .tracker import Tracker
 
 IDLE = (WAITING, PUT_OFF, UNTOUCHED)
 GOOD_TONE, BAD_TONE, BUSY_TONE, QUIET_TONE, PLAIN_TONE = "good", "bad", "busy", "quiet", ""
@@ -37,13 +37,13 @@ def unpainted(text: str, _tone: str) -> str:
     return text
 
 
-def live_view(timeline: Timeline, now: float, width: int, height: int, paint: Paint = unpainted) -> list[str]:
+def live_view(tracker: Tracker, now: float, width: int, height: int, paint: Paint = unpainted) -> list[str]:
     """At most `height` lines, none wider than `width`. Hosts in work and in trouble come first where not all fit."""
-    rows = _chosen(list(timeline.hosts.values()), max(1, height - 3))
+    rows = _chosen(list(tracker.hosts.values()), max(1, height - 3))
     wide = max((len(host.name) for host in rows), default=0)
-    lines = [[(_title(timeline), PLAIN_TONE)], _summary(timeline, now)]
-    lines += [_row(timeline, host, wide, now) for host in rows]
-    left_out = Counter(host.state for host in timeline.hosts.values()) - Counter(host.state for host in rows)
+    lines = [[(_title(tracker), PLAIN_TONE)], _summary(tracker, now)]
+    lines += [_row(tracker, host, wide, now) for host in rows]
+    left_out = Counter(host.state for host in tracker.hosts.values()) - Counter(host.state for host in rows)
     if left_out:
         lines.append([("  … " + ", ".join(f"{count} {state}" for state, count in left_out.items()), QUIET_TONE)])
     return [_painted(line, width, paint) for line in lines[:height]]
@@ -54,15 +54,15 @@ def news_line(news: News) -> str:
     return f"{clock(news.at):>7}  {news.host + ': ' if news.host else ''}{news.words}"
 
 
-def ending(timeline: Timeline) -> str:
+def ending(tracker: Tracker) -> str:
     """How it ended, in a line."""
-    why = first_line(" ".join(timeline.words[:1]) or next((f"{f.host} {f.cause}" for f in timeline.failures), ""))
-    if not timeline.began_work and timeline.result == "failed":
-        return f"rollout refused after {clock(timeline.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
-    counts = Counter(host.state for host in timeline.hosts.values())
+    why = first_line(" ".join(tracker.words[:1]) or next((f"{f.host} {f.cause}" for f in tracker.failures), ""))
+    if not tracker.began_work and tracker.result == "failed":
+        return f"rollout refused after {clock(tracker.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
+    counts = Counter(host.state for host in tracker.hosts.values())
     hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
-    because = f": {why}" if why and timeline.result != "succeeded" else ""
-    return f"rollout {timeline.result} after {clock(timeline.seconds(0))} ({hosts}){because}"
+    because = f": {why}" if why and tracker.result != "succeeded" else ""
+    return f"rollout {tracker.result} after {clock(tracker.seconds(0))} ({hosts}){because}"
 
 
 def clock(seconds: float) -> str:
@@ -90,35 +90,35 @@ def columns(text: str) -> int:
     )
 
 
-def _title(timeline: Timeline) -> str:
-    number = f" {timeline.rollout_id}" if timeline.rollout_id else ""
-    image = timeline.image or timeline.digest
-    what = f" → {_short(image)}" if image else f": {timeline.reason}" if timeline.reason else ""
-    holder = f"  {timeline.holder}" if timeline.holder else ""
+def _title(tracker: Tracker) -> str:
+    number = f" {tracker.rollout_id}" if tracker.rollout_id else ""
+    image = tracker.image or tracker.digest
+    what = f" → {_short(image)}" if image else f": {tracker.reason}" if tracker.reason else ""
+    holder = f"  {tracker.holder}" if tracker.holder else ""
     return f"rollout{number}{what}{holder}"
 
 
-def _summary(timeline: Timeline, now: float) -> list[Piece]:
+def _summary(tracker: Tracker, now: float) -> list[Piece]:
     pieces = []
-    if timeline.batch:
-        pieces.append(f"batch {timeline.batch} of {timeline.batch_count}")
-    pieces.append(f"{timeline.done} of {len(timeline.hosts)} hosts done")
-    pieces.append(f"{clock(timeline.seconds(now))} elapsed")
-    expected = timeline.expected(now)
+    if tracker.batch:
+        pieces.append(f"batch {tracker.batch} of {tracker.batch_count}")
+    pieces.append(f"{tracker.done} of {len(tracker.hosts)} hosts done")
+    pieces.append(f"{clock(tracker.seconds(now))} elapsed")
+    expected = tracker.expected(now)
     if expected is not None:
         pieces.append(f"about {clock(expected)} to go")
-    if timeline.leader:
-        term = f" (term {timeline.term})" if timeline.term else ""
-        pieces.append(f"{timeline.name_of(timeline.leader)} leads{term}")
-    if timeline.requests:
-        pieces.append(f"{timeline.requests:,} requests")
-    if timeline.result != UNFINISHED:
-        pieces.insert(0, timeline.result)
-    tone = PLAIN_TONE if timeline.result == UNFINISHED else GOOD_TONE if timeline.result == "succeeded" else BAD_TONE
+    if tracker.leader:
+        term = f" (term {tracker.term})" if tracker.term else ""
+        pieces.append(f"{tracker.name_of(tracker.leader)} leads{term}")
+    if tracker.requests:
+        pieces.append(f"{tracker.requests:,} requests")
+    if tracker.result != UNFINISHED:
+        pieces.insert(0, tracker.result)
+    tone = PLAIN_TONE if tracker.result == UNFINISHED else GOOD_TONE if tracker.result == "succeeded" else BAD_TONE
     return [(" · ".join(pieces), tone)]
 
 
-def _row(timeline: Timeline, host: HostRecord, wide: int, now: float) -> list[Piece]:
+def _row(tracker: Tracker, host: HostRecord, wide: int, now: float) -> list[Piece]:
     mark, tone = _mark(host.state)
     ended = host.state in ENDED
     seconds = host.seconds(now) if ended else None if host.state in IDLE else now - host.since
@@ -128,7 +128,7 @@ def _row(timeline: Timeline, host: HostRecord, wide: int, now: float) -> list[Pi
         (f"{host.name:<{wide}}  ", PLAIN_TONE),
         (f"{_words(host):<12}", tone),
         (f"{took:>8}  ", PLAIN_TONE),
-        (_detail(timeline, host), BAD_TONE if host.state in (*BAD, ROLLED_BACK) else QUIET_TONE),
+        (_detail(tracker, host), BAD_TONE if host.state in (*BAD, ROLLED_BACK) else QUIET_TONE),
     ]
 
 
@@ -144,10 +144,10 @@ def _mark(state: str) -> Piece:
     return ("·", QUIET_TONE) if state in IDLE else ("▶", BUSY_TONE)
 
 
-def _detail(timeline: Timeline, host: HostRecord) -> str:
-    leads = ["leads"] if host.name == timeline.name_of(timeline.leader) else []
+def _detail(tracker: Tracker, host: HostRecord) -> str:
+    leads = ["leads"] if host.name == tracker.name_of(tracker.leader) else []
     if host.state in (*BAD, ROLLED_BACK, ROLLING_BACK):
-        cause = next((first_line(f.cause) for f in reversed(timeline.failures) if f.host == host.name), "")
+        cause = next((first_line(f.cause) for f in reversed(tracker.failures) if f.host == host.name), "")
         serves = {True: "serves", False: "OUT OF SERVICE", None: ""}[host.serves]
         return ", ".join(filter(None, [serves, *leads, cause]))
     version = [str(host.after["version"])] if host.after and host.after.get("version") else []

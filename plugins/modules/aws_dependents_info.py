@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: aws_users_info
+module: aws_dependents_info
 short_description: Look up what else uses a role, a policy, a launch template, a topic or alarms
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns what would break with the deletion of a role with its instance profile, of a managed policy, of a launch
-    template, or of alarms with their topic. What does not exist has no users.
+    template, or of alarms with their topic. What does not exist has no dependents.
 attributes:
   check_mode:
     description: Changes nothing.
@@ -63,7 +63,7 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 - name: Look up who else uses the role
-  evenkeel.fleet.aws_users_info:
+  evenkeel.fleet.aws_dependents_info:
     role: gateways
     policies: [gateways-host]
     region: eu-central-1
@@ -71,7 +71,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-users:
+dependents:
   description: What uses it, in words.
   returned: success
   type: list
@@ -84,7 +84,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, users
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client, dependents
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
@@ -113,7 +113,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         found = act(module)
     except OperationError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(users=found)
+    module.exit_json(dependents=found)
 
 
 def act(module: AnsibleModule) -> list[str]:
@@ -121,15 +121,15 @@ def act(module: AnsibleModule) -> list[str]:
     found = []
     if wanted["role"]:
         iam, ec2, scaling = (Api(client.client(module, service)) for service in ("iam", "ec2", "autoscaling"))
-        found += users.of_role(iam, ec2, scaling, wanted["role"], wanted["policies"])
+        found += dependents.of_role(iam, ec2, scaling, wanted["role"], wanted["policies"])
     if wanted["managed_policy"]:
-        found += users.of_policy(Api(client.client(module, "iam")), wanted["managed_policy"], wanted["iam_users"])
+        found += dependents.of_policy(Api(client.client(module, "iam")), wanted["managed_policy"], wanted["iam_users"])
     if wanted["launch_template"]:
         ec2, scaling = (Api(client.client(module, service)) for service in ("ec2", "autoscaling"))
-        found += users.of_launch_template(ec2, scaling, wanted["launch_template"])
+        found += dependents.of_launch_template(ec2, scaling, wanted["launch_template"])
     if wanted["topic"]:
         watch, sns = (Api(client.client(module, service)) for service in ("cloudwatch", "sns"))
-        found += users.of_alarms(watch, sns, wanted["topic"], wanted["alarms"], wanted["subscriptions"])
+        found += dependents.of_alarms(watch, sns, wanted["topic"], wanted["alarms"], wanted["subscriptions"])
     return found
 
 

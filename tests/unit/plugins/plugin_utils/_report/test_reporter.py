@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_report import LiveReport
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import Reporter
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import begun, facts, step, update
 
 LOOKS = step(0, "a", "container_swap", "pulled", {"outcome": "unchanged", "seconds": {"total": 0.1}})
@@ -21,8 +21,8 @@ ENDS = facts(3, rollout_step={"kind": "end", "result": "succeeded", "hosts": []}
 SWAPPED = {"outcome": "swapped", "seconds": {"total": 3.6}}
 
 
-def shown(folder: Path, events: list[Any], result: str) -> LiveReport:
-    show = LiveReport(say=lambda *_: None, warn=pytest.fail, lock=threading.RLock(), folder=folder)
+def shown(folder: Path, events: list[Any], result: str) -> Reporter:
+    show = Reporter(say=lambda *_: None, warn=pytest.fail, lock=threading.RLock(), folder=folder)
     show.begin()
     for kind, _at, *arguments in events:
         if kind == "starts":

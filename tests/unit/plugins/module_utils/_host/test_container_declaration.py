@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_body import (
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.container_declaration import (
     body,
     duration,
     fingerprint,

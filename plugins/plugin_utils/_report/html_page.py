@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from .document import where_time_went
+from .live_view import clock
 from .records import BAD, CURRENT, DONE, ROLLED_BACK, UNFINISHED, WAITS
-from .text_report import clock
 
-TEMPLATE = Path(__file__).with_name("page.html.j2")
+TEMPLATE = Path(__file__).with_name("timeline.html.j2")
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
 MOST_TICKS = 9
 
@@ -80,7 +80,7 @@ def _words(step: Mapping[str, Any]) -> str:
 
 
 def _legend(report: Mapping[str, Any]) -> list[str]:
-    """What is to be seen in the timeline, in the order in which it appears."""
+    """What is to be seen in the tracker, in the order in which it appears."""
     steps = [step for steps in (report["fleet_steps"], *(h["steps"] for h in report["hosts"])) for step in steps]
     names = [name for step in steps if step["result"] != "skipped" for name in (str(step["step"]), *step["parts"])]
     return list(dict.fromkeys(names))

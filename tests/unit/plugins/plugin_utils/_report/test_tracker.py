@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.document import as_text, document
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.page import Page
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.html_page import Page
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view import live_view
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import clean, step_of
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.text_report import live_view
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.timeline import Timeline
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.tracker import Tracker
 from ansible_collections.evenkeel.fleet.tests.unit.plugins.plugin_utils._report.told import (
     BEGAN,
     begun,
@@ -28,19 +28,19 @@ PAGE = Page()
 SWAPPED = {"outcome": "swapped", "seconds": {"stop": 1.0, "start": 0.5, "gate": 2.0, "total": 3.6}}
 
 
-def words(timeline: Timeline, now: float = 1e9) -> list[str]:
-    return [f"{news.host}: {news.words}" if news.host else news.words for news in timeline.take_news(now)]
+def words(tracker: Tracker, now: float = 1e9) -> list[str]:
+    return [f"{news.host}: {news.words}" if news.host else news.words for news in tracker.take_news(now)]
 
 
 def test_a_rollout_that_went_well() -> None:
-    timeline = told(recording("succeeded"))
-    assert timeline.result == "succeeded"
-    assert {host.name: (host.state, host.batch) for host in timeline.hosts.values()} == {
+    tracker = told(recording("succeeded"))
+    assert tracker.result == "succeeded"
+    assert {host.name: (host.state, host.batch) for host in tracker.hosts.values()} == {
         "host-2": ("done", 1),
         "host-3": ("done", 2),
         "host-1": ("done", 3),
     }
-    assert [phase.kind for phase in timeline.phases] == [
+    assert [phase.kind for phase in tracker.phases] == [
         "look",
         "plan",
         "update",
@@ -49,14 +49,14 @@ def test_a_rollout_that_went_well() -> None:
         "update",
         "end",
     ]
-    (change,) = timeline.leader_changes
+    (change,) = tracker.leader_changes
     assert (change.old, change.new, change.kind, change.term) == ("host-1", "host-2", "handover", 2)
     assert change.gap is not None
     assert change.gap < 1
-    assert timeline.holder == "ci@runner-3"
-    assert timeline.hosts["host-1"].before["version"] == "v1"  # type: ignore[index]
-    assert timeline.hosts["host-1"].after["version"] == "v2"  # type: ignore[index]
-    assert timeline.failures == []
+    assert tracker.holder == "ci@runner-3"
+    assert tracker.hosts["host-1"].before["version"] == "v1"  # type: ignore[index]
+    assert tracker.hosts["host-1"].after["version"] == "v2"  # type: ignore[index]
+    assert tracker.failures == []
 
 
 def test_the_requests_are_those_since_the_first_drain_also_where_the_count_begins_anew() -> None:
@@ -64,17 +64,17 @@ def test_the_requests_are_those_since_the_first_drain_also_where_the_count_begin
     drains = [
         step(5.0 * number, "a", "target_drain", "drained", {"requests": count}) for number, count in enumerate(counts)
     ]
-    timeline = told([*begun("a"), *(event for drain in drains for event in drain)])
-    assert timeline.requests == 300 + 50 + 30
+    tracker = told([*begun("a"), *(event for drain in drains for event in drain)])
+    assert tracker.requests == 300 + 50 + 30
     assert told(begun("a")).requests is None
 
 
 def test_the_phases_are_all_of_the_time() -> None:
-    timeline = told(recording("succeeded"))
-    for before, after in zip(timeline.phases, timeline.phases[1:]):
+    tracker = told(recording("succeeded"))
+    for before, after in zip(tracker.phases, tracker.phases[1:]):
         assert before.ended == after.began
-    assert timeline.phases[0].began == 0
-    assert timeline.phases[-1].ended == timeline.ended
+    assert tracker.phases[0].began == 0
+    assert tracker.phases[-1].ended == tracker.ended
 
 
 def test_own_waits_are_what_the_modules_say() -> None:
@@ -88,38 +88,38 @@ def test_own_waits_are_what_the_modules_say() -> None:
 
 
 def test_a_rollout_that_failed() -> None:
-    timeline = told(recording("failed"))
-    assert timeline.result == "failed"
-    assert {host.name: host.state for host in timeline.hosts.values()} == {
+    tracker = told(recording("failed"))
+    assert tracker.result == "failed"
+    assert {host.name: host.state for host in tracker.hosts.values()} == {
         "host-1": "rolled back",
         "host-2": "not touched",
         "host-3": "not touched",
     }
-    assert timeline.hosts["host-1"].serves is True
-    (failure,) = timeline.failures
+    assert tracker.hosts["host-1"].serves is True
+    (failure,) = tracker.failures
     assert (failure.host, failure.step) == ("host-1", "swap")
     assert "says version v1, not no-such-version" in failure.cause
     assert failure.log
     assert not any(line in failure.cause for line in failure.log), "the log is not said twice"
-    assert timeline.words[0].startswith("host-1 failed")
+    assert tracker.words[0].startswith("host-1 failed")
 
 
 def test_what_began_is_said_unless_it_is_skipped() -> None:
-    timeline = told([*begun("a"), ("starts", 10.0, "a", "target_drain", "drained")], finish=None)
-    said = words(timeline, 10.1)
+    tracker = told([*begun("a"), ("starts", 10.0, "a", "target_drain", "drained")], finish=None)
+    said = words(tracker, 10.1)
     assert "a: draining" not in said
-    timeline.ends(10.2, "a", "target_drain", "drained", "skipped", {}, whole=False)
-    assert words(timeline) == []
-    assert timeline.hosts["a"].state == "waiting"
-    timeline.starts(11.0, "a", "container_swap", "")
-    assert words(timeline, 11.5) == ["a: swapping"], "a long one is said while it lasts"
+    tracker.ends(10.2, "a", "target_drain", "drained", "skipped", {}, whole=False)
+    assert words(tracker) == []
+    assert tracker.hosts["a"].state == "waiting"
+    tracker.starts(11.0, "a", "container_swap", "")
+    assert words(tracker, 11.5) == ["a: swapping"], "a long one is said while it lasts"
 
 
 def test_a_skipped_end_is_no_end() -> None:
     events = [*begun("a"), ("starts", 5.0, "a", "rollout_lock", "released")]
-    timeline = told([*events, ("ends", 5.1, "a", "rollout_lock", "released", "skipped", {}, True)], finish=None)
-    assert [phase.kind for phase in timeline.phases] == ["look", "plan"]
-    assert [step.name for step in timeline.fleet_steps] == ["lock"]
+    tracker = told([*events, ("ends", 5.1, "a", "rollout_lock", "released", "skipped", {}, True)], finish=None)
+    assert [phase.kind for phase in tracker.phases] == ["look", "plan"]
+    assert [step.name for step in tracker.fleet_steps] == ["lock"]
 
 
 def test_a_host_that_comes_back_only_after_its_way_back() -> None:
@@ -143,10 +143,10 @@ def test_a_rollback_is_told_what_it_is_once_that_is_known() -> None:
         ("starts", 3.0, "a", "container_swap", ""),
         ("ends", 5.0, "a", "container_swap", "restored", "ok", {"seconds": {"total": 1.5}}, False),
     ]
-    timeline = told(events)
-    assert (timeline.rollout_id, timeline.reason) == (9, "rollback of rollout 7")
-    assert [(s.name, s.result) for s in timeline.hosts["a"].steps] == [("pull", "succeeded"), ("put_back", "succeeded")]
-    assert live_view(timeline, 6.0, 80, 9)[0] == "rollout 9: rollback of rollout 7  ci@runner"
+    tracker = told(events)
+    assert (tracker.rollout_id, tracker.reason) == (9, "rollback of rollout 7")
+    assert [(s.name, s.result) for s in tracker.hosts["a"].steps] == [("pull", "succeeded"), ("put_back", "succeeded")]
+    assert live_view(tracker, 6.0, 80, 9)[0] == "rollout 9: rollback of rollout 7  ci@runner"
 
 
 def test_a_host_that_turned_leader_is_put_off_and_no_failure() -> None:
@@ -157,10 +157,10 @@ def test_a_host_that_turned_leader_is_put_off_and_no_failure() -> None:
         *step(10.0, "a", "instance_drain", "drained", refused, "failed"),
         *facts(12.0, rollout_event={"kind": "put_off", "host": "a"}),
     ]
-    timeline = told(events, finish=None)
-    assert timeline.hosts["a"].state == "put off"
-    assert timeline.failures == []
-    assert timeline.name_of(timeline.leader) == "a"
+    tracker = told(events, finish=None)
+    assert tracker.hosts["a"].state == "put off"
+    assert tracker.failures == []
+    assert tracker.name_of(tracker.leader) == "a"
 
 
 def test_a_host_that_ends_without_a_word_is_unreachable_by_the_word_of_the_rollout() -> None:
@@ -175,8 +175,8 @@ def test_a_host_that_ends_without_a_word_is_unreachable_by_the_word_of_the_rollo
 
 def test_an_election_that_nobody_asked_for_is_told() -> None:
     leads = step(5.0, "a", "leader_info", "", {"leader": "i-a", "term": 3})
-    timeline = told([*begun("a", "b"), *leads, *step(9.0, "a", "leader_info", "", {"leader": "i-b", "term": 4})])
-    (change,) = timeline.leader_changes
+    tracker = told([*begun("a", "b"), *leads, *step(9.0, "a", "leader_info", "", {"leader": "i-b", "term": 4})])
+    (change,) = tracker.leader_changes
     assert (change.kind, change.old, change.new, change.term) == ("election", "a", "b", 4)
 
 
@@ -189,9 +189,9 @@ def test_how_long_it_goes_on_is_known_from_the_batches_before() -> None:
 
 
 def test_a_run_that_was_interrupted_says_so() -> None:
-    timeline = told([*begun("a", "b"), *update("a", 10.0, SWAPPED)], finish="interrupted")
-    assert timeline.result == "interrupted"
-    assert timeline.hosts["b"].state == "not touched"
+    tracker = told([*begun("a", "b"), *update("a", 10.0, SWAPPED)], finish="interrupted")
+    assert tracker.result == "interrupted"
+    assert tracker.hosts["b"].state == "not touched"
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_a_step_is_known_by_its_module(action: str, state: str, name: str) -> No
 def test_nothing_of_a_stranger_moves_the_cursor_or_tells_a_secret() -> None:
     assert clean("red \x1b[31m\u202e") == "red \N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"
     secret = {"msg": "password=hunter2hunter2", "log": ["Authorization: Bearer abcdefghijklmnop"]}
-    timeline = told([*begun("a"), *update("a", 10.0, secret, "failed")])
-    said = repr(timeline.failures) + repr(words(timeline))
+    tracker = told([*begun("a"), *update("a", 10.0, secret, "failed")])
+    said = repr(tracker.failures) + repr(words(tracker))
     assert "hunter2" not in said
     assert "abcdefghijklmnop" not in said
 
@@ -242,8 +242,8 @@ def test_a_result_of_any_shape_breaks_nothing(seed: int) -> None:
         result = {key: anything(chance) for key in chance.sample(KEYS, 5)}
         status, state = chance.choice(["ok", "failed", "skipped", "unreachable"]), chance.choice(["", "released"])
         event = step(5.0, "a", chance.choice(ACTIONS), state, result, status)
-        timeline = told([*begun("a"), *event, *event])
-        report = document(timeline, 9.0, BEGAN)
+        tracker = told([*begun("a"), *event, *event])
+        report = document(tracker, 9.0, BEGAN)
         as_text(report).encode()
         PAGE.render(report).encode()
-        assert live_view(timeline, 9.0, 60, 10)
+        assert live_view(tracker, 9.0, 60, 10)
