@@ -66,26 +66,26 @@ integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker e
 	@tools/with-docker $(BIN)/pytest -q --durations=10 tests/integration --ignore=tests/integration/aws
 
 .PHONY: aws
-aws: venv ## Test the roles and modules that ask AWS against a served endpoint
+aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
 	@pytest -q tests/integration/aws
 
 .PHONY: chaos
-chaos: venv ## Elections on bad days: SEEDS=200 of them, or SEED=n again
+chaos: venv ## Test elections under random faults: SEEDS=200 runs, or SEED=n to repeat one
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql
 	@cd gateway/tests && python -m chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(CHAOS)
 
 .PHONY: chaos-figures
-chaos-figures: venv ## How long nobody leads, with the settings of production (a quarter of an hour)
+chaos-figures: venv ## Measure how long the fleet has no leader, with the production settings (15 minutes)
 	@tools/setup packages haproxy pgbouncer postgresql
 	@cd gateway/tests && python -m chaos.figures
 
 .PHONY: fuzz
-fuzz: venv ## Send the gateway 100,000 requests that are nearly right (FUZZ_SEED=1)
+fuzz: venv ## Send the gateway 100,000 malformed requests (FUZZ_SEED=1)
 	@tools/setup packages haproxy
 	@FUZZ_REQUESTS=100000 pytest -q -s gateway/tests/untrusted/test_fuzz.py
 
 .PHONY: suites
-suites: venv ## Run suites of others: H2SPEC=checkout of h2spec, CACHE_TESTS=checkout of cache-tests
+suites: venv ## Run third-party suites: H2SPEC=checkout of h2spec, CACHE_TESTS=checkout of cache-tests
 	@tools/setup packages haproxy $(if $(H2SPEC),golang-go golang-github-fatih-color-dev golang-github-spf13-cobra-dev golang-golang-x-net-dev)
 	@$(if $(CACHE_TESTS),command -v npm >/dev/null || tools/setup packages nodejs npm)
 	@$(if $(CACHE_TESTS),[ -d $(CACHE_TESTS)/node_modules/undici ] || npm --prefix $(CACHE_TESTS) install --no-save --no-audit --no-fund undici)
@@ -100,11 +100,11 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 	@tools/with-docker tools/molecule $(SCENARIO)
 
 .PHONY: system
-system: engine ## Run the tests of the whole: bad days, secrets
+system: engine ## Run the system tests: failures, secrets
 	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system
 
 .PHONY: kills
-kills: engine ## Kill rollouts at SEEDS=20 moments, and see that the next run finishes them
+kills: engine ## Kill rollouts at SEEDS=20 moments, and check that the next run finishes them
 	@KILLS=$(SEEDS) KILLS_FROM=1 tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
 
 .PHONY: package
@@ -116,15 +116,15 @@ release-notes: venv ## Check that galaxy.yml, the changelog and a tag agree, and
 	@$(BIN)/python tools/release_notes.py
 
 .PHONY: bench-bootstrap
-bench-bootstrap: engine ## Time site.yml against bash over ssh and pyinfra, side by side on six hosts
+bench-bootstrap: engine ## Compare the time of site.yml with bash over SSH and pyinfra, on six hosts each
 	@tools/with-docker $(BIN)/python tests/bench/bootstrap.py
 
 .PHONY: bench-rollout
-bench-rollout: engine ## Roll an image out under mixed load, beside the playbook that people write
+bench-rollout: engine ## Roll an image out under mixed load, and compare with a plain rolling-update playbook
 	@tools/with-docker $(BIN)/python tests/bench/rollout.py --hosts $(if $(filter command line,$(origin HOSTS)),$(HOSTS),6)
 
 .PHONY: bench-gateway
-bench-gateway: venv ## Measure the gateway beside others (PROFILE=full, quick, basic, spike or stress)
+bench-gateway: venv ## Compare the gateway with other gateways (PROFILE=full, quick, basic, spike or stress)
 	@tools/setup packages haproxy nginx-light nghttp2-client redis-server
 	@command -v npm >/dev/null || tools/setup packages nodejs npm
 	@$(BIN)/python tests/bench/gateway/main.py $(PROFILE)
@@ -139,5 +139,5 @@ docs: venv ## Write the tables of the roles' READMEs and of docs/explanation/sca
 	@tools/docs_site
 
 .PHONY: clean
-clean: down ## Remove the caches and the virtual environment, too
+clean: down ## Remove the testbeds, the caches and the virtual environment
 	@rm -rf .cache .venv .ansible

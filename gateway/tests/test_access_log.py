@@ -1,4 +1,4 @@
-"""One line of JSON for each request, whatever it is made of, and nothing in it that is nobody's business."""
+"""One line of JSON for each request, whatever it is made of, and no secret in it."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def test_drain_and_undrain(gateway: Start, backend: Backend, tmp_path: Path) -> 
     assert process.status("/api/health") == 200
     assert "connection" not in process.request("/api/users").headers
     assert json.loads(process.command("status").stdout)["requestsInFlight"] == 0
-    # Nobody drains it from outside.
+    # It can't be drained from outside.
     assert process.request("/drain", "POST").status == 404
     assert process.request("/api/drain", "POST").status == 404
     assert process.status("/api/health") == 200

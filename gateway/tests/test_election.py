@@ -514,7 +514,7 @@ async def test_what_a_role_or_a_database_sets_decides_nothing(migrated: str, tmp
 async def test_what_others_leave_in_a_pooled_session_decides_nothing(
     migrated: str, pooled: str, tmp_path: Path
 ) -> None:
-    """In transaction mode a session that somebody has changed is the next one's."""
+    """In transaction mode a session that one client has changed is the next one's."""
     query(migrated, "CREATE SCHEMA other; CREATE TABLE other.leader_lease (LIKE public.leader_lease)")
     left = (
         "SET search_path = other; SET default_transaction_isolation = 'serializable'; SET synchronous_commit = off;"
@@ -535,7 +535,7 @@ async def test_what_others_leave_in_a_pooled_session_decides_nothing(
 
 
 async def test_an_election_that_can_not_succeed_is_told(migrated: str, tmp_path: Path) -> None:
-    """An instance that does not find itself among those that are there would follow nobody, for ever."""
+    """An instance that does not find itself among those that are there would follow no leader, for ever."""
     query(migrated, "CREATE RULE lost AS ON INSERT TO ec2_heartbeat DO INSTEAD NOTHING")
     election = build(migrated, identity(1), tmp_path / "1")
     with pytest.raises(psycopg.DataError, match=r"i-1.*not found"):

@@ -1,4 +1,4 @@
-"""What an upstream gets to see of a request, and a client of an answer; whoever sends it, however large it is."""
+"""What an upstream sees of a request, and a client of a response, from any sender and of any size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, Upstream]]:
-    """It trusts 127.0.0.1 and 10.0.0.0/8; 127.0.0.2 is anybody."""
+    """It trusts 127.0.0.1 and 10.0.0.0/8; 127.0.0.2 is any client."""
     with ExitStack() as running:
         upstream = running.enter_context(Upstream())
         routes = [
@@ -82,7 +82,7 @@ def seen(served: Served, *headers: tuple[str, str], source: str = LOCAL, path: s
         (LOCAL, ["[2001:db8::7]:nonsense"], LOCAL),
         (STRANGER, ["[2001:db8::7]:4711"], STRANGER),
         (LOCAL, ["2001:db8::7, fd00::1"], "2001:db8::7"),
-        # Nobody has so many proxies: the rest is made up.
+        # More proxies than are trusted: the rest is made up.
         (LOCAL, ["198.51.100.1, 10.0.0.5, 10.0.0.4, 10.0.0.3, 10.0.0.2, 10.0.0.1"], "10.0.0.4"),
     ],
 )

@@ -300,6 +300,6 @@ def test_flushdb_resets_everybody_within_a_second(fleet: Fleet, server: RedisSer
     for port in fleet.ports:
         until(lambda port=port: ask(port, client=client).status == 200, 2, "reset")  # type: ignore[misc]
     assert time.monotonic() - started < 1
-    # Whoever was refused may go on for the whole of the limit.
+    # A client that was refused may go on for the whole of the limit.
     time.sleep(0.5)
     assert Load(client, [(0.01 * n, fleet.ports[n % 3]) for n in range(60)]).run() == {200: 60}

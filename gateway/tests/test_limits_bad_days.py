@@ -120,7 +120,7 @@ def test_redis_fails(fleet: Fleet, server: RedisServer, link: SlowLink, name: st
 
 
 def test_redis_comes_back_without_its_data(fleet: Fleet, server: RedisServer) -> None:
-    """That is no FLUSHDB: nobody starts anew."""
+    """That is no FLUSHDB: no count starts again."""
     fleet.shared()
     client = new_client()
     statuses(fleet.ports[0], 60, client)

@@ -79,7 +79,7 @@ def test_tls_and_a_user_of_few_rights(gateway: Start, upstream: Backend, certifi
         guesser = new_client()
         assert [log_in(port, client=guesser).status for port in [first.port, second.port] * 4] == [401] * 5 + [429] * 3
         assert _metric(first, 'gateway_limit_questions_total{outcome="unanswered"}') == 0
-        # A certificate of nobody we know.
+        # A certificate of an unknown authority.
         stranger = gateway(RATE_LIMIT_ENABLED="true", **where, **routes(upstream)).ready()
         until(lambda: "certificate" in str(stranger.request("/health").body["dependencies"]["redis"]), 5, "refused")
         assert statuses(stranger.port, 3, new_client()) == [200] * 3

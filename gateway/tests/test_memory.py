@@ -101,7 +101,7 @@ async def test_what_a_connection_takes_when_its_client_does_not_read(environment
             return await haproxy.requests() == CLIENTS
 
         await until_async(all_in_flight, 20, "all are in flight")
-        await asyncio.sleep(1)  # for the buffers to fill; nobody says when they have
+        await asyncio.sleep(1)  # for the buffers to fill; nothing says when they have
         taken = ((await haproxy.figures())["memory_bytes"] - before) / CLIENTS
         print(f"{taken:.0f} bytes for each connection")  # noqa: T201
         assert taken < render.connection_bytes(Settings())

@@ -1,4 +1,4 @@
-"""HAProxy replaced by another HAProxy: nobody notices, whatever goes wrong."""
+"""HAProxy replaced by another HAProxy: no client notices, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_what_haproxy_refuses_changes_nothing(port: int, tmp_path: Path, m
 async def test_one_that_does_not_start_changes_nothing(
     port: int, environment: Environment, backend: Backend, tmp_path: Path
 ) -> None:
-    """What the check can't see: a port that somebody else has."""
+    """What the check can't see: a port that another process has."""
     with socket.create_server(("0.0.0.0", 0)) as taken:
         async with serving(tmp_path) as haproxy:
             pid = running(haproxy)

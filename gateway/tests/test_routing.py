@@ -206,7 +206,7 @@ def test_the_budget_of_retries(gateway: Start, upstream: Upstream, limits: dict[
     upstream.respond = lambda request, _: HANG_UP
     process = gateway(API_SERVICE_URL=upstream.url, CIRCUIT_ERRORS="0", **limits).ready()
     assert {ask(process.port, "/api/api/x").status for _ in range(50)} == {502}
-    # The first ten are tried three times; from then on it is clear that this helps nobody.
+    # The first ten are tried three times; from then on it is clear that this does not help.
     assert 55 <= len(upstream.requests) <= 50 + 2 * 12
 
 

@@ -1,4 +1,4 @@
-"""Secrets: from where they come, what is said when they do not, and that nobody reads them in a log."""
+"""Secrets: where they come from, what is logged if they can't be read, and that no log has them."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Fleet:
         if decision.drop_request:
             self._lease = replace(self._lease, requested_holder=None, request_expires_at=None)
         if decision.step is Step.TAKE:
-            assert not [one for one in self.instances if one.trusted_until > now], "while somebody trusts"
+            assert not [one for one in self.instances if one.trusted_until > now], "while an instance trusts"
             if before.expires_at:
                 assert moment(now) >= before.expires_at
             self._lease = replace(self._lease, holder=me.name, term=before.term + 1, expires_at=moment(now + TTL))

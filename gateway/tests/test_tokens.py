@@ -149,7 +149,7 @@ def test_a_signature_that_is_not_quite_right(process: GatewayProcess, algorithm:
 def test_a_key_is_chosen_by_its_id(process: GatewayProcess) -> None:
     named = secret(NAMED)
     assert seen(process, sign(named, "HS256", kid="named"))
-    # A name that nobody listed: then it is one of the keys without a name, or none.
+    # A name that is not listed: then it is one of the keys without a name, or none.
     assert seen(process, sign(secret(), "HS256", kid="whatever"))
     assert reason(process, sign(named, "HS256")) == "bad_signature"
     assert reason(process, sign(secret(), "HS256", kid="named")) == "bad_signature"
@@ -159,7 +159,7 @@ def test_a_key_is_chosen_by_its_id(process: GatewayProcess) -> None:
 
 
 def test_a_public_key_is_not_a_secret(process: GatewayProcess) -> None:
-    """Everybody has the public keys: none of their bytes, and no name of a file, may work as a secret."""
+    """The public keys are public: none of their bytes, and no name of a file, may work as a secret."""
     pem = tokens.public(rsa())
     files = folder(process)
     guesses = [pem, pem.strip(), pem + "\n", decode(pem.split("-----")[2]).hex(), str(files), "", rsa().kid or ""]
@@ -576,7 +576,7 @@ def test_without_a_token(process: GatewayProcess) -> None:
     assert ask(process, "/required", None, basic).body["reason"] == "missing"
     assert ask(process, "/optional").status == 200
     assert ask(process, "/optional", None, basic).body["headers"]["authorization"] == basic[1]
-    # There nobody looks at it: it may be for the backend alone.
+    # There it is not checked: it may be for the backend alone.
     assert ask(process, "/none", "not.ours").body["headers"]["authorization"] == "Bearer not.ours"
     assert ask(process, "/api/about-me", "not.ours").status == 200
 
@@ -721,7 +721,7 @@ def test_keys_of_a_jwk_set_rotate_under_load(gateway: Start, backend: Backend) -
         assert not served(process, rsa("one"), "RS512")()
         with Load(process.port, "/required", headers={"Authorization": f"Bearer {sign(rsa('one'), 'RS256')}"}) as load:
             jwks.publish(tokens.jwk(rsa("one")), tokens.jwk(ec("ES256", "two")))
-            # Nobody says so but the token that names it.
+            # Only the token that names it says so.
             settles(process, ec("ES256", "two"), "ES256", 200, "the new key counts")
         assert load.failures == []
         assert load.requests > 50
@@ -761,7 +761,7 @@ def test_a_jwk_set_that_can_not_be_read_leaves_the_keys(gateway: Start, backend:
         assert reason(process, forged) == "unknown_key"
         jwks.publish(tokens.jwk(rsa()))
         until(lambda: keys() is None, 10, "it is well again")
-    until(lambda: (keys() or {}).get("status") == "stale", 10, "nobody answers")
+    until(lambda: (keys() or {}).get("status") == "stale", 10, "no answer")
     assert served(process, rsa(), "RS256")()
     assert "gateway_token_keys 1.0" in process.request("/metrics").body
 
@@ -784,7 +784,7 @@ def test_it_starts_before_its_keys(gateway: Start, backend: Backend) -> None:
 def test_the_next_control_plane_knows_the_keys_at_once(
     gateway: Start, backend: Backend, secrets_manager: SecretsManager, source: str
 ) -> None:
-    """It finds an HAProxy that serves, and nobody to ask."""
+    """It finds an HAProxy that serves, and no server to ask."""
     with JwksServer(tokens.jwk(rsa())) as jwks:
         arn = secrets_manager.store("app", {"JWT_SECRET": material(OLD)})
         more = {"JWKS_URL": jwks.url}

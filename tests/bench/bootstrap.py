@@ -143,7 +143,7 @@ def container_seconds(names: Sequence[str]) -> float:
 
 
 def settle() -> None:
-    """Waits until the machine has less than half a processor to do: booted hosts, or somebody else's work."""
+    """Waits until the machine has less than half a processor to do: booted hosts, or other work."""
     deadline = time.monotonic() + SETTLE_TIMEOUT
     while time.monotonic() < deadline:
         busy = busy_seconds()

@@ -123,7 +123,7 @@ def journal(fleet: Fleet) -> list[Mapping[str, Any]]:
 
 
 def print_steps(steps: list[Mapping[str, Any]], total: float) -> None:
-    """A host's time is from its permit to the next one's, to the handover, which is nobody's, or to the end."""
+    """A host's time is from its permit to the next one's, to the handover, which is no host's, or to the end."""
     begins = [
         (step["host"], step["at"]) for step in steps if step["step"] == "permit" and step["result"] == "succeeded"
     ]

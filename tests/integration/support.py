@@ -66,7 +66,7 @@ def python(script: Path, inside: Sequence[str] = ()) -> list[str]:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The shell's, without what somebody who runs tests may have set in it."""
+    """The shell's, without what the developer may have set in it."""
     theirs = ("ANSIBLE_", "AWS_", "PG")
     shell = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     collections = str(CHECKOUT / ".collections")

@@ -33,7 +33,7 @@ class Costs:
     play: float = 0.6
     # A task that is run once, of which a step has three.
     once: float = 0.06
-    # One call, nobody else in the way: on one host, and on the controller for one host.
+    # One call, no other work in the way: on one host, and on the controller for one host.
     call: float = 0.45
     here: float = 0.12
     # Processor time: of the controller for a call, for a host that a task passes over, of which a step has two, and of
@@ -156,7 +156,7 @@ def slowest(chance: random.Random, typical: float, waits: Waits, count: int) -> 
 
 @dataclass(frozen=True)
 class InstanceRefresh:
-    """An Auto Scaling group that replaces its hosts: waves of equal size, whoever runs the controller. Seconds."""
+    """An Auto Scaling group that replaces its hosts: waves of equal size, on any controller. Seconds."""
 
     min_healthy_percent: int = 90
     launch_and_boot: float = 120.0

@@ -26,7 +26,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def serving(fleet: Fleet) -> Fleet:
-    """The fleet, bootstrapped by whoever asked for it first."""
+    """The fleet, bootstrapped by the test that asked for it first."""
     if not all(fleet.healthy(host) for host in fleet.hosts):
         run = fleet.site()
         assert run.code == 0, run.output
@@ -36,7 +36,7 @@ def serving(fleet: Fleet) -> Fleet:
 
 @pytest.fixture
 def left_serving(serving: Fleet) -> Iterator[None]:
-    """What the next test finds: a fleet that serves, whole, and that nobody's rollout holds."""
+    """What the next test finds: a fleet that serves, whole, and that no rollout holds."""
     yield
     serving.assert_serving()
     assert serving.out_of_the_balancer() == []

@@ -60,10 +60,10 @@ class Process:
     """A program that an operator runs in a terminal of its own."""
 
     def __init__(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> None:
-        # The operator's shell, without what somebody who runs tests may have set in it.
+        # The operator's shell, without what the developer may have set in it.
         ours = ("ANSIBLE_", "AWS_", "PYTHON")
         shell = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        # Not a pipe: nobody reads while a test looks at something else, and a full one would stop the program.
+        # Not a pipe: nothing reads it while a test looks at something else, and a full one would stop the program.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [str(word) for word in command],
@@ -191,7 +191,7 @@ class Fleet:
         return secrets
 
     def operator(self, access_key: str = "AKIAOPERATOR") -> dict[str, str]:
-        """The environment of somebody who works with the account."""
+        """The environment of an operator who works with the account."""
         return {
             "AWS_ENDPOINT_URL": self.facts["aws"]["url"],
             "AWS_CA_BUNDLE": self.facts["ca_certificate"],

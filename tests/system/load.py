@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients of the load balancer, and somebody who looks all the time who leads."""
+"""Clients of the load balancer, and a watch that always checks which host leads."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Watch(Background):
 
     @property
     def longest_without(self) -> float:
-        """For how many seconds at most nobody led: from the last moment with a leader to the next one."""
+        """For how many seconds at most no host led: from the last moment with a leader to the next one."""
         led = [moment for moment, leaders in self.seen if leaders]
         without = {moment for moment, leaders in self.seen if not leaders}
         return max(

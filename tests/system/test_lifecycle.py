@@ -71,7 +71,7 @@ def test_the_leader_is_ended_and_nobody_notices(with_hook: Fleet) -> None:
     instance = fleet.facts["hosts"][leader]["instance_id"]
     autoscaling = fleet.aws("autoscaling")
     with nobody_notices(fleet, rate=100), Watch(fleet.leaders) as watch:
-        wait_until(lambda: len(watch.seen) > 20, "somebody leads")
+        wait_until(lambda: len(watch.seen) > 20, "a host leads")
         autoscaling.terminate_instance_in_auto_scaling_group(InstanceId=instance, ShouldDecrementDesiredCapacity=True)
         announce(fleet, leader, "Terminated")
         wait_until(lambda: "completed" in steps(fleet, leader), "the lifecycle action is completed")

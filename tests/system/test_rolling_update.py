@@ -93,7 +93,7 @@ def test_a_tag_means_one_digest_and_settings_are_rolled_out_as_well(serving: Fle
         f"{tagged}: before batch of {follower}",
         f"{tagged}: after rollout, succeeded. Updated: 1. Already on the image: 0.",
     ]
-    assert url not in run.output, "whoever knows the URL may post there"
+    assert url not in run.output, "anyone who knows the URL may post there"
     assert roll(serving, "--limit", follower, gateway_image=images[0]).code == 0
 
 
@@ -113,7 +113,7 @@ def test_leadership_that_moves_meanwhile_puts_its_host_off(serving: Fleet, image
     assert run.code == 0, run.output
     assert digests(serving) == {digest(images[1])}
     assert watch.most_at_once == 1
-    assert watch.changes == 2, "once by somebody else, once by the rollout"
+    assert watch.changes == 2, "once by another operator, once by the rollout"
     serving.assert_serving()
 
 

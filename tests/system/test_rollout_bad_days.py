@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rollouts on bad days: nobody is drained on a question without an answer, and nobody notices."""
+"""Rollouts during failures: no host is drained on a question without an answer, and no client notices."""
 
 from __future__ import annotations
 

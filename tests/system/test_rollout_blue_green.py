@@ -174,7 +174,7 @@ def test_without_its_lock_a_switch_moves_nothing_any_more(serving: Fleet, images
         run = process.wait()
     assert run.code != 0
     assert run.says("its lock is lost", "green receives all requests, and blue is not kept out of service")
-    assert answering(serving) == set(SIDES["green"]), "where somebody else found them"
+    assert answering(serving) == set(SIDES["green"]), "where another operator found them"
 
 
 def test_a_listener_is_led_back_where_the_window_fails_and_else_over(

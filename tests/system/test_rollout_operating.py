@@ -43,7 +43,7 @@ def somebody_else_rolls(fleet: Fleet) -> Iterator[None]:
         " VALUES ('ci@runner', 'gateway 9', now() + interval '1 hour')"
     )
     yield
-    assert fleet.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0", "nobody has ended it"
+    assert fleet.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0", "it was not ended"
 
 
 def test_a_part_of_a_rollout_is_taken_back_without_a_registry(serving: Fleet, images: tuple[str, str]) -> None:

@@ -8,7 +8,7 @@
 | preempted | a lease changes hands when it was given up or had expired, and not before |
 | margin | trust ends so long before the lease may be taken over |
 | beyond belief | what `leads` answered is within what was recorded |
-| leaderless | with the database and one instance well, it takes so long at most until somebody leads |
+| leaderless | with the database and one instance well, an instance leads after at most this time |
 | flapping | in quiet times one leads, and the same one |
 """
 
@@ -175,7 +175,7 @@ def _beyond_belief(traces: list[Trace]) -> Iterator[Violation]:
 
 
 def leaderless(beliefs: Iterable[Belief], start: float, end: float) -> list[Span]:
-    """When nobody believed."""
+    """When no instance believed."""
     found, at = [], start
     for belief in sorted(beliefs, key=lambda one: one.start):
         if belief.start >= end:
@@ -197,7 +197,7 @@ def check_leaderless(
         for name in names:
             for span in _common(_common([gap], well[DATABASE]), well[name]):
                 if span.length > limits.leaderless:
-                    what = f"for {span.length:.2f} s (of {gap.length:.2f} s) nobody led, and {name} was well"
+                    what = f"for {span.length:.2f} s (of {gap.length:.2f} s) no instance led, and {name} was well"
                     found.append(Violation("leaderless", span.start, what))
     return found
 
@@ -206,7 +206,7 @@ def check_quiet(beliefs: list[Belief], quiet: Span) -> list[Violation]:
     during = [one for one in beliefs if one.start < quiet.end and quiet.start < one.end]
     if len(during) == 1 and during[0].start <= quiet.start and during[0].end >= quiet.end:
         return []
-    return [Violation("flapping", quiet.start, f"in quiet {quiet}: {'; '.join(map(str, during)) or 'nobody led'}")]
+    return [Violation("flapping", quiet.start, f"in quiet {quiet}: {'; '.join(map(str, during)) or 'no instance led'}")]
 
 
 def _well(harm: Harm, name: str, whole: Span, settle: float) -> list[Span]:

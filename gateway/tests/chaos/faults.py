@@ -32,7 +32,7 @@ class Fault:
     at: float
     kind: str
     target: str = ""
-    """An instance's name, or whoever leads at that moment."""
+    """An instance's name, or the leader of that moment."""
     seconds: float = 0.0
     choice: int = 0
 
@@ -180,7 +180,7 @@ class Hands:
                 self.harm.add(instance.name, began, clock.now())
 
     async def lock(self, fault: Fault, _: Instance) -> None:
-        """Somebody locks the lease's row and stalls."""
+        """Another session locks the lease's row and stalls."""
         began = clock.now()
         try:
             connection = await psycopg.AsyncConnection.connect(self.fleet.conninfo, connect_timeout=3)
@@ -221,7 +221,7 @@ class Hands:
         except psycopg.Error:
             return
         now = clock.now()
-        # Whoever sees it gives the holder a new lease's time, once each.
+        # An instance that sees it gives the holder a new lease's time, once each.
         self.harm.add(DATABASE, now, now + self.fleet.timing.tick)
 
     async def _joined(self, instance: Instance) -> None:

@@ -1,4 +1,4 @@
-"""How long nobody leads, with the settings of production: `python -m chaos.figures`, or `make chaos-figures`.
+"""How long the fleet has no leader, with the production settings: `python -m chaos.figures`, or `make chaos-figures`.
 
 Several fleets of three wait side by side, since waiting is most of it.
 """
@@ -128,7 +128,7 @@ async def stops(running: Fleet, figure: Figure, count: int) -> None:
 
 
 async def handovers(running: Fleet, figure: Figure, count: int) -> None:
-    """From the request on, not only from when nobody led."""
+    """From the request on, not only from when the fleet had no leader."""
     for _ in range(count):
         await asyncio.sleep(random.uniform(0, 1))
         old = await running.until_led(5)
@@ -154,7 +154,7 @@ async def outage(ways: list[Way], mode: str, seconds: float, back: Figure, late:
         began = [belief.start for belief in running.beliefs() if belief.end > at][-1]
         back.values.append(max(0.0, began - at))
         late.values.append(trusted - (expires.timestamp() - wall))
-        # Nobody beside it, and nobody instead of it.
+        # No other leader beside it, and none instead of it.
         await asyncio.sleep(running.timing.tick + 1)
         now = clock.now()
         assert len([belief for belief in running.beliefs() if belief.start <= now < belief.end]) == 1
@@ -162,9 +162,9 @@ async def outage(ways: list[Way], mode: str, seconds: float, back: Figure, late:
 
 async def measure(fleets: int, count: int) -> list[Figure]:
     crash = Figure("crash of the leader: until another leads", {"median": 14, "max": 16})
-    stop = Figure("SIGTERM: nobody leads", {"p99": 1})
+    stop = Figure("SIGTERM: without a leader", {"p99": 1})
     handover = Figure("planned handover: from the request on", {"p99": 1})
-    deaf_stop = Figure("SIGTERM without LISTEN, through PgBouncer: nobody leads", {"max": 2})
+    deaf_stop = Figure("SIGTERM without LISTEN, through PgBouncer: without a leader", {"max": 2})
     deaf_handover = Figure("planned handover without LISTEN: from the request on", {"max": 2})
     back = Figure("database is back: until one leads", {"max": 6})
     deaf_back = Figure("database is back behind PgBouncer: until one leads", {"max": 6})

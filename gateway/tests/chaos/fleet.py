@@ -188,7 +188,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 class Fleet:
-    """On a database of its own; the cluster is shared by nobody where it is to be broken."""
+    """On a database of its own; the cluster is not shared where it is to be broken."""
 
     def __init__(
         self,

@@ -59,11 +59,11 @@ class Result:
     terms: int = 0
     writes: int = 0
     gaps: list[float] = field(default_factory=list)
-    """How long nobody led, each time."""
+    """How long the fleet had no leader, each time."""
     kinds: list[str] = field(default_factory=list)
 
     def report(self) -> str:
-        """For whoever has to find out why."""
+        """For the developer who has to find out why."""
         lines = [f"seed {self.seed}: {len(self.violations)} violations", *(f"  fault {fault}" for fault in self.faults)]
         lines += [f"VIOLATION of '{one.rule}' at {one.at:.3f}: {one.what}" for one in self.violations[:5]]
         if self.violations:
@@ -232,7 +232,7 @@ async def _quiet_once(fleet: Fleet) -> list[Violation]:
 
 
 def _settled(fleet: Fleet) -> bool:
-    """One leads, everybody is registered, and no handover is pending."""
+    """One leads, all instances are registered, and no handover is pending."""
     query = (
         "SELECT requested_holder IS NULL AND expires_at > clock_timestamp() + interval '1 s' * %s"
         " AND (SELECT count(*) FROM ec2_heartbeat WHERE last_heartbeat > clock_timestamp() - interval '1 s' * %s) = %s"

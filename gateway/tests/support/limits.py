@@ -30,7 +30,7 @@ DAY = "86400"
 
 
 def new_client() -> str:
-    """Return an address of this machine that nobody has used yet: the limits know clients by it."""
+    """Return an address of this machine that no test has used yet: the limits know clients by it."""
     number = next(_addresses)
     return f"127.{1 + number // 60_000}.{number // 250 % 240}.{number % 250 + 2}"
 

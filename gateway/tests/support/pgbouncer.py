@@ -14,7 +14,7 @@ from support.wait import free_port, until
 
 
 class PgBouncer:
-    """Two server connections for everybody: a session is another one with each transaction.
+    """Two server connections for all clients: a session is another one with each transaction.
 
     As the README asks for it, it tries a database that refused it again after a second. By default that is 15 s: longer
     than a leader trusts its lease, so that a restart of the database in the blink of an eye would cost the leadership.

@@ -58,7 +58,7 @@ class RedisServer:
         return redis.Redis(port=self.port, password=self._password, decode_responses=True, protocol=2)
 
     def become_replica(self) -> None:
-        """Of nobody: it can be read, not written."""
+        """Without a primary: it can be read, not written."""
         self.client.replicaof("127.0.0.1", "1")
 
     def become_primary(self) -> None:

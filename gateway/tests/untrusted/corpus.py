@@ -260,7 +260,7 @@ HEADERS = [
         b"Authorization: Bearer x\r\nAuthorization: Bearer y\r\n",
         goes_on=True,
     ),
-    _get("header: an expectation that nobody knows", b"Expect: 200-ok\r\n", status=417, goes_on=True),
+    _get("header: an unknown expectation", b"Expect: 200-ok\r\n", status=417, goes_on=True),
     _get("header: an expectation with a twin", b"Expect: x, 100-continue\r\n", status=417, goes_on=True),
     _post(
         "header: an expectation",

@@ -22,7 +22,7 @@ Places = tuple[GatewayProcess, Recorder, Recorder]
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """One backend for everybody, one for those with a token."""
+    """One backend for all clients, one for those with a token."""
     with Recorder() as everybody, Recorder() as members:
         routes = [
             {"prefix": "/", "upstream": everybody.url},

@@ -58,7 +58,7 @@ def client(port: int, seed: str, wanted: int) -> Counter[str]:
 
 def assert_plain(guarded: Guarded) -> None:
     """Only whole requests of their own route reached the backends, each seen by the gateway."""
-    assert not guarded.secret.targets, f"seed {SEED}: nobody has a token"
+    assert not guarded.secret.targets, f"seed {SEED}: no request has a token"
     ids: Counter[bytes | None] = Counter()
     for backend, prefix in ((guarded.users, "/api/users"), (guarded.other, "/api")):
         assert not backend.violations, f"seed {SEED}"

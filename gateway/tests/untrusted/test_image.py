@@ -67,7 +67,7 @@ def test_the_dockerfile_installs_the_lock_and_ends_without_root() -> None:
     assert users
     assert users[-1] == "gateway"
     assert not [line for line in lines if line.startswith("ADD ")]
-    # What is copied in the end comes from the build, not from the folder of whoever builds.
+    # What is copied in the end comes from the build, not from the folder of the machine that builds.
     last = text[text.rindex("\nFROM ") :]
     assert [line for line in last.splitlines() if line.startswith("COPY ")] == [
         "COPY --from=build /opt/gateway /opt/gateway"

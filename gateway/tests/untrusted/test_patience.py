@@ -1,4 +1,4 @@
-"""Clients that are slow, greedy, early or late harm nobody but themselves."""
+"""Clients that are slow, greedy, early or late harm only themselves."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_pipeline_is_answered_in_its_order(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("path", [b"early", b"early-close"])
 def test_an_answer_before_the_body(guarded: Guarded, path: bytes) -> None:
-    """The rest of the body is a body, for the gateway and for whoever has the backend's connection next."""
+    """The rest of the body is a body, for the gateway and for the request that has the backend's connection next."""
     body = b"GET /api/secret/1 HTTP/1.1\r\n" + HOST + b"\r\n"
     for _ in range(20):
         with Wire(guarded.port) as wire:

@@ -1,4 +1,4 @@
-"""Cases in the language of varnishtest, which drives any proxy; its client is one that nobody here has written."""
+"""Cases in the language of varnishtest, which drives any proxy; its client is not ours."""
 
 from __future__ import annotations
 

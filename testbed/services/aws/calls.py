@@ -86,7 +86,7 @@ def _cbor(text: str) -> bytes:
 
 
 def denied(call: Call, account: str, role: str) -> Response:
-    """What AWS answers to somebody who may not do it."""
+    """What AWS answers a caller without the permission."""
     code = "UnauthorizedOperation" if call.protocol == "ec2" else "AccessDenied"
     what = call.permission
     why = f"no identity-based policy allows the {what} action"

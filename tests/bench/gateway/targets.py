@@ -29,7 +29,7 @@ CACHE = CHECKOUT / ".cache" / "bench-gateway"
 WORKERS = 2
 USERS = 4
 KILOBYTE = json.dumps({"items": ["0123456789abcdef" * 4] * 14, "total": 14}).ljust(1024)
-# Nobody reaches it: what is compared is the counting, not the refusing.
+# No client reaches it: what is compared is the counting, not the refusing.
 NO_END = "1000000000"
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "HAPROXY_BINARY")
 

@@ -75,7 +75,7 @@ class Group:
         return list(found["InstanceRefreshes"])
 
     def start(self, version: str | None = "2", **preferences: Any) -> str:
-        """As somebody else would."""
+        """As another operator would."""
         wanted = {"DesiredConfiguration": {"LaunchTemplate": {"LaunchTemplateId": self.template, "Version": version}}}
         started = self._autoscaling.start_instance_refresh(
             AutoScalingGroupName=self.name, Preferences=preferences, **(wanted if version else {})

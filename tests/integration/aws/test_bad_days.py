@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""aws.yml where AWS refuses, whoever's modules ask it: the call is named, and the next run goes on from there."""
+"""aws.yml where AWS refuses a call of any module: the call is named, and the next run goes on from there."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class EachOnce(dict[str, str]):
             self._armed = False
             if len(self.met) == known:
                 return run
-            assert run.code != 0, f"{self.met[-1]} was denied and nobody said so"
+            assert run.code != 0, f"{self.met[-1]} was denied and not reported"
             assert self.met[-1] in run.failures
 
 
 class Throttled(Counter[str]):
-    """Each action that anybody asks for is put off once."""
+    """Each requested action is throttled once."""
 
     def __missing__(self, action: str) -> int:
         return 1

@@ -35,7 +35,7 @@ def commands(*sections: int) -> list[str]:
 
 
 class Operator:
-    """Somebody who follows the page in a checkout of their own."""
+    """An operator who follows the page in a checkout of their own."""
 
     def __init__(self, endpoint: Endpoint, home: Path) -> None:
         self.endpoint = endpoint

@@ -120,7 +120,7 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     assert len(script) <= 16384
     looks_right(script, tmp_path)
 
-    # Somebody else scales, and the operator changes what is declared.
+    # Another operator scales, and the operator changes what is declared.
     autoscaling = operator.endpoint.client("autoscaling")
     autoscaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=2)
     change: dict[str, Any] = {
@@ -135,7 +135,7 @@ def test_it_is_made_stays_changes_and_goes(operator: Operator, tmp_path: Path) -
     assert "are of version 1 of the launch template; the newest is 2" in changed[2]
     group = operator.group()
     assert (group["MaxSize"], group["DesiredCapacity"]) == (5, 2)
-    # A scale-out launches no version that nobody has proved.
+    # A scale-out launches no untested version.
     assert group["LaunchTemplate"]["Version"] == "1"
     change["launch_template_group_version"] = "newest"
     checked, changed = operator.run("--check", **change), operator.run(**change)
@@ -237,7 +237,7 @@ def test_a_bad_day_is_named_and_the_next_run_finishes(operator: Operator) -> Non
     operator.endpoint.faults.throttled["autoscaling:CreateAutoScalingGroup"] = 2
     assert operator.run()[:2] == (True, 1)
 
-    # Half done: somebody took a hook away, and another call is refused.
+    # Half done: another operator took a hook away, and another call is refused.
     autoscaling = operator.endpoint.client("autoscaling")
     autoscaling.delete_lifecycle_hook(AutoScalingGroupName=NAME, LifecycleHookName="gateways-terminating")
     assert "the security token included in the request is expired" in operator.run(access_key="AKIAEXPIRED")[2].lower()

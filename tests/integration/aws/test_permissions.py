@@ -143,7 +143,7 @@ def narrowest(statements: list[dict[str, Any]], action: str) -> list[str]:
 def assert_least_privilege(statements: list[dict[str, Any]], called: set[str], by_others: dict[str, str]) -> None:
     assert called <= allowed(statements), "denied in production"
     unused = allowed(statements) - called - set(by_others)
-    assert not unused, "allowed to nobody's use"
+    assert not unused, "allowed, but not used"
     assert not called & set(by_others), "no longer in need of an explanation"
     assert not [action for action in allowed(statements) if "*" in action]
     wide = {action for each in statements if "*" in each["Resource"] for action in each["Action"]}

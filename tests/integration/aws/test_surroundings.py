@@ -89,7 +89,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert "it is unknown whether the fleet front has a load balancer. Set load_balancer_name, or" in alone.failures
     assert len(watch.describe_alarms()["MetricAlarms"]) == 8
 
-    # What others do meanwhile: a target is registered, a canary gets its share, somebody is silenced.
+    # What others do meanwhile: a target is registered, a canary gets its share, an alarm is silenced.
     endpoint.states.take_for_registered("front", [TARGET])
     canary = elb.create_target_group(Name="canary", Protocol="HTTP", Port=80, VpcId=chosen["load_balancer_vpc_id"])
     shares = [{"TargetGroupArn": arn, "Weight": 95}]
@@ -145,7 +145,7 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
     assert f"The target group front was not deleted: {TARGET} are registered there." in refused.failures
     assert elb.describe_load_balancers(Names=["front"])["LoadBalancers"]
     assert endpoint.standings(arn) == {f"{TARGET}:80": "healthy"}
-    assert endpoint.states.changes == []  # nobody but us registered or deregistered anything
+    assert endpoint.states.changes == []  # only we registered or deregistered anything
 
     endpoint.states.groups.clear()
     remove = used_by_others(endpoint, chosen, arn)

@@ -43,7 +43,7 @@ def database(place: str | Mapping[str, Any]) -> db.Database:
 
 
 class Fleet:
-    """`i-1` is the oldest. Everybody is fresh for as long as a test lasts."""
+    """`i-1` is the oldest. All are fresh for as long as a test lasts."""
 
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
@@ -52,7 +52,7 @@ class Fleet:
     def until_blocked(self) -> None:
         """Until a session waits for a lock."""
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        await_true(lambda: self.query(waiting), "somebody waits for a lock")
+        await_true(lambda: self.query(waiting), "a session waits for a lock")
 
     def until_idle(self) -> None:
         """Until no other session is in a transaction."""

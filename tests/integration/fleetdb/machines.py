@@ -59,7 +59,7 @@ class Machines:
         self.running: dict[str, Process] = {}
         self.all: list[Process] = []
         self.gone: list[str] = []
-        # Nobody is started any more.
+        # No instance is started any more.
         self.dead = False
 
     def __enter__(self) -> Machines:

@@ -138,7 +138,7 @@ def test_an_instance_leaves_for_the_work_and_comes_back(
         meanwhile = {one["instance_id"]: one for one in json.loads((tmp_path / "seen.json").read_text())}
         assert not meanwhile[first]["in_service"] and not meanwhile[first]["leads"]
         assert leader(fleet)[1] == term + 1
-        # What failed leaves it where it hurts nobody.
+        # What failed leaves it where it does no harm.
         assert states(group)[first] == "Standby" and group.described["DesiredCapacity"] == 2
         assert fleet.query("SELECT detail FROM fleet_rollout_step WHERE step = 'permit'") == [("new disk",)]
 

@@ -70,7 +70,7 @@ def test_all_are_replaced_and_the_leader_last(three: Any, fleet: Fleet) -> None:
     assert set(group.versions.values()) == {"2"} and not set(group.versions) & set(old)
     assert (machines.gone[-1], sorted(machines.gone)) == (first, sorted(old))
     now, last_term = leader(fleet)
-    # Led once by another one: nobody led by chance in between.
+    # Led once by another one: none led by chance in between.
     assert now in group.versions and last_term == term + 1
     assert protected(group) == []
     assert results(fleet) == ["failed", "succeeded"]

@@ -208,7 +208,7 @@ def test_a_row_that_somebody_holds(fleet: Fleet) -> None:
             somebody.rollback()
             assert asked.result(10)["refusal"] is None
         somebody.execute("SELECT FROM leader_lease FOR UPDATE")
-        # Reading waits for nobody.
+        # Reading does not wait.
         assert not run_module("leader_info", {"database": options})["failed"]
 
 
@@ -366,7 +366,7 @@ def test_a_database_whose_own_defaults_differ(fleet: Fleet) -> None:
 
 
 def test_what_others_leave_in_a_pooled_session_decides_nothing(fleet: Fleet, pooled: str) -> None:
-    """In transaction mode a session that somebody has changed is the next one's."""
+    """In transaction mode a session that one client has changed is the next one's."""
     fleet.populate(2)
     fleet.query("CREATE SCHEMA other; CREATE TABLE other.leader_lease (LIKE public.leader_lease)")
     left = (

@@ -26,7 +26,7 @@ Gateways = Callable[[int], "list[Process]"]
 
 
 def hand(fleet: Fleet, conninfo: str | None = None, **options: Any) -> dict[str, Any]:
-    """To somebody whom a busy machine may keep from its heartbeats for a moment."""
+    """To an instance that a busy machine may keep from its heartbeats for a moment."""
     renewal = options.pop("renewal", LockRenewal())
     timeout = options.pop("timeout", 10)
     request = HandoverRequest(options.pop("by", "me@desk"), "test", **options)
@@ -100,7 +100,7 @@ def test_refusals_change_nothing(fleet: Fleet) -> None:
 
 
 def test_gateways_that_do_not_react(fleet: Fleet) -> None:
-    """Nobody is there to resign: the time runs out, and the request is taken back."""
+    """No leader is there to resign: the time runs out, and the request is taken back."""
     fleet.populate(2)
     started = time.monotonic()
     rollout_id = fleet.acquire()["rollout_id"]
@@ -166,7 +166,7 @@ def test_drain_and_handover_at_once_never_drain_the_leader(fleet: Fleet, gateway
         )
         assert draining_leader == 0, results
         fleet.query("UPDATE ec2_launch SET draining_since = NULL")
-        await_true(lambda: len(leading(fleet)) == 1, "somebody leads")
+        await_true(lambda: len(leading(fleet)) == 1, "an instance leads")
     hand(fleet, target="i-2")
     assert fleet.drain(2, 1, stale_after=2)["refusal"] == "leading"
 

@@ -174,7 +174,7 @@ def test_release_is_final_and_says_whom_it_leaves(fleet: Fleet) -> None:
     assert not fleet.release(rollout_id, "failed")["changed"]
     assert refusal_of(fleet.release, rollout_id, "succeeded") == "lost"
     assert refusal_of(fleet.renew, rollout_id) == "lost"
-    # Somebody sees to it by hand; the journal of that rollout remembers it.
+    # An operator sees to it by hand; the journal of that rollout remembers it.
     assert fleet.put_back(3)["changed"]
     [(actor, of)] = fleet.query("SELECT actor, rollout_id FROM fleet_rollout_step WHERE step = 'active'")
     assert (actor, of) == ("somebody@desk", rollout_id)
@@ -347,7 +347,7 @@ def test_the_open_lock_is_shown_also_when_it_has_expired(fleet: Fleet, expire: A
 
 
 def test_the_answer_to_the_commit_is_lost(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock was taken: it is found again, and nobody waits for its end."""
+    """The lock was taken: it is found again, and no call waits for its end."""
     fleet.populate(1)
     committed = psycopg.Transaction.__exit__
     lost: list[bool] = []

@@ -4,7 +4,7 @@
 """Run container_swap, and kill it or the engine at a chosen point: python dies.py WHO WHERE WHEN < arguments
 
 WHO is `module` or `engine`. WHERE is `pull`, `gate`, or n for the n-th request that changes something. WHEN is `before`
-that request, or `sent`: the engine has it, and nobody waits for its answer. A call that never comes to that point ends
+that request, or `sent`: the engine has it, and nothing waits for its answer. A call that never comes to that point ends
 as it would have.
 """
 

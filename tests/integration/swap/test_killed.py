@@ -18,7 +18,7 @@ from tests.integration.swap.little_host import LittleHost
 from tests.integration.swap.story import SEED, Story
 from tests.integration.swap.swaps import Swaps
 
-# Nobody serves from when the old one stops until the next call has put it back.
+# No container serves from when the old one stops until the next call has put it back.
 LONGEST_GAP = 6.0
 
 

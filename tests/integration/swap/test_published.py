@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nobody is stopped for a new one that could not be reached: docker's rules are gone, or nothing is forwarded."""
+"""No container is stopped for a new one that could not be reached: docker's rules are gone, or nothing is forwarded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASTRAY = f"OUTPUT -d {HOST4} -p tcp --dport {PORT} -j REDIRECT --to-ports 9"
 
 
 class Public(Swaps):
-    """The app is published to everybody."""
+    """The app is published to all addresses."""
 
     def container(self, image: str, **more: Any) -> dict[str, Any]:
         return super().container(image, **{"ports": [f"{PORT}:3000"], **more})

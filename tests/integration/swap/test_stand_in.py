@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With a stand-in, nobody who asks notices anything: neither a swap, nor one that fails, nor one that is killed.
+"""With a stand-in, no client notices anything: neither a swap, nor one that fails, nor one that is killed.
 
 SWAP_SEED chooses another run.
 """
@@ -30,7 +30,7 @@ CLIENTS = Path(__file__).parent / "clients.py"
 
 
 class Covered(Swaps):
-    """The app is published to everybody, and somebody stands in for it."""
+    """The app is published to all addresses, and a container stands in for it."""
 
     def container(self, image: str, **more: Any) -> dict[str, Any]:
         return super().container(image, **{"ports": [f"{PORT}:3000"], "stand_in": True, **more})

@@ -40,7 +40,7 @@ def played(playbook: Path, inventory: Path, *options: str) -> subprocess.Complet
     return subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *options],
         cwd=CHECKOUT,
-        # ansible-test has a limit that hits nobody end the run; by default it is a warning.
+        # ansible-test has a limit that matches no host end the run; by default it is a warning.
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000", "ANSIBLE_HOST_PATTERN_MISMATCH": "warning"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

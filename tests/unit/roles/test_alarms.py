@@ -114,7 +114,7 @@ def test_leadership_is_told_once_in_each_period_of_its_alarms() -> None:
         # One handover is seen in one minute at most.
         assert (alarms[name]["Period"], alarms[name]["EvaluationPeriods"]) == (60, 2)
         assert alarms[name].get("DatapointsToAlarm", 2) == 2
-    # Gateways that nobody hears of have no leader; they do not have two.
+    # Gateways without data have no leader; they do not have two.
     assert alarms["gateways-no-leader"]["TreatMissingData"] == "breaching"
     assert alarms["gateways-two-leaders"]["TreatMissingData"] == "notBreaching"
 

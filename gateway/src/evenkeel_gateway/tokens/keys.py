@@ -155,7 +155,7 @@ def bounded(name: str, keys: Iterable[Key]) -> Keys:
 def secret_key(name: str, secret: bytes, kid: str | None = None, algorithms: tuple[str, ...] = HMAC) -> Key:
     if b"-----BEGIN " in secret:
         raise TokenKeyError(
-            f"{name}: is a PEM key; used as a secret, anybody who knows it could sign tokens; "
+            f"{name}: is a PEM key; used as a secret, anyone who knows it could sign tokens; "
             "set a public key in JWT_PUBLIC_KEY"
         )
     if not secret or len(secret) > MAX_SECRET:

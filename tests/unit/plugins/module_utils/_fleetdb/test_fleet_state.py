@@ -118,7 +118,7 @@ def test_in_any_fleet_only_what_may_be_drained_is() -> None:
             for target in ("i-1", "i-2", "i-3"):
                 healthy = [m for m, change in zip(members, changes) if not change and m.instance_id != target]
                 if refused(one, target, least=least) is None:
-                    assert holder is not None and left > 0, "nobody led"
+                    assert holder is not None and left > 0, "no instance led"
                     assert holder != target, "it led"
                     assert len(healthy) >= least
                 elif holder not in (None, target) and left > 0:

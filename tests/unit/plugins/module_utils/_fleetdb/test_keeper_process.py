@@ -21,7 +21,7 @@ def test_a_process_is_known_by_its_state() -> None:
         assert seen.state() == STOPPED
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert seen.state() == GONE, "a zombie is nobody"
+        assert seen.state() == GONE, "a zombie counts as gone"
     assert seen.state() == GONE
 
 

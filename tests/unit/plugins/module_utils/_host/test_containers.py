@@ -161,13 +161,13 @@ def test_an_engine_that_holds_a_port_of_nobody_is_restarted(
     assert [warning for warning in target.warnings if "it was restarted" in warning]
 
 
-@pytest.mark.parametrize("why", ["somebody has it", "another one would stop"])
+@pytest.mark.parametrize("why", ["another process has it", "another one would stop"])
 def test_an_engine_is_not_restarted_where(
     target: Host, docker_engine: EngineDouble, runner: Runner, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     ensure(target)
     docker_engine.refuse[r"POST /containers/[^/]+/start"] = GIVEN
-    if why == "somebody has it":
+    if why == "another process has it":
         docker_engine.calls.clear()
 
         def listeners(_port: int) -> list[str]:

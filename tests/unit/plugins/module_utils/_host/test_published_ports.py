@@ -116,7 +116,7 @@ def test_what_can_not_be_told_is_not_well(target: Host, runner: Runner, gateway:
     way = look(target, gateway)
     assert way.reachable is None
     assert "command not found" in way.words
-    # It is no reason to stop, as nobody knows that anything is wrong.
+    # It is no reason to stop, as it is not known that anything is wrong.
     ensure(target)
 
 
@@ -188,7 +188,7 @@ def test_nothing_is_forwarded(target: Host, gateway: dict[str, Any]) -> None:
     assert way.reachable is False
     with pytest.raises(HostError, match=r"not reached from outside\. IPv4 forwarding is off \(net\.ipv4\.ip_forward=0"):
         ensure(target)
-    # Nobody is to reach it from outside.
+    # It must not be reached from outside.
     gateway["HostConfig"]["PortBindings"] = {}
     assert look(target, gateway).reachable is True
 
@@ -253,7 +253,7 @@ def test_the_url_that_others_have(gateway: dict[str, Any], monkeypatch: pytest.M
     monkeypatch.setattr(published_ports, "own_address", lambda: "10.0.0.7")
     there = "http://10.0.0.7:8080/api/health"
     assert published_ports.outside_url(gateway, "http://127.0.0.1:8080/api/health") == there
-    assert published_ports.outside_url(gateway, "http://127.0.0.1:9090/api/health") == "", "somebody else's port"
+    assert published_ports.outside_url(gateway, "http://127.0.0.1:9090/api/health") == "", "another container's port"
     assert published_ports.outside_url(gateway, "http://10.0.0.9:8080/") == ""
     assert published_ports.outside_url(gateway, "https://127.0.0.1:8080/") == "", "its certificate is of another name"
     gateway["HostConfig"]["PortBindings"]["3000/tcp"][0]["HostIp"] = "127.0.0.1"

@@ -78,7 +78,7 @@ def test_ports_lead_there_before_the_old_one_stops_and_back_after_the_gate(
     target: Host, docker_engine: EngineDouble, runner: Runner, asked: Asked
 ) -> None:
     ensure(target)
-    assert scripts(runner) == [], "there is nobody to stand in for"
+    assert scripts(runner) == [], "there is nothing to stand in for"
     asked.addresses.clear()
     docker_engine.calls.clear()
     ensure(target, env={"A": "1"})

@@ -43,7 +43,7 @@ EQUAL, SLOWER, FAILING = Image(), Image(slower=0.05), Image(errors=0.01)
 
 
 def watched(draw: random.Random, image: Image, load: list[float], rate: float) -> list[Sample]:
-    """Samples of one host through windows of five seconds; load is the factor on everybody's durations."""
+    """Samples of one host through windows of five seconds; load is the factor on all durations."""
     totals: dict[str, list[Any]] = {route: [0.0, 0.0, 0.0, [0.0] * (len(BOUNDS) + 1)] for route in ROUTES}
     samples = []
     for window, factor in enumerate([0.0, *load]):

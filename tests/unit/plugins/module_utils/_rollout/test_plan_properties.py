@@ -112,10 +112,10 @@ class World:
             assert self.events <= 6 * len(self.names) + 12, "it does not end"
             if step.kind == "end":
                 assert step.words
-                # Leadership that moves by itself may leave nobody to hand over to, or nobody who may leave.
+                # Leadership that moves by itself may leave no host to hand over to, or none that may leave.
                 assert step.result == "failed" if self.failed else self.rollout.put_off or step.result == "succeeded"
                 return step
-            assert not self.lock_lost, "the fleet is somebody else's"
+            assert not self.lock_lost, "another rollout has the fleet"
             getattr(self, f"do_{step.kind}")(step, mishaps)
             if mishaps and self.faults and self.one_in(25):
                 self.lock_lost = self.failed = True
@@ -127,7 +127,7 @@ class World:
                 self.tell(Event("out_of_service", victim))
 
     def do_update(self, step: Step, mishaps: bool) -> None:
-        assert not self.failed, "after a failure nobody is updated"
+        assert not self.failed, "after a failure no host is updated"
         size = self.policy.batches[min(self.batches, len(self.policy.batches) - 1)]
         self.batches += 1
         assert 0 < len(step.hosts) <= at_most(size, len(self.names))
@@ -291,7 +291,7 @@ def test_on_any_day(part: tuple[list[FleetHost], list[str]], wishes: Policy, dat
 @bad_days
 @given(part=parts(), wishes=policy, data=st.data())
 def test_on_a_sunny_day(part: tuple[list[FleetHost], list[str]], wishes: Policy, data: st.DataObject) -> None:
-    """What begins comes to its end, whoever was out of service before; and the plan that is shown is what happens."""
+    """What begins comes to its end, whatever was out of service before; and the plan that is shown is what happens."""
     world = play(part, wishes, data, mishaps=False)
     if world is not None:
         assert not world.failed

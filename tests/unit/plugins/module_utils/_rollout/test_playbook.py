@@ -105,7 +105,7 @@ def test_who_is_not_known_is_not_healthy() -> None:
     hosts = {host.name: host for host in fleet_of(HOSTS, {"a": {}, "c": {"serving": None}}, gone)}
     assert not hosts["b"].healthy, "the database does not know it"
     assert not hosts["a"].healthy, "it runs nothing"
-    assert hosts["b"].digest is None, "nobody asked it"
+    assert hosts["b"].digest is None, "it was not asked"
 
 
 def test_hosts_that_run_it_are_left_alone() -> None:

@@ -246,7 +246,7 @@ def test_what_fails_after_a_resume_goes_back_whoever_updated_it(
     if result == "succeeded":
         assert set(world.runs.values()) == {NEW}
     elif result == "refused":
-        return  # a canary with nobody to compare it with
+        return  # a canary without other hosts to compare it with
     elif on_failure == "rollback_all" or (on_failure == "rollback_host" and fails == CANARY):
         # The leader stays: there is no second handover.
         assert {name: digest for name, digest in world.runs.items() if name != world.leader} == {
