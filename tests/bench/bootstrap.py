@@ -150,7 +150,7 @@ def settle() -> None:
         time.sleep(2)
         if busy_seconds() - busy < 1:
             return
-    say("  the machine does not come to rest, times will be too long")
+    say("  the machine is still busy; the times will be too long")
 
 
 class Bench:
@@ -348,7 +348,7 @@ def measure(bench: Bench, rounds: int) -> dict[str, dict[str, list[Sample]]]:
             states = bench.states()
             reference = reference or states
             compare(tool, bench.steps, states, reference)
-            say(f"  {tool}: first run {first.wall:.1f} s, the hosts are as wanted")
+            say(f"  {tool}: first run {first.wall:.1f} s, the hosts are in the wanted state")
             samples[tool]["first"].append(first)
             for _ in range(NO_CHANGE_RUNS):
                 samples[tool]["no change"].append(bench.time(tool, "no change", NO_CHANGE_TIMEOUT))

@@ -145,8 +145,8 @@ def print_steps(steps: list[Mapping[str, Any]], total: float) -> None:
         print(f"handover   {step['detail']} ({step['seconds']:.1f} s)")
     verdict = "met" if max(besides) <= ALLOWED else "MISSED"
     print(
-        f"besides its own waits, a host took {median(besides):.1f} s (median), {max(besides):.1f} s (at most): "
-        f"limit {ALLOWED:g} s {verdict}; the whole took {total:.1f} s"
+        f"overhead besides its own waits: a host took {median(besides):.1f} s (median), {max(besides):.1f} s (at most): "
+        f"limit {ALLOWED:g} s {verdict}; the whole rollout took {total:.1f} s"
     )
 
 

@@ -166,7 +166,7 @@ def _echo(connections: list[socket.socket]) -> None:
                 selector.unregister(answered)
                 waiting.discard(answered)
     if waiting:
-        raise BenchError(f"{len(waiting)} websockets do not answer any more")
+        raise BenchError(f"{len(waiting)} websockets no longer respond")
 
 
 def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> float:
@@ -179,7 +179,7 @@ def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> f
         until(lambda: healthy(port) or process.poll() is not None, 30, "a gateway that was started is healthy")
         took = time.monotonic() - began
         if process.poll() is not None:
-            raise BenchError(f"a gateway that was started ended at once, see {bench.folder}/gateway-start.log")
+            raise BenchError(f"a gateway ended right after its start; see {bench.folder}/gateway-start.log")
     finally:
         bench.processes.stop(process)
     return took
@@ -240,7 +240,7 @@ def reloads(gateway: Target, count: int = RELOADS, pause: float = 0.3) -> tuple[
 def reload(gateway: Target, number: int) -> float:
     """Change the configuration, and return when another HAProxy serves, with the seconds that it took."""
     if gateway.folder is None:
-        raise BenchError(f"{gateway.name} has no configuration that could be changed")
+        raise BenchError(f"{gateway.name} has no configuration to change")
     current = gateway.folder / "current"
     before = current.readlink()
     (gateway.folder / ".env").write_text(f"PROXY_TIMEOUT_READ_SECONDS={60 + number}\n")

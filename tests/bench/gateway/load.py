@@ -80,7 +80,7 @@ def offer(
         statuses.update(result.statuses)
         times += result.times
     if not times:
-        raise BenchError(f"{urls[0]} answered nothing")
+        raise BenchError(f"{urls[0]} did not respond")
     wanted = sum(result.wanted for result in results)
     return Outcome(wanted, (last - first) / 1e6, statuses, sorted(times), expected)
 

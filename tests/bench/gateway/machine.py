@@ -47,7 +47,7 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> float:
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
-            raise BenchError(f"not within {seconds:.0f} s: {what}")
+            raise BenchError(f"timeout after {seconds:.0f} s: {what}")
         time.sleep(0.005)
     return time.monotonic() - began
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures the gateway beside others: the same upstream, the same cores, the same load, in one run.
+"""Compares the gateway with others: the same upstream, the same cores, the same load, in one run.
 
 Gateways are measured in rounds, one after the other, and compared within a round: what disturbs the machine disturbs
 all of them. Fails only where something does not run: the figures are for people to look at.
@@ -58,7 +58,7 @@ def _used(sample: figures.Sample) -> float:
 
 
 class Figures:
-    """Everything that is asked of the gateway in figures."""
+    """The limits of the gateway, and what was measured."""
 
     def __init__(self, bench: Bench, effort: Effort, features: tuple[str, ...]) -> None:
         self.bench = bench
@@ -76,7 +76,7 @@ class Figures:
 
     @contextmanager
     def _asked(self, what: str, wanted: str) -> Iterator[None]:
-        """What does not run is a line of the report like any other: missed, and why."""
+        """A measurement that fails is a line of the report, too: missed, with the reason."""
         say(what)
         try:
             yield
@@ -177,7 +177,7 @@ class Figures:
 
     def _line(self, what: str, wanted: str, found: str, *, met: bool) -> None:
         self.lines.append(Line(what, wanted, found, met))
-        say(f"{what}: {found}, wanted {wanted}: {'met' if met else 'MISSED'}")
+        say(f"{what}: {found}, limit {wanted}: {'met' if met else 'MISSED'}")
 
     def text(self) -> str:
         bare = next(each for each in self.series if each.target.name.startswith("HAProxy"))
@@ -214,18 +214,18 @@ def shape_text(bench: Bench, name: str, features: tuple[str, ...]) -> str:
         rows.append([*row, f"{shape.most:.0f}"] if shape.most else row)
     head = ["gateway", "requests", "mean ms", "p50", "p95", "p99", "p99 of the worst step", "errors"]
     if name == "stress":
-        head.append("the most, requests/s")
+        head.append("maximum, requests/s")
     steps = ", ".join(f"{step.seconds} s at {step.rate}" for step in shapes.SHAPES[name])
-    mix = "own health, the upstream's answers and 404s in turn"
-    return f"Requests a second: {steps}; {mix}.\n\n{report.table(head, rows)}"
+    mix = "own health, the upstream's responses and 404s in turn"
+    return f"Requests per second: {steps}; {mix}.\n\n{report.table(head, rows)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = (*EFFORTS, *shapes.SHAPES)
     parser.add_argument("profile", nargs="?", default="full", choices=names, help="(default: %(default)s)")
-    parser.add_argument("--no-write", action="store_true", help="only print: leave docs/ as it is")
-    parser.add_argument("--features", default=",".join(ALL), help="what is switched on (default: %(default)s)")
+    parser.add_argument("--no-write", action="store_true", help="only print; do not write docs/")
+    parser.add_argument("--features", default=",".join(ALL), help="the features to enable (default: %(default)s)")
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -234,14 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SystemExit("bench: another run of it is under way: wait for its end") from None
+        raise SystemExit("bench: another run is in progress; wait for its end") from None
     folder = Path(tempfile.mkdtemp(prefix="bench-gateway-"))
     try:
         with Processes(folder) as processes:
             bench = Bench(processes, folder)
             text, drawing = measure(bench, options.profile, tuple(options.features.split(",")))
     except KeyboardInterrupt:
-        raise SystemExit("bench: interrupted, everything that it started is stopped") from None
+        raise SystemExit("bench: interrupted; all processes that it started are stopped") from None
     except BenchError as error:
         logs = CACHE / "logs"
         shutil.rmtree(logs, ignore_errors=True)

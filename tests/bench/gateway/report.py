@@ -49,7 +49,7 @@ def processor_table(series: Sequence[Series], bare: Series) -> str:
                 f"{redis:.1f}" if redis >= 0.05 else "",
             ]
         )
-    return table(["gateway", "µs a request", "times bare HAProxy", "by program", "Redis besides"], rows)
+    return table(["gateway", "µs a request", "times bare HAProxy", "by program", "plus Redis µs"], rows)
 
 
 def latency_table(series: Sequence[Series]) -> str:
@@ -62,7 +62,7 @@ def latency_table(series: Sequence[Series]) -> str:
 
 def lines_table(lines: Sequence[Line]) -> str:
     rows = [[line.what, line.wanted, line.found, "met" if line.met else "**missed**"] for line in lines]
-    return table(["", "wanted", "found", ""], rows)
+    return table(["", "limit", "measured", ""], rows)
 
 
 def _mean(sample: Sample) -> float:

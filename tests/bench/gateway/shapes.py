@@ -61,7 +61,7 @@ def drive(name: str, targets: list[Target], say: Callable[[str], None]) -> list[
     if name == "stress":
         for shape in shapes:
             shape.most = flood(shape.target.url, FLOOD_SECONDS, shape.target.tokens[0])
-            say(f"the most of {shape.target.name}: {shape.most:.0f} requests/s")
+            say(f"maximum of {shape.target.name}: {shape.most:.0f} requests/s")
     return shapes
 
 

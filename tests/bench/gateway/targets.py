@@ -57,7 +57,7 @@ class Target:
         if status != 200 or body.strip() != KILOBYTE.strip():
             raise BenchError(f"{self.name} answers {self.path} with {status}: {body[:300]}")
         if "jwt" in self.features and ask(self.port, self.path)[0] != 401:
-            raise BenchError(f"{self.name} lets in who has no token")
+            raise BenchError(f"{self.name} accepts a request without a token")
 
 
 def ask(port: int, path: str, token: str | None = None) -> tuple[int, str]:
