@@ -78,12 +78,12 @@ def example(name: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail where a README is out of date")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a README is out of date")
     arguments = parser.parse_args()
     stale = []
     for role in sorted(path.parent.parent for path in ROLES.glob("*/meta/argument_specs.yml")):
         readme = role / "README.md"
-        # What a person wrote stands below the mark and stays.
+        # Text below the mark is not generated, and stays.
         written = readme.read_text().partition(MARK)[2] if readme.exists() else "\n"
         text = table(role) + written
         if not readme.exists() or readme.read_text() != text:

@@ -11,7 +11,7 @@ import shutil
 from importlib.metadata import distributions
 from pathlib import Path
 
-# What a stranger who got in would be glad of, and the gateway has no use for.
+# Programs that would help an attacker, and that the gateway does not need.
 TOOLS = (
     "cc",
     "curl",

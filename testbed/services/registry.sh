@@ -1,5 +1,5 @@
 #!/bin/sh
-# A registry that wants the user and token that the AWS endpoint gives out for ECR.
+# A registry that requires the user and token that the AWS endpoint issues for ECR.
 set -eu
 if [ ! -d /var/lib/docker-registry/docker ] && [ -d /srv/registry/kept/data/docker ]; then
     rm -rf /var/lib/docker-registry/kept
