@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one testbed is made of: identities, addresses, ports, keys, passwords and rendered configuration.
+"""The plan of a testbed: identities, addresses, ports, keys, passwords and rendered configuration.
 
 Reads settings as JSON from stdin, brings the testbed's state directory up to date and prints the plan as JSON.
 What exists is kept, so that running it again changes nothing; hosts that are no longer wanted lose their identity.

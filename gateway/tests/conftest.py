@@ -1,4 +1,4 @@
-"""A private PostgreSQL for the run, a database of its own for each test."""
+"""A private PostgreSQL for the run, and a database for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of JSON for each request, whatever it is made of, and no secret in it."""
+"""The access log: one line of JSON for each request, whatever it contains, and no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An upstream is a name: all of its addresses are used, and followed while they change."""
+"""The addresses of an upstream's name: all are used, and changes are followed."""
 
 from __future__ import annotations
 

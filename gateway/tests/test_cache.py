@@ -1,4 +1,4 @@
-"""What is kept, for whom, and for how long."""
+"""The cache: which responses are stored, for which clients, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend that fails is left alone for a while, and only that one."""
+"""Circuit breakers: a failing backend gets no requests for a while, and only that one."""
 
 from __future__ import annotations
 

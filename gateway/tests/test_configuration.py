@@ -1,4 +1,4 @@
-"""Where the configuration comes from, what is said of it, and what happens when it changes."""
+"""The sources of the configuration, its errors, and reloads when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of other origins: who may call, and who decides."""
+"""CORS: which origins may call, and which side decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations, and a database that stops to answer."""
+"""Migrations, and a database that no longer answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An instance that goes: what it has begun it finishes, what is idle loses nothing, and then it is gone."""
+"""A stopping instance: it finishes requests in flight, loses no idle connection, and exits."""
 
 from __future__ import annotations
 

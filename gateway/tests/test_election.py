@@ -1,4 +1,4 @@
-"""Elections on a real PostgreSQL: instances in this process, and as processes where they are killed or stopped."""
+"""Elections on a real PostgreSQL: instances in this process, and processes that are killed or stopped."""
 
 from __future__ import annotations
 

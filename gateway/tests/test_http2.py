@@ -1,4 +1,4 @@
-"""Clients that speak HTTP/2 without TLS get the same as all others."""
+"""HTTP/2 clients without TLS get the same responses as others."""
 
 from __future__ import annotations
 

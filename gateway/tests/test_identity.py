@@ -1,4 +1,4 @@
-"""The metadata service, and what is done without it."""
+"""The instance metadata service, and the behaviour without it."""
 
 from __future__ import annotations
 

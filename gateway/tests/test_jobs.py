@@ -1,4 +1,4 @@
-"""Jobs of the leader: only while it leads, fenced, ended at once, and without harm to the election."""
+"""Jobs of the leader: they run only while it leads, with a fence, end at once, and do not disturb the election."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to the limits when Redis, HAProxy or the control plane fail: traffic never stops, counts go on."""
+"""Limits while Redis, HAProxy or the control plane fail: traffic continues, and requests are still counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a fleet can exceed a limit: HAProxy's rules in a model, with time of its own; what Redis does is real.
+"""How far a fleet can exceed a limit: a model of HAProxy's rules with a simulated clock, and a real Redis.
 
 The whole fleet takes seconds for each seed; this takes a moment, so that many shapes of traffic can be tried.
 """

@@ -1,4 +1,4 @@
-"""The ways to Redis: TLS, users of few rights, passwords from the secret store, and what is said where it is wrong."""
+"""Connections to Redis: TLS, users with few permissions, passwords from the secret store, and error messages."""
 
 from __future__ import annotations
 

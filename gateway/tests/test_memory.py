@@ -1,4 +1,4 @@
-"""What the container's limits decide: connections by its memory, threads by its processor time."""
+"""The container's limits: its memory sets the number of connections, its CPU limit the number of threads."""
 
 from __future__ import annotations
 

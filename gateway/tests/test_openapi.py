@@ -1,4 +1,4 @@
-"""The document says what the endpoints answer, and the page needs nothing from elsewhere."""
+"""The OpenAPI document matches the endpoints, and its page needs no external resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that change while the gateway runs: real PostgreSQL, Secrets Manager and SSM as moto has them."""
+"""Secrets that change while the gateway runs: real PostgreSQL, Secrets Manager and SSM of moto."""
 
 from __future__ import annotations
 

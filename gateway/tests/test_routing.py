@@ -1,4 +1,4 @@
-"""Where requests go, how long they may take, what is sent again, and how many there may be."""
+"""Routing, time-outs, retries and connection limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment, read and refused."""
+"""The environment variables: valid and refused ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules under thousands of made-up days: `decide` itself, a simulated database, network and clock."""
+"""The election's rules over thousands of simulated days: `decide` itself; database, network and clock are models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when a part of the gateway dies: the traffic does not notice."""
+"""A crash of a part of the gateway does not affect the traffic."""
 
 from __future__ import annotations
 

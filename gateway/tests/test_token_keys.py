@@ -1,4 +1,4 @@
-"""Keys for tokens: what is taken for one, what is refused with words, and JWK sets from servers that misbehave."""
+"""Keys for tokens: valid and refused ones, and JWK sets from misbehaving servers."""
 
 from __future__ import annotations
 

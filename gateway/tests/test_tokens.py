@@ -1,4 +1,4 @@
-"""Tokens, checked by a real HAProxy: who gets in, who does not, and what the backend is told."""
+"""Tokens, verified by a real HAProxy: accepted and refused ones, and what the backend receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of the requests, and that no request waits for it."""
+"""Metrics of the requests: what is counted, and that no request waits for it."""
 
 from __future__ import annotations
 

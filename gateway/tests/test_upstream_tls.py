@@ -1,4 +1,4 @@
-"""Upstreams behind TLS, and what Host they get."""
+"""Upstreams with TLS, and the Host header that they receive."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run in the gateway's container: what each of its processes may do, where it can write, what it carries, as JSON."""
+"""Runs in the gateway's container: prints capabilities, writable paths and contents as JSON."""
 
 from __future__ import annotations
 

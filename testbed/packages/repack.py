@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes a flat apt repository of uncompressed packages: repack.py FOLDER
+"""Creates a flat apt repository of uncompressed packages: repack.py FOLDER
 
 Every *.deb in FOLDER is rewritten without compression, and the index `Packages` is written beside them.
 Six hosts on two cores spend most of an installation on decompressing; done once here, they are spared it.

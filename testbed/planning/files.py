@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state directory of a testbed, and digests over what it is made from."""
+"""The state directory of a testbed, and digests of its inputs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a testbed and its hosts are given once and keep: networks, ports, instance ids and secrets."""
+"""The permanent identity of a testbed and its hosts: networks, ports, instance ids and secrets."""
 
 from __future__ import annotations
 

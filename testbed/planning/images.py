@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of a testbed: a tag says what an image is made from, so that none is built twice."""
+"""The images of a testbed: the tag is a digest of the inputs, so that none is built twice."""
 
 from __future__ import annotations
 

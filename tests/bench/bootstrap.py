@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Times the bootstrap of fresh hosts: site.yml beside a plain bash script and pyinfra, in one run on one machine.
+"""Times the bootstrap of fresh hosts: site.yml, a plain bash script and pyinfra, in one run on one machine.
 
 Each tool gets hosts of its own making, brings them to the same end state (checked by check.py, by the same measure
 for all), and then runs again with nothing to change. Fails only where a tool fails or an end state differs: the

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a host, whatever tool made it what it is, and prints its state as JSON: python3 check.py STEPS_AS_JSON"""
+"""Runs on a host and prints its state as JSON, whichever tool bootstrapped it: python3 check.py STEPS_AS_JSON"""
 
 from __future__ import annotations
 

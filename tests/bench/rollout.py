@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rolls an image over a fleet under mixed load: rolling_update.yml, and the playbook that people write, side by side.
+"""Rolls an image out under mixed load: rolling_update.yml, and a plain rolling-update playbook.
 
 Prints what the clients saw, who led, and where the time went. Fails where rolling_update.yml loses a request; the
 times are for people to look at. Those of a rollout without load come third, because here clients, gateways and
@@ -145,7 +145,7 @@ def print_steps(steps: list[Mapping[str, Any]], total: float) -> None:
         print(f"handover   {step['detail']} ({step['seconds']:.1f} s)")
     verdict = "met" if max(besides) <= ALLOWED else "MISSED"
     print(
-        f"overhead besides its own waits: a host took {median(besides):.1f} s (median), {max(besides):.1f} s (at most): "
+        f"besides its own waits, a host took {median(besides):.1f} s (median), {max(besides):.1f} s (at most): "
         f"limit {ALLOWED:g} s {verdict}; the whole rollout took {total:.1f} s"
     )
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of the bootstrap in a form that every tool can be given, taken from the roles' own declarations."""
+"""The steps of the bootstrap, taken from the roles' declarations, in a form for every tool."""
 
 from __future__ import annotations
 

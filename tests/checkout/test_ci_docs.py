@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/how-to/ci.md: its pipelines fit their schemas, and all that they and the text name is there."""
+"""docs/how-to/ci.md: its pipelines are valid by their schemas, and everything that it names exists."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What other collections playbooks and roles need: the documentation says it, and the tarball works with just these."""
+"""Other collections: the documentation says which are needed, and the tarball works with just these."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What docs/how-to/ci.md says of exit codes and the JSON summary, with real playbooks and a host that is not there."""
+"""Exit codes and JSON summary in docs/how-to/ci.md, with real playbooks and a missing host."""
 
 from __future__ import annotations
 

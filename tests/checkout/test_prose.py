@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check of the prose finds words where a reader sees them, and nowhere else."""
+"""The prose check finds words in prose, and not in code."""
 
 from __future__ import annotations
 

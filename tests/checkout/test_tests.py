@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests share lies beside them: no test imports another one, nor a conftest."""
+"""Tests share code in modules beside them: no test imports another test, nor a conftest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the workflows, hooks and contributors' pages name is there, and the tarball leaves the checkout's files out."""
+"""Everything that workflows, hooks and contributors' pages name exists; the tarball leaves the checkout's files out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a rollout takes on fleets that no test can boot: the real decisions, with a clock that is made up.
+"""The duration of a rollout on fleets too large for tests: the real decisions, with a simulated clock.
 
 `python tests/simulation/scale.py` writes the tables of docs/explanation/scale.md. All is seeded: the same code, the
 same page.

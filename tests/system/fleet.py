@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet as an operator has it: playbooks are run from outside, hosts are looked at from inside."""
+"""A fleet as an operator has it: the tests run playbooks and inspect hosts."""
 
 from __future__ import annotations
 

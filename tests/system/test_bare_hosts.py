@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad days that begin before anything was done: each is said at once, and nothing changes on any host."""
+"""Problems that exist before a bootstrap: each is reported at once, and no host is changed."""
 
 from __future__ import annotations
 

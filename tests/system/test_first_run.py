@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first run: killed in the middle, run again, watched for secrets; then runs that have little or nothing to do."""
+"""The first run: killed in the middle, repeated, checked for secrets; then runs with little or nothing to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images that are no good: the first host gets its old one back, the others are not touched."""
+"""Broken images: the first host gets its old one back, the others are not changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A part of the fleet gets an image first, and what clients see of it decides."""
+"""A part of the fleet gets an image first, and a comparison of the clients' results decides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rollouts whose controller, or whose host's docker daemon, is killed at a seeded moment; the next run finishes them.
+"""Rollouts whose controller or docker daemon is killed at a seeded moment; the next run finishes them.
 
 KILLS=30 tries so many seeds, and KILLS_FROM=7 begins with the seventh.
 """

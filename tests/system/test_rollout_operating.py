@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator does with a serving fleet besides rolling an image out."""
+"""Operations on a serving fleet besides rollouts."""
 
 from __future__ import annotations
 

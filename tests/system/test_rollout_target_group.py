@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rollouts behind a target group, whose registered targets are the servers that the local load balancer sends to."""
+"""Rollouts behind a target group whose targets are the servers of the local load balancer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host whose port clients ask directly gets another image, and none of them notices."""
+"""A host without a load balancer gets another image, and no client notices."""
 
 from __future__ import annotations
 

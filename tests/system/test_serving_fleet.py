@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad days of a fleet that serves: what is wrong is said, and what served before serves on."""
+"""Failures of a serving fleet: each is reported, and what served before keeps serving."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is published, installed alone, does the work: no file of the checkout, no setting, no other collection."""
+"""The tarball, installed alone, works without the checkout's files and settings and without other collections."""
 
 from __future__ import annotations
 

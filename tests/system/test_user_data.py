@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The user data of the role launch_template make a serving gateway of a bare host, without help."""
+"""The user data of the role launch_template turn a bare host into a serving gateway, without help."""
 
 from __future__ import annotations
 

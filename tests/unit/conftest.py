@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's own loader finds collections only where it comes before the first import of one."""
+"""Ansible's loader finds collections only if it is imported before them."""
 
 # ansible-test gives the tests of modules no more of Ansible than a host has.
 try:

@@ -1,4 +1,4 @@
-"""A fleet under faults: real gateway processes on a real PostgreSQL, what they believed, and whether they should have.
+"""Elections under faults: real gateway processes on a real PostgreSQL, and a check of what each one believed.
 
 `python -m chaos --help` from gateway/tests, or `make chaos`.
 """

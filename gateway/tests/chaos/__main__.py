@@ -1,4 +1,4 @@
-"""`python -m chaos`: many seeds with a table at the end, or one seed again."""
+"""`python -m chaos`: runs many seeds and prints a table, or repeats one seed."""
 
 from __future__ import annotations
 

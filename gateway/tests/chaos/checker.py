@@ -1,4 +1,4 @@
-"""Was there ever a moment that must not be? What instances believed and what the database committed, against the rules.
+"""Checks what instances believed and what the database committed against the rules of the election.
 
 | rule | |
 |---|---|

@@ -1,4 +1,4 @@
-"""What goes wrong, when, and for how long: a plan made from a seed, and the hands that carry it out."""
+"""Faults, with their times and durations, planned from a seed, and the code that injects them."""
 
 from __future__ import annotations
 

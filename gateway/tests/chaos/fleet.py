@@ -1,4 +1,4 @@
-"""Five instances, each with its own way to the database, and hands to break them."""
+"""Five instances, each with its own connection to the database, and functions that break them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database committed, in the order in which it did: read from its write-ahead log."""
+"""The commits of the database in their order, read from its write-ahead log."""
 
 from __future__ import annotations
 

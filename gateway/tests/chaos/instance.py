@@ -1,4 +1,4 @@
-"""One instance: the gateway itself, which also writes down what it believes and tries to write what it may not.
+"""One instance: the gateway itself, which also records what it believes and tries to write with old terms.
 
 `python -m chaos.instance` in place of `python -m evenkeel_gateway`. Only read here: CHAOS_TRACE (where to write down),
 CHAOS_SCALE (by what the code's fixed deadlines are divided), CHAOS_MUTANT (what to break), CHAOS_WRITES (set: try to).

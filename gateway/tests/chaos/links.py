@@ -1,4 +1,4 @@
-"""The way from an instance to the database: a TCP proxy that can be cut, stalled and half-opened, one way or both."""
+"""A TCP proxy from an instance to the database that can be cut, stalled and half-opened, one way or both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elections that are broken on purpose, to show that the checker sees it. Applied in the instance's process alone."""
+"""Broken elections, which the checker must detect. They apply only in the instance's process."""
 
 from __future__ import annotations
 

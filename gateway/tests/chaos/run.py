@@ -1,4 +1,4 @@
-"""One seed: a fleet, its faults, and the verdict."""
+"""Runs one seed: a fleet, its faults, and the verdict."""
 
 from __future__ import annotations
 

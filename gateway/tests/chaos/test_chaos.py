@@ -1,4 +1,4 @@
-"""A fleet on bad days, in short; `make chaos` is the long one. And elections that are broken on purpose."""
+"""Short election runs under faults, and broken elections; `make chaos` runs the long ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker itself: each rule speaks when it is broken, and is silent when it is not."""
+"""The checker: each rule reports a violation, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an instance writes down about itself: a line for each change of its belief, and samples between them.
+"""What an instance records: a line for each change of its belief, and samples between them.
 
 Times are CLOCK_BOOTTIME, which all processes of a machine share. A grant is written before it counts, its end after it
 no longer does: what is written contains what was believed.

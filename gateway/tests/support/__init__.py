@@ -1,1 +1,1 @@
-"""What the tests stand on: private servers, gateways as processes, instances that record what they believe."""
+"""Shared parts of the tests: private servers, gateways as processes, instances that record what they believe."""

@@ -1,4 +1,4 @@
-"""A client that says exactly what a test wants it to say, from whatever address of the loopback network."""
+"""A client that sends exactly what a test sets, from any address of the loopback network."""
 
 from __future__ import annotations
 

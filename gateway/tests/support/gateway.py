@@ -1,4 +1,4 @@
-"""The gateway as people start it: a process, told what to do by environment variables."""
+"""The gateway as a process, configured by environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP/2 client that sends what it is told, valid or not."""
+"""An HTTP/2 client that sends any frames, valid or not."""
 
 from __future__ import annotations
 

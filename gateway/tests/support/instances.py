@@ -1,4 +1,4 @@
-"""Instances that take part in an election and record every moment in which they believed to lead."""
+"""Instances that take part in an election and record each moment in which they believe that they lead."""
 
 from __future__ import annotations
 

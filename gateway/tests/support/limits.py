@@ -1,4 +1,4 @@
-"""Clients with addresses of their own, and a fleet that shares its limits."""
+"""Clients with their own addresses, and a fleet that shares its limits."""
 
 from __future__ import annotations
 

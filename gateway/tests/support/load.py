@@ -1,4 +1,4 @@
-"""Clients that send requests all the time and take note of each that fails."""
+"""Clients that send requests continuously and record each failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend that keeps the exact bytes which reached it, and reads them as strictly as can be."""
+"""A backend that records the exact bytes that it receives, and parses them as strictly as possible."""
 
 from __future__ import annotations
 

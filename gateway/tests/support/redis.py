@@ -1,4 +1,4 @@
-"""A private Redis, and a way to it that can be slow."""
+"""A private Redis, and a proxy to it that can be slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what a gateway talks to."""
+"""Stand-ins for the services that a gateway calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the strictest reader takes it: one reading, or a violation.
+"""A strict HTTP/1.1 parser: one reading, or a violation.
 
 What a gateway passes on must be read in the same way by every backend, so it must satisfy this reader: nothing that
 RFC 9112 leaves to a recipient's mercy is let through here.

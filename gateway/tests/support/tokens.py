@@ -1,4 +1,4 @@
-"""An issuer of tokens, honest ones and others."""
+"""An issuer of valid and invalid tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend that answers what a test tells it to, byte for byte, and remembers what reached it."""
+"""A backend that sends the bytes that a test sets, and records what it receives."""
 
 from __future__ import annotations
 

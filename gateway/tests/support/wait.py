@@ -1,4 +1,4 @@
-"""Waiting for something to become true, never without an end."""
+"""Waits until something is true, always with a timeout."""
 
 from __future__ import annotations
 

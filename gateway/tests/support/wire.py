@@ -1,4 +1,4 @@
-"""A client that sends just these bytes."""
+"""A client that sends given bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One gateway for all untrusted."""
+"""One gateway for all tests of untrusted input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that two programs could read in two ways, and what must become of each."""
+"""Ambiguous requests, which two programs could read differently, and the expected result of each."""
 
 from __future__ import annotations
 

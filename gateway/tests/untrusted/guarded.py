@@ -1,4 +1,4 @@
-"""A gateway in front of backends that keep what reached them."""
+"""A gateway in front of backends that record what they receive."""
 
 from __future__ import annotations
 

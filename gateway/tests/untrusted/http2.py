@@ -1,4 +1,4 @@
-"""Requests in HTTP/2 that must not reach a backend as they are."""
+"""HTTP/2 requests that must not reach a backend unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests nearly like those of the corpus: seeded, so that each run can be had again."""
+"""Mutations of the corpus, seeded, so that each run can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that have more than one reading."""
+"""Ambiguous paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How programs read a path: in one of these ways, each of which is known of some server, framework or library."""
+"""The ways in which known servers, frameworks and libraries read a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suites of others, run where they are: `python -m untrusted.suites [--h2spec FOLDER] [--cache-tests FOLDER]`.
+"""Runs third-party suites: `python -m untrusted.suites [--h2spec FOLDER] [--cache-tests FOLDER]`.
 
 h2spec (summerwind's) is built with Debian's Go packages; cache-tests (http-tests') needs Node and npm's undici. The
 figures are printed; what fails is named in gateway/README.md.

@@ -1,4 +1,4 @@
-"""Host and method decide, too: no spelling of them leads round a route that asks for a token."""
+"""Host and method are part of the route: no spelling of them bypasses a route that requires a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many requests nearly like those of the corpus: only whole, plain ones reach a backend, none without its token.
+"""Mutated requests: only complete, valid ones reach a backend, none without its token.
 
 `FUZZ_REQUESTS=100000` (`make fuzz`) is the long run, `FUZZ_SEED` another one; the seed is in the message of a failure.
 """

@@ -1,4 +1,4 @@
-"""What HTTP/2 can carry and HTTP/1.1 can't must not get into the request that the backend reads."""
+"""Bytes that HTTP/2 can carry and HTTP/1.1 can't must not get into the backend's request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the image is made of is pinned, tested at that version, and all that is needed.
+"""The image's contents are pinned, tested at that version, and complete.
 
 How a container of it runs (no root, no capabilities, read-only, seccomp) is looked at in molecule/gateway.
 """

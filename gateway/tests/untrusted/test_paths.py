@@ -1,4 +1,4 @@
-"""The path by which the gateway decides is the path that the backend reads."""
+"""The path that selects the route is the path that the backend reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could be read in two ways is refused, or reaches a backend in one."""
+"""Ambiguous requests are refused, or reach a backend with one reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection becomes a tunnel only where the client asked for a websocket and the backend agreed."""
+"""A connection becomes a tunnel only if the client requested a websocket and the backend accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases in the language of varnishtest, which drives any proxy; its client is not ours."""
+"""Cases for varnishtest, an independent client that drives any proxy."""
 
 from __future__ import annotations
 

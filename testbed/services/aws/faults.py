@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults to inject into the API, and a record of the requests that it got."""
+"""Faults to inject into the API, and a record of its requests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moto lacks of an Auto Scaling group's lifecycle: instances that wait for a lifecycle action to be completed."""
+"""Lifecycle of an Auto Scaling group: instances that wait for a lifecycle action, which moto lacks."""
 
 from __future__ import annotations
 

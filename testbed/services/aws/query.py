@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls of the query protocol by the API's own model: what it allows is read, and answers have its shapes."""
+"""Calls of the query protocol by the API's own model, for requests and responses."""
 
 from __future__ import annotations
 

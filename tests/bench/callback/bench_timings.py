@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes what each task of a playbook took, and what modules say about their phases, to the file $BENCH_TIMINGS."""
+"""Writes the time of each task, and of the phases that modules report, to the file $BENCH_TIMINGS."""
 
 from __future__ import annotations
 

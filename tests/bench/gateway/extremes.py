@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is not a matter of requests a second: long streams, many websockets, starts, reloads."""
+"""Long streams, many websockets, starts and reloads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes of the benchmark: started, asked what they use, and ended with everything that they started."""
+"""Processes of the benchmark: starts them, measures them, and ends them with their children."""
 
 from __future__ import annotations
 

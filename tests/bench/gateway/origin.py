@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An upstream for what is long: answers and bodies of any size, websockets that echo, an answer that takes a while."""
+"""An upstream for long transfers: bodies of any size, websockets that echo, slow responses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Traffic as it comes over minutes: ordinary days, a sudden peak, a rise without an end."""
+"""Load over minutes: ordinary traffic, a sudden peak, a continuous rise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is compared: gateways before the same upstream, each as a process of this machine."""
+"""The gateways to compare, in front of the same upstream, each as a process of this machine."""
 
 from __future__ import annotations
 

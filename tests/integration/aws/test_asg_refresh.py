@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""asg_refresh and asg_refresh_info, against moto with instance refreshes that take a while."""
+"""asg_refresh and asg_refresh_info, against moto with slow instance refreshes."""
 
 from __future__ import annotations
 

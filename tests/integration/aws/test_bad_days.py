@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""aws.yml where AWS refuses a call of any module: the call is named, and the next run goes on from there."""
+"""aws.yml when AWS refuses a call of any module: the message names the call, and the next run continues."""
 
 from __future__ import annotations
 

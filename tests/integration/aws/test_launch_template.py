@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role launch_template against a served endpoint: what it makes, shows, leaves alone and refuses."""
+"""The role launch_template against a served endpoint: what it creates, shows, keeps and refuses."""
 
 from __future__ import annotations
 

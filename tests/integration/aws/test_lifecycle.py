@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service of the role lifecycle, as a process: with the AWS CLI, a docker that is a script, and metadata."""
+"""The service of the role lifecycle as a process, with the AWS CLI, a docker script, and metadata."""
 
 from __future__ import annotations
 

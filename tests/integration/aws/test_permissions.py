@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The policies of the role iam, beside the calls that are really made."""
+"""The policies of the role iam, compared with the calls that are really made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""aws.yml: load balancer, policies and alarms are made, left alone, changed and deleted; and what stands in the way."""
+"""aws.yml: load balancer, policies and alarms are created, kept, changed and deleted, or refused."""
 
 from __future__ import annotations
 

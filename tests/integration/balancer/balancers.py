@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real HAProxies before servers that answer when they are told to."""
+"""Real HAProxies in front of servers that answer as a test sets."""
 
 from __future__ import annotations
 

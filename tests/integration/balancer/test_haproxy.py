@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""target_drain on HAProxy: real ones, with real requests in flight."""
+"""target_drain on real HAProxies, with real requests in flight."""
 
 from __future__ import annotations
 

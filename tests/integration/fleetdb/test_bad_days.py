@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad days: what the modules say, and that they come back, where the database does not serve them."""
+"""Failures of the database: what the modules report, and that they return."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible gets the same of a module, whether it runs in a process of its own or in Ansible's."""
+"""A module returns the same in its own process and in Ansible's."""
 
 from __future__ import annotations
 

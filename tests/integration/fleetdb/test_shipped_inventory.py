@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every playbook with inventories/aws, as its README says: copied, and its places filled in, nothing else."""
+"""Every playbook with a copy of inventories/aws, its placeholders filled in as its README says."""
 
 from __future__ import annotations
 

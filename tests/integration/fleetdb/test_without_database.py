@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every playbook that needs the database says so by the variable's name, before anything is asked of a host."""
+"""Every playbook that needs the database fails with the variable's name, before any call to a host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What apt-get really says and does, on a list of installed packages of its own."""
+"""The real apt-get, on a list of installed packages for tests."""
 
 from __future__ import annotations
 

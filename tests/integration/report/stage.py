@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rollout on a stage: real Ansible, the real callback plugin, a role and modules that say what they are told to."""
+"""A rollout for tests: real Ansible, the real callback plugin, and a role and modules with given results."""
 
 from __future__ import annotations
 

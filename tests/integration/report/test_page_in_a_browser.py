@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report in a real browser: what it looks like there, and that it wants nothing else."""
+"""The report in a real browser: how it looks, and that it needs no other file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program in the tests' images: answers as its settings say, and says so in its log."""
+"""The program in the tests' images: answers as its settings say, and logs them."""
 
 from __future__ import annotations
 

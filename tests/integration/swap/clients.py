@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the app at each of some addresses all the time, with a new connection for each request, until stdin ends.
+"""Sends requests to the app at given addresses, each on a new connection, until stdin ends.
 
 python clients.py PORT ADDRESS… prints how often each version answered, and what failed, as JSON.
 """

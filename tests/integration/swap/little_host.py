@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host in namespaces of its own, with a docker engine and a registry that a test may kill."""
+"""A host in its own namespaces, with a docker engine and a registry that a test may kill."""
 
 from __future__ import annotations
 

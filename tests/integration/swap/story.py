@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container whose swaps are killed, and what comes after. SWAP_SEED chooses another run."""
+"""A container whose swaps are killed, and the next calls. SWAP_SEED chooses another run."""
 
 from __future__ import annotations
 

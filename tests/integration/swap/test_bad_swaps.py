@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images and days that are bad: the old container serves again, and the message names the cause."""
+"""Swaps that fail: the old container serves again, and the message names the cause."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module or the engine is killed, at each of its steps: the next call finds a state that it knows.
+"""The module or the engine is killed at each of its steps: the next call recovers from that state.
 
 SWAP_SEED chooses another run.
 """

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No container is stopped for a new one that could not be reached: docker's rules are gone, or nothing is forwarded."""
+"""Published ports: no container is stopped if docker's rules are missing or nothing is forwarded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With a stand-in, no client notices anything: neither a swap, nor one that fails, nor one that is killed.
+"""With a stand-in, no client notices a swap, a failed swap or a killed one.
 
 SWAP_SEED chooses another run.
 """

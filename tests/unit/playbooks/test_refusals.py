@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No playbook ends well where it had no host to work on, or begins with a variable that has no meaning."""
+"""No playbook succeeds without a host to work on, or starts with an invalid variable."""
 
 from __future__ import annotations
 

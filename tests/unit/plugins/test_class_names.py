@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A class name of plugins/ means one thing, so that a reader who has seen it once knows it everywhere."""
+"""Each class name of plugins/ is defined once, so that it has one meaning."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role alarms watches is what AWS and the agent send, by name and dimensions."""
+"""The metrics and dimensions of the role alarms match what AWS and the agent send."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway that stops serves on for as long as its balancer takes to notice."""
+"""The shutdown delay of the gateway: at least as long as the load balancer needs to notice."""
 
 from __future__ import annotations
 

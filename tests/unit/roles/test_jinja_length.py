@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jinja in YAML stays short enough to read; what is longer is a filter with a test of its own."""
+"""Jinja in YAML is short enough to read; longer code is a filter with a test."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a log driver are ones that it takes: the engine and the container don't start with others."""
+"""The options of a log driver are valid for it; otherwise engine and container do not start."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No role takes its wanted state from what another role found out in the same run: a tagged run has no such results."""
+"""No role uses results of another role of the same run, because a run with tags does not have them."""
 
 from __future__ import annotations
 

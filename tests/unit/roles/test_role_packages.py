@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every role that names packages, whichever it is: what is there already counts, and nothing is removed for it."""
+"""Roles that install packages: what is installed already counts, and no package is removed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A variable that is given as text, as `-e name=value` does, means what the typed one means, wherever it is used."""
+"""A variable given as text, as by `-e name=value`, means the same as a typed one."""
 
 from __future__ import annotations
 

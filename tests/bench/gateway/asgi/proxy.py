@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A pass-through as it is commonly made in Python: uvicorn before, an aiohttp client behind."""
+"""A pass-through proxy in the usual Python way: uvicorn in front, an aiohttp client behind."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The regions that an inventory states are found, and compared with the region of calls."""
+"""The regions in an inventory are found, and compared with the region of calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where calls to AWS go: what contradicts the declaration, and what the partitions of regions are."""
+"""The account and region of AWS calls: conflicts with the declaration, and partitions of regions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Target groups with a clock of the test's own: long delays, and what AWS does seldom."""
+"""Target groups with a simulated clock: long delays, and rare responses of AWS."""
 
 from __future__ import annotations
 

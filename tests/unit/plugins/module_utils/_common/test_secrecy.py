@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of cases that the gateway's redaction is tested against, too."""
+"""Redaction, with the same table of cases as the gateway's tests."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def runner() -> Runner:
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which everything that the code knows by an absolute path lies, owned by the user that runs the tests."""
+    """A folder with all files that the code knows by an absolute path, owned by the user that runs the tests."""
     release = tmp_path / "os-release"
     release.write_text("ID=debian\n")
     monkeypatch.setattr(host, "OS_RELEASE", release)

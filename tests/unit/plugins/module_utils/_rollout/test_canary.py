@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on a canary, over traffic that is drawn: load comes and goes, and hosts do not get the same requests."""
+"""The verdict on a canary, over generated traffic: load varies, and hosts do not get the same requests."""
 
 from __future__ import annotations
 

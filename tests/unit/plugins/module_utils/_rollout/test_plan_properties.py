@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of a rollout, for any fleet and any sequence of failures; and that a broken rule is noticed.
+"""The rules of a rollout, for any fleet and any sequence of failures; a broken rule is detected.
 
 A world is played: it knows what every host really does, draws what goes wrong, and checks each step against the rules
 by what it knows itself.

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rollouts that are killed or fail anywhere, are run again, and are then taken back: each host runs what it ran before.
+"""Rollouts that are killed or fail, run again and are rolled back: each host runs what it ran before.
 
 The plan, the journal's summary and the digests of a rollback are the real ones; hosts and database are a model.
 """

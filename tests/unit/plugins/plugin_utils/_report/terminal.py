@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of a terminal as a picture needs: cursor up, clearing, carriage return, wrapping, scrolling."""
+"""A minimal terminal: cursor up, clearing, carriage return, wrapping, scrolling."""
 
 from __future__ import annotations
 
