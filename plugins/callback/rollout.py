@@ -213,11 +213,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             self._finish(INTERRUPTED)
 
     def _share_the_terminal(self) -> None:
-        """Whatever Ansible writes, wherever in it, goes above the picture."""
+        """Ansible's output goes above the live view."""
         write, pid = self._display.display, os.getpid()
 
         def write_above(*arguments: Any, **options: Any) -> None:
-            if os.getpid() != pid:  # a worker, which hands it to the process that has the terminal
+            if os.getpid() != pid:  # A worker sends it to the process that has the terminal.
                 write(*arguments, **options)
                 return
             with self._lock:
@@ -257,14 +257,14 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     @staticmethod
     def _is_own(task: Any) -> bool:
-        """Whether a file of the role has the task: hooks belong to the role as well, and to somebody else."""
+        """Whether a file of the role has the task: hooks run within the role, but their files are the operator's."""
         return not task.check_mode and in_the_role(str(task.get_path() or "").rpartition(":")[0])
 
     def _is_quiet(self, task: Any) -> bool:
         return self._reporter is not None and not self._display.verbosity and self._is_own(task)
 
     def _shorten(self, result: Any) -> None:
-        """Where a step fails, its message says it all, and needs not be said twice. Other errors are shown in full."""
+        """Where a step fails, its message says it all, and is not repeated. Other errors are shown in full."""
         action = action_of(result._task)
         says_it = action in SAY_IT or step_of(action, self._state(result._task, result._result))
         if self._is_quiet(result._task) and "msg" in result._result and says_it:

@@ -26,7 +26,7 @@ def problems(
         names = sorted({name for name, value in _leaves(values) if name not in no_secrets and is_secret(name, value)})
         if names:
             found.append(
-                f"{option} has what looks like a secret in {', '.join(names)}, and everybody who may describe the "
+                f"{option} has what looks like a secret in {', '.join(names)}, and every user who may describe the "
                 "launch template reads it. Put it into Secrets Manager and name its ARN, or list what is no secret in "
                 "launch_template_no_secrets."
             )

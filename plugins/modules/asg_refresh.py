@@ -107,7 +107,7 @@ options:
   scale_in_protected:
     description:
       - What becomes of instances that are protected from scale-in. V(refresh) replaces them, V(ignore) leaves them as
-        they are, and V(wait), AWS's default, waits up to an hour for somebody to end the protection, and then fails.
+        they are, and V(wait), AWS's default, waits up to an hour for the protection to be removed, and then fails.
     type: str
     choices: [refresh, ignore, wait]
   standby:

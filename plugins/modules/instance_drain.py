@@ -12,7 +12,7 @@ version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Asks the database, in one transaction that holds off elections and other calls, whether an instance may be taken
-    out of service now, and marks it as draining if so. It is refused while the instance leads, while nobody does,
+    out of service now, and marks it as draining if so. It is refused while the instance leads, while no instance leads,
     while too few others would be in service, and while another rollout holds the lock. If the database does not
     answer, the permission is refused.
   - An instance that is draining is not elected. It still serves; taking it out of the load balancer is what comes next.
@@ -46,13 +46,13 @@ options:
   reason:
     description:
       - Why the instance is kept out of service, such as for maintenance of its host, with V(drained) and O(rollout_id).
-      - It is not elected and does not count as in service until somebody puts it back, however many rollouts begin
-        meanwhile; they are told who keeps it out, and why.
+      - It is not elected and does not count as in service until an operator puts it back, however many rollouts begin
+        meanwhile. Their messages say who keeps it out, and why.
     type: str
   wait:
     description:
       - For how many seconds to ask again where the refusal may pass by itself, which are RV(refusal) V(no_leader),
-        V(too_few), V(stale) and V(unknown), or where somebody else has locked the lease for too long.
+        V(too_few), V(stale) and V(unknown), or while another session holds a lock on the lease.
     type: float
     default: 0
   host:

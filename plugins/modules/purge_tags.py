@@ -12,7 +12,7 @@ version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Removes tags from a role, an instance profile or a topic, if the tag C(evenkeel:tags) of the resource records their
-    key and value and O(tags) has them no longer. Tags that somebody else set or changed stay.
+    key and value and O(tags) has them no longer. Tags that another tool set or changed stay.
   - Run it before the module that sets the tags. That module gets them by the filter
     P(evenkeel.fleet.recorded_tags#filter), which adds C(evenkeel:tags), and with C(purge_tags=false), because it would
     remove the tags of others, too.

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """The values as AWS writes them."""
+    """The values in the form that the AWS API returns."""
     return {str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
 
 
@@ -23,5 +23,5 @@ def as_pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def declared(values: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Of the values only those that somebody declares."""
+    """Only the values whose keys are declared."""
     return {key: values[key] for key in wanted if key in values}

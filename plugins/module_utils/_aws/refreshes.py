@@ -284,7 +284,7 @@ class Refreshes:
                 arguments = {**wish.configuration(group), "Preferences": dict(wish.preferences)}
                 started = self._call("StartInstanceRefresh", **arguments)
             except RefusedError as error:
-                # Somebody else was faster; or it was us, and AWS's answer was lost.
+                # Another process started one; or this one did, and AWS's answer was lost.
                 if error.code == "InstanceRefreshInProgress" and first:
                     continue
                 raise

@@ -1,10 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tags that this collection sets, told from tags of others by one more tag on the resource.
+"""The tags that this collection sets. One more tag on the resource distinguishes them from tags of others.
 
 The tag RECORD has a digest of each tag that was set. A tag is removed only if its key and its value are recorded, so
-one that somebody else set or changed stays. Digests of 50 tags, the most that AWS takes, fit into the 256 characters
+a tag that another tool set or changed stays. Digests of 50 tags, the most that AWS takes, fit into the 256 characters
 of a value; their names would not.
 """
 

@@ -120,7 +120,7 @@ def split(
     report.note(", ".join(f"{name} {side.weight}" for name, side in report.after.items()))
     now = {name: side.weight for name, side in report.after.items()}
     if now != wanted:
-        raise OperationError(f"The weights were changed by somebody else meanwhile: expected {wanted}, found {now}.")
+        raise OperationError(f"The weights were changed by another process meanwhile: expected {wanted}, found {now}.")
 
 
 def _refuse(given: Weights, wanted: Weights, sides: Mapping[str, Side]) -> None:

@@ -274,7 +274,7 @@ def drain(
                     draining.add(entry_here)
                 elif entry.registered and entry_here in draining:
                     raise OperationError(
-                        f"{entry.name} was registered in {registration.group.name} again by somebody else."
+                        f"{entry.name} was registered in {registration.group.name} again by another process."
                     )
         return all(place.state == "unused" for place in report.places)
 

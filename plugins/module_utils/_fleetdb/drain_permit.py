@@ -42,9 +42,9 @@ class ServiceChange(Protocol):
 
 @dataclass(frozen=True)
 class Drain:
-    """With `alone`, an instance may be drained that leads where nobody else is in service.
+    """With `alone`, the leader may be drained while no other instance is in service.
 
-    With `reason`, it is kept out of service: it stays marked and out when its rollout is over.
+    With `reason`, the instance is kept out of service: it stays marked and out when its rollout is over.
     """
 
     min_in_service: int
@@ -106,7 +106,7 @@ def carry_out(
     stale_after: float,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Waits up to `wait` seconds where the refusal, or a lock of somebody else's, may pass; then raises RefusalError.
+    """Waits up to `wait` seconds while the refusal or another session's lock may pass; then raises RefusalError.
 
     The lock is renewed also where it is refused, and the journal has it as a step that was skipped.
     """

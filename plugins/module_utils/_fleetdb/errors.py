@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module says when it can't or may not do what it was asked for."""
+"""Errors of modules that can't, or may not, do what was requested."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class DatabaseError(FleetError):
 
     @property
     def busy(self) -> bool:
-        """Somebody else had a lock for too long, or each other's; nothing was changed."""
+        """Lock timeout or deadlock: another session held a lock. Nothing was changed."""
         return self.state in ("55P03", "40P01")
 
 
 class RefusalError(FleetError):
-    """The question was answered, with no. `refusal` is the reason as a code."""
+    """The request was refused. `refusal` is the reason as a code."""
 
     def __init__(self, refusal: str, message: str, **facts: Any) -> None:
         super().__init__(message, refusal=refusal, **facts)

@@ -148,7 +148,7 @@ def _wait(
             return lease
         wanted = fleet.lease and (fleet.lease.requested_holder, fleet.lease.requested_by)
         ours = wanted == (pending.target, request.by)
-        # What a gateway drops and what it fulfils look alike until somebody leads.
+        # Until an instance leads, a dropped request can't be told from a fulfilled one.
         if fleet.leader is not None and not ours:
             raise _failed(
                 pending,

@@ -70,7 +70,7 @@ def read(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet
 
 
 def lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> FleetState:
-    """Nobody is elected and no other call changes the fleet until this transaction ends."""
+    """No leader is elected and no other call changes the fleet until this transaction ends."""
     found = tables(connection)
     if not found.lease:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_NO_LEASE,))

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container's declaration: as the engine's API takes it, and compared with a container that is there."""
+"""A container's declaration: as the body of an API request, and compared with an existing container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 DURATIONS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # How it is replaced, not what it is.
 ON_THE_WAY = ("gate", "pull", "pull_timeout", "pull_environment", "stand_in")
-# What is compared with the container itself; an image by its id, so that another name of the same one replaces nothing.
+# What is compared with the container. An image is compared by its id: another name of it replaces nothing.
 COMPARED = ("image", "memory", "restart_policy")
 
 
@@ -53,7 +53,7 @@ def port(text: Any) -> tuple[str, str, str]:
 
 
 def environment(spec: Spec) -> dict[str, str]:
-    """YAML's true is the text true, as every program reads it; null leaves a variable out."""
+    """YAML's true becomes the text true; null leaves a variable out."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in (spec.get("env") or {}).items()
@@ -72,12 +72,12 @@ def memory(spec: Spec) -> int:
 def restart_policy(spec: Spec) -> dict[str, Any]:
     name, _separator, count = str(spec.get("restart_policy") or "no").partition(":")
     if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise HostError(f"The restart policy {name!r} is none of no, always, unless-stopped and on-failure[:count].")
+        raise HostError(f"The restart policy {name!r} is not one of no, always, unless-stopped and on-failure[:count].")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
 def limits(spec: Spec) -> dict[str, Any]:
-    """What can be changed in place, as the engine's API takes it."""
+    """What can be changed in place, as the body of an API request."""
     return {"Memory": memory(spec), "RestartPolicy": restart_policy(spec)}
 
 
@@ -135,7 +135,7 @@ def body(spec: Spec) -> dict[str, Any]:
             "CapDrop": list(spec.get("cap_drop") or []),
             "SecurityOpt": list(spec.get("security_opt") or []),
             "ExtraHosts": list(spec.get("extra_hosts") or []),
-            # The declared policy follows once it has proven itself: until then its first end must be its last.
+            # The declared policy follows after the gate: until then the engine must not restart it.
             "RestartPolicy": {"Name": "no"},
             "Memory": memory(spec),
             "NetworkMode": networks[0] if networks else "default",

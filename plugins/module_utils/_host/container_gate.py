@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until a container is healthy: by its declared gate, by its own health check, or by its staying up."""
+"""Wait until a container is healthy: by its declared gate, its own health check, or its uptime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLD_PATIENCE = 15.0
 
 
 class ContainerGate:
-    """The gate of a declared container. `version` is what the last new container that failed said it was."""
+    """The gate of a declared container. `version` is what the last failed new container reported."""
 
     def __init__(self, docker: Docker, spec: Spec, stand_in: StandIn) -> None:
         self.docker = docker

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container is and how its service does: one look, which waits for nothing and changes nothing."""
+"""State and health of a container and its service: queried once, without waiting or changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .published_ports import check_reachability, outside_url
 
 
 def container_info(options: Spec) -> dict[str, Any]:
-    """As the options of the module container_info say; what can't be seen is None, and `engine_error` says why."""
+    """See the options of the module container_info. Unknown values are None, and `engine_error` says why."""
     host = Host()
     docker = Docker(host, None)
     found: dict[str, Any] = dict.fromkeys(("container", "previous", "published", "engine_error", "health", "about"))
@@ -52,7 +52,7 @@ def _container(docker: Docker, name: str) -> dict[str, Any] | None:
 
 
 def _published(host: Host, docker: Docker, options: Spec) -> dict[str, Any] | None:
-    """Whether it is reached from outside; `reachable` is None where that can't be told from here."""
+    """Whether it is reachable from outside; `reachable` is None if that can't be determined on this host."""
     container = docker.container(options["name"])
     if container is None or not container["State"]["Running"]:
         return None

@@ -17,7 +17,7 @@ from .port_conflicts import taken_ports
 from .published_ports import restart_engine, restart_loses
 
 REMOVAL_PATIENCE = 10.0
-# What the engine says of a port that it has given away, by its own books.
+# The engine's error for a port that it has allocated already.
 PORT_GIVEN = "port is already allocated"
 
 
@@ -36,7 +36,7 @@ class ContainerOperations:
         self._stopping = False
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """A container by its name. One that is being removed is waited for."""
+        """A container by its name. Waits for the end of a removal in progress."""
         deadline = time.monotonic() + REMOVAL_PATIENCE
         while True:
             found = self.docker.container(name)
@@ -89,7 +89,7 @@ class ContainerOperations:
             raise HostError(f"The container {self.name} doesn't start: {taken or error.message}") from error
 
     def start(self, container: str) -> None:
-        """Start a container. An engine that was killed during a start may keep its port allocated; it is restarted."""
+        """Start a container. An engine that was killed during a start may keep its port allocated: restart it."""
         path = f"/containers/{container}/start"
         try:
             self.docker.post(path)
@@ -108,8 +108,8 @@ class ContainerOperations:
         return restart_engine(self.host, self.docker)
 
     def stop(self, container: Mapping[str, Any]) -> None:
-        # With the policy "always" it would come back beside the new one when the engine restarts. And it shows the next
-        # call that a stop was under way, which the engine finishes even if this call is gone.
+        # With the policy "always" it would start beside the new one when the engine restarts. "no" also shows the next
+        # call that a stop was requested, which the engine completes even if this call dies.
         self.docker.post(f"/containers/{container['Id']}/update", {"RestartPolicy": {"Name": "no"}})
         self._stopping = True
         with self.host.phase("stop"):

@@ -19,7 +19,7 @@ from .image_requirements import misfit
 from .published_ports import ENGINE_PATIENCE, outside_url
 from .stand_in import StandIn, published
 
-# A container that serves answers at once, and one of its answers may be lost.
+# A container that serves responds at once, and one of its responses may be lost.
 SERVING_PATIENCE = 3.0
 EXEC_FORMAT = "exec format error"
 
@@ -30,7 +30,7 @@ UNCHANGED, SWAPPED, RESTORED, ROLLED_BACK, FAILED = "unchanged", "swapped", "res
 class Replacement:
     """The replacement of one declared container.
 
-    `casualty` describes the container that failed: id, image, digest, version as far as it said one, exit_code, log.
+    `casualty` describes the container that failed: id, image, digest, version if it reported one, exit_code, log.
     """
 
     def __init__(self, host: Host, docker: Docker, spec: Spec) -> None:
@@ -48,7 +48,7 @@ class Replacement:
     def switch(self, new: str, old: Mapping[str, Any] | None, aside: str) -> None:
         """Stop the old container, set it aside under the name `aside`, start the new one and wait for its gate.
 
-        Raises HostError, with the old container back.
+        Raises HostError; the old container serves again then.
         """
         self.old = old
         try:
@@ -69,7 +69,7 @@ class Replacement:
         self.prove(new)
 
     def _refuse_unreachable(self, old: Mapping[str, Any] | None) -> None:
-        """Where the old one is answered on the loopback address alone, the new one would not be reached either."""
+        """If the old one is only reachable on the loopback address, the new one would not be reachable either."""
         url = self.gate.spec.get("url")
         if not url or not old or not old["State"]["Running"] or self.stand_in.answers:
             return
@@ -104,7 +104,7 @@ class Replacement:
     # Rollback
 
     def _rolled_back(self, error: HostError, new: str) -> HostError:
-        """Put the old container back; returns the error that says so."""
+        """Restore the old container; returns the error with the outcome."""
         self.outcome = FAILED
         message = error.message
         try:
@@ -149,7 +149,7 @@ class Replacement:
         return f"{gone}; the old one is back and serves ({image})."
 
     def clear_away(self, failed: str) -> str:
-        """Remove a new container. A previous one that was put back in vain becomes the previous one again."""
+        """Remove a new container. A previous one whose restore failed becomes the previous one again."""
         operations = self.operations
         found = self.docker.container(failed)
         previous = f"The failed container is {operations.previous_name} again"
@@ -201,10 +201,10 @@ class Replacement:
                 self.gate.wait(current["Id"], successes=1, patience=OLD_PATIENCE, of_new=False)
             except HostError as error:
                 name = self.stand_in.name
-                return f"\n{name}, a second container of the old image, answers in its place for now. {error.message}"
+                return f"\n{name}, a second container of the old image, serves in its place for now. {error.message}"
         try:
             with self.host.phase("stand_in"):
                 self.stand_in.leave()
         except HostError as error:
-            return f"\n{self.stand_in.name} can't be removed; the next call does it. {error.message}"
+            return f"\n{self.stand_in.name} can't be removed; run this again to remove it. {error.message}"
         return ""

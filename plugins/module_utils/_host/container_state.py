@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's description of a container (GET /containers/<id>/json) and its log say."""
+"""Facts from the engine's description of a container (GET /containers/<id>/json) and from its log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def image_of(container: Mapping[str, Any]) -> str:
 
 
 def limits(host_config: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be changed in place, as the engine's API takes it."""
+    """What can be changed in place, as the body of an API request."""
     policy = host_config.get("RestartPolicy") or {}
     return {
         "Memory": host_config.get("Memory") or 0,
@@ -71,7 +71,7 @@ def is_proven(container: Mapping[str, Any]) -> bool:
 
 
 def is_being_stopped(container: Mapping[str, Any]) -> bool:
-    """Its restart policy is "no" though another one was declared: a call has asked for its stop."""
+    """Its restart policy is "no" though another one was declared: a call has begun to stop it."""
     declaration = (container["Config"].get("Labels") or {}).get(SPEC_LABEL) or "{}"
     wanted = json.loads(declaration).get("restart_policy") or "no"
     return bool(wanted != "no" and limits(container["HostConfig"])["RestartPolicy"]["Name"] == "no")

@@ -33,9 +33,9 @@ def swap(
     wanted_version: str | None = None,
     wanted_image: str | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Bring a container to `state`: swapped, restored or pulled. Returns the result, and why it failed or nothing.
+    """Bring a container to `state`: swapped, restored or pulled. Returns the result, and why it failed, or "".
 
-    The result says in any case what serves now; see the module's documentation for its shape.
+    The result always says what serves now; see the module's documentation for its shape.
     """
     host.declaration = spec["name"]
     return Swap(host, spec, logins, wanted_version, state).run(wanted_image)
@@ -50,7 +50,7 @@ class Swap:
         self.docker = Docker(host, None)
         gate = dict(spec.get("gate") or {})
         if gate and (wanted_version or state == "restored"):
-            # What the declaration says is the version of its image, not of the one that comes back.
+            # The declared version is that of the declared image, not of the restored one.
             gate["version"] = wanted_version
         self.spec = {**spec, "gate": gate}
         self.logins = logins
@@ -77,10 +77,10 @@ class Swap:
 
     def _act(self, wanted_image: str | None) -> None:
         if self.wanted_version and not self.spec["gate"]:
-            raise HostError("A wanted version needs a gate in the container's declaration that can see it.")
+            raise HostError("A wanted version needs a gate in the container's declaration that can check it.")
         if self.spec.get("stand_in"):
             self.replacement.stand_in.check()
-        # Whatever is started could not be published without, not even that which serves now.
+        # Without it no container can be published, not even the one that serves now.
         ensure_published(self.host, self.docker, [self.spec], mend=self.state != "pulled")
         if self.state == "restored" and self.container.restore(wanted_image):
             return
@@ -106,7 +106,7 @@ class Swap:
         policy = pull_policy(self.spec)
         return policy == "always" or (policy == "missing" and self.docker.image(self.spec["image"]) is None)
 
-    # What is told
+    # Result
 
     def _serving(self) -> dict[str, Any] | None:
         found = self.docker.container(self.container.name)
@@ -131,7 +131,7 @@ class Swap:
             serving = self._serving()
             old = self._identity(replacement.old) if replacement.old else before
         except HostError:
-            # An engine that doesn't answer serves nothing that could be relied on.
+            # While the engine doesn't answer, it is not known what serves.
             serving, old = None, before
         if old and before and old["id"] == before["id"]:
             old = before
@@ -159,7 +159,7 @@ class Swap:
         return {"reference": reference, "digest": digest(reference, self.image)}
 
     def _new(self, problem: str, serving: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The one that was to serve, also where it didn't come so far."""
+        """The container that was to serve, even if it was never created."""
         casualty = self.replacement.casualty
         if casualty:
             return {key: casualty[key] for key in ("id", "image", "digest", "version")}

@@ -4,18 +4,18 @@
 """A declared container: compared, changed in place, replaced as a transaction, or put back.
 
 While a container is being replaced the old one is called <name>-replaced and the new one <name>; on success the old one
-becomes <name>-previous. So whatever ends a call half-way, the names tell the next call where it stopped:
+becomes <name>-previous. So after an interrupted call, the names show the next call where it stopped:
 
 * <name>-next: created and never started; removed.
 * <name>-replaced without <name>: the new one had not been started; the old one serves again at once.
 * <name>-replaced beside <name>: the new one has not passed its gate, unless it has its restart policy by now. It passes
   its gate now, or the old one comes back.
-* <name>-withdrawn: the same, where the new one is the previous one put back; if it fails it is the previous one again.
+* <name>-withdrawn: the same, where the new one is the restored previous one; if it fails it becomes that again.
 * <name>-stand-in: a second container of the old image that answers meanwhile, where that is declared (stand_in.py).
 * <name> alone, stopped or about to be (restart policy "no" though declared otherwise): the stop was interrupted; it
   serves again.
 
-Whatever fails within a call is undone in the same way, so that there is one way only.
+A failure within a call is undone in the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .interrupted_replacement import Recovery
 from .port_conflicts import taken_ports
 from .registry import ensure_image
 
-# Good enough for one answer; a container that needs longer is one for the call itself to wait for.
+# Enough for one response. For a slower container, the call itself waits.
 GLANCE_PATIENCE = 0.5
 
 
@@ -90,7 +90,7 @@ class Container:
         if wanted and not (previous and self._runs(previous, wanted)) and self._declares(wanted):
             return False
         if previous is None:
-            raise HostError(f"There is no {self.operations.previous_name} that could be put back; nothing was stopped.")
+            raise HostError(f"There is no {self.operations.previous_name} that could be restored; nothing was stopped.")
         if wanted and not self._runs(previous, wanted):
             raise HostError(
                 f"{self.operations.previous_name} is of the image {image_of(previous)}, not of {wanted}; nothing was "
@@ -143,7 +143,7 @@ class Container:
             return
         with self.host.change(self.resource, "update", f"{before}\n", f"{after}\n") as apply:
             if apply:
-                # Swap as on creation; the engine refuses a memory limit above the swap limit of before.
+                # Swap as on creation; the engine refuses a memory limit above the old swap limit.
                 self.docker.post(f"/containers/{current['Id']}/update", {**after, "MemorySwap": after["Memory"] * 2})
 
     def _replace(self, current: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> None:

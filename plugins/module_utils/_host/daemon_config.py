@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the keys of daemon.json mean to containers that run, and which of them a declaration wrote. Pure."""
+"""How keys of daemon.json affect running containers, and which of them a declaration wrote. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 Settings = Mapping[str, Any]
 
 SNAPSHOTTER = "features.containerd-snapshotter"
-# Where the engine keeps containers and by what it finds them again, with its default; None where it chooses.
-# An engine with another value starts as an empty one, while what ran goes on without it or ends.
+# Where the engine stores its containers, with its defaults; None where the engine chooses.
+# With another value it starts empty, and its containers stop or run without it.
 PLACES: dict[str, Any] = {
     "data-root": "/var/lib/docker",
     "exec-root": "/run/docker",
@@ -25,9 +25,9 @@ PLACES: dict[str, Any] = {
     "containerd-plugins-namespace": "plugins.moby",
     SNAPSHOTTER: None,
 }
-# The storage options that name a place; others are about size and checks.
+# The storage options that name a location; others set size and checks.
 STORES = ("dm.", "zfs.fsname")
-# The engine leaves its default network as it is for as long as containers run.
+# The engine does not change its default network while containers run.
 DEFAULT_NETWORK = frozenset(
     (
         "bip",
@@ -46,13 +46,13 @@ DEFAULT_NETWORK = frozenset(
 def moved(old: Settings, new: Settings, runs: Settings, *, taken_over: bool) -> list[str]:
     """The places that an engine would not find again with the new settings, as the names of their keys.
 
-    runs: what is known of the engine that runs, by `running_places`. taken_over: whether it runs with the old settings.
+    runs: the running engine's settings, by `running_places`. taken_over: whether it runs with the old settings.
     """
     found = []
     for key, default in PLACES.items():
         before, after = _place(old, key), _place(new, key)
         if key in runs and after is None:
-            # It may choose as before, or not: what was written down and no longer is can't be relied on.
+            # The engine may choose another default than the removed value.
             changed = before is not None if default is None else default != runs[key]
         elif key in runs:
             changed = after != runs[key]
@@ -66,7 +66,7 @@ def moved(old: Settings, new: Settings, runs: Settings, *, taken_over: bool) -> 
 
 
 def running_places(info: Settings) -> dict[str, Any]:
-    """What an engine says of itself (GET /info)."""
+    """The settings that the running engine reports (GET /info)."""
     found: dict[str, Any] = {}
     root = info.get("DockerRootDir")
     if root:
@@ -100,9 +100,9 @@ def _spelt(key: str, old: Settings, new: Settings) -> str:
 
 
 def withdrawn(current: Settings, written: Settings, wanted: Settings) -> dict[str, Any]:
-    """Settings without those that were written here and are no longer wanted.
+    """Settings without those that this collection wrote and that are no longer declared.
 
-    What has another value than the one written is somebody else's by now, and stays.
+    A setting whose value was changed since then stays.
     """
     result: dict[str, Any] = {}
     for key, value in current.items():
@@ -117,7 +117,7 @@ def withdrawn(current: Settings, written: Settings, wanted: Settings) -> dict[st
 
 
 def own_settings(before: Settings, written: Settings, wanted: Settings) -> dict[str, Any]:
-    """Those of the wanted settings that are written here, or were: not those that somebody else had put there."""
+    """The wanted settings that this collection writes or wrote, without those that the file had before."""
     result: dict[str, Any] = {}
     for key, value in wanted.items():
         there, own = before.get(key), written.get(key)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker engine: its configuration is merged, checked and applied, and put back where the engine refuses it."""
+"""The Docker engine: its configuration is merged, checked, applied, and restored if the engine refuses it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .stamps import applied_at, newer, stamp
 from .units import Units, UnitState, run_unit
 
 CONFIG = Path("/etc/docker/daemon.json")
-# What each declaration wrote into it, so that it can be taken out again.
+# What each declaration wrote into it, so that it can be removed again.
 WRITTEN = STATE_DIR / "daemon.json"
 ATTRIBUTES = Attributes(0o644, 0, 0)
 DONE = {"start": "started", "reload": "reloaded", "restart": "restarted"}
 STAMP = "docker engine configuration"
-# What the engine takes over on SIGHUP; everything else needs a restart.
+# What the engine reloads on SIGHUP; everything else needs a restart.
 RELOADABLE = frozenset(
     (
         "debug",
@@ -68,12 +68,12 @@ class DaemonConfig:
 
     @property
     def is_reloadable(self) -> bool:
-        """A reload takes over what is in the file; what has left it stays as it was until a restart."""
+        """A reload applies the keys in the file. A key that was removed keeps its value until a restart."""
         return self.changed_keys <= RELOADABLE & set(self.new) and not moved(self.old, self.new, {}, taken_over=True)
 
     @property
     def keeps_containers(self) -> bool:
-        """Whether containers outlive a restart: the engine that comes up must have live-restore."""
+        """Whether containers survive a restart: the engine that starts must have live-restore."""
         return self.new.get("live-restore") is True
 
 
@@ -91,10 +91,10 @@ def ensure_engine(host: Host, units: Units, docker: Docker, spec: Spec) -> None:
     if not state.exists and not host.expects_packages:
         raise HostError("Docker isn't installed here: declare its package, or use the docker role.")
     if state.masked:
-        raise HostError(f"{UNIT} is masked: somebody wants it never to start. systemctl unmask {UNIT} takes that back.")
+        raise HostError(f"{UNIT} is masked, so systemd never starts it. Unmask it: systemctl unmask {UNIT}")
     engine = Engine(host, units, docker, config, restart_running=bool(spec.get("restart_running")))
     engine.ensure(state, differs=config.differs)
-    # After its start: one that has to switch forwarding on itself drops what isn't for containers.
+    # After its start: an engine that enables forwarding itself drops traffic that isn't for containers.
     forwards = bool(spec.get("forwarding")) and config.new.get("ip-forward") is not False
     ensure_forwarding(host, units, wanted=forwards)
 
@@ -156,7 +156,7 @@ class Engine:
             self.host.restarted.append(UNIT)
 
     def _written_since(self, started_at: float) -> bool:
-        """Whether daemon.json was written after the engine last took it over, by a call that died or somebody else."""
+        """Whether daemon.json was written after the engine last read it, by a call that died or another process."""
         return bool(newer(self.host, [str(CONFIG)], max(started_at, applied_at(STAMP))))
 
     def _restores_live(self) -> bool:
@@ -170,17 +170,17 @@ class Engine:
         if places:
             names = ", ".join(running)
             raise HostError(
-                f"The Docker engine can't take over {', '.join(places)} while containers run: with another value it "
-                f"would not find {names} again, which would run on without it and hold the ports, or end. live-restore "
-                "does not help. Nothing was changed. Drain this host (playbook drain.yml), stop the containers "
-                f"(docker stop {' '.join(running)}), run this again, and put the host back into service (admit.yml)."
+                f"The Docker engine can't apply {', '.join(places)} while containers run: with another value it would "
+                f"not find {names} again. They would stop, or run without the engine and hold their ports. "
+                "live-restore does not help. Nothing was changed. Drain this host (playbook drain.yml), stop the "
+                f"containers (docker stop {' '.join(running)}), run this again, and put the host back into service (admit.yml)."
             )
 
     def _refuse_behind_containers(self) -> None:
         places = moved(self.config.old, self.config.new, {}, taken_over=True)
         if places and outlived():
             raise HostError(
-                f"The Docker engine is stopped, and containers of it still run: with another {', '.join(places)} it "
+                f"The Docker engine is stopped, and its containers still run: with another {', '.join(places)} it "
                 "would not find them again. Nothing was changed. Start it (systemctl start docker), drain this host "
                 "(playbook drain.yml), stop the containers (docker stop …) and run this again."
             )
@@ -190,7 +190,7 @@ class Engine:
         later = sorted(self.config.changed_keys & DEFAULT_NETWORK)
         if later and self.config.keeps_containers:
             self.host.warn(
-                f"the Docker engine takes {', '.join(later)} over when it starts while no container runs: drain this "
+                f"the Docker engine applies {', '.join(later)} only when it starts while no container runs: drain this "
                 f"host, stop {names} and restart the engine"
             )
         if self.config.keeps_containers:
@@ -198,7 +198,7 @@ class Engine:
         elif self.restart_running:
             self.host.warn(f"the Docker engine restarts for its new configuration, and with it {names}")
         else:
-            keys = ", ".join(sorted(self.config.changed_keys)) or "daemon.json, which is newer than its start"
+            keys = ", ".join(sorted(self.config.changed_keys)) or "daemon.json, which was changed after its start"
             raise HostError(
                 f"The Docker engine needs a restart for {keys}. Without live-restore that would stop {names}: nothing "
                 "was changed. Set live-restore to true in the engine's configuration; or drain this host and stop the "
@@ -213,8 +213,8 @@ class Engine:
         self._put_back()
         self.units.control("reload", UNIT)
         raise HostError(
-            "The running Docker engine didn't take over live-restore, so a restart would stop running containers. "
-            f"{CONFIG} was put back. Drain this host and allow the restart with restart_running."
+            "The running Docker engine didn't apply live-restore, so a restart would stop running containers. "
+            f"{CONFIG} was restored. Drain this host and allow the restart with restart_running."
         )
 
     def _ensure_enabled(self) -> None:
@@ -233,15 +233,15 @@ class Engine:
             self._put_back()
             self.units.control("reset-failed", UNIT)
             again = self.units.control("restart", UNIT)
-            outcome = "runs again" if again.ok else "doesn't start with the old state either"
-            old = "The old file was put back" if self.config.before is not None else "The file was removed again"
+            outcome = "runs again" if again.ok else "doesn't start without it either"
+            old = "The old file was restored" if self.config.before is not None else "The file was removed again"
             raise HostError(
                 f"The Docker engine doesn't {verb} with the new {CONFIG}. {old}; the engine {outcome}.\n{error}"
             ) from error
         stamp(STAMP)
 
     def _start_again(self, running: list[str]) -> None:
-        """An engine that loses live-restore by a restart stops what it finds running, and leaves it so."""
+        """An engine that restarts without live-restore stops running containers and does not start them."""
         for name in running:
             self.docker.post(f"/containers/{name}/start")
 
@@ -272,7 +272,7 @@ def _memory() -> dict[str, Any]:
 
 
 def validate(host: Host, path: Path) -> None:
-    """Engines from 23 on check a configuration without starting; for older ones the start itself is the check."""
+    """Engines from 23 on validate a configuration without starting; for older ones the start is the check."""
     result = host.run(["dockerd", "--validate", f"--config-file={path}"], timeout=30)
     output = result.tail(4)
     if result.ok or result.code == 127 or "unknown flag" in output:

@@ -36,7 +36,7 @@ def fetch_package(host: Host, spec: Spec, folder: Path) -> Path:
     else:
         raise HostError(
             f"The package file {url} has neither a checksum nor, over https, a signature with its key: "
-            "set one, or anything that answers there would be installed as root."
+            "set one, or any file that this address returns would be installed as root."
         )
     return target
 

@@ -71,7 +71,7 @@ def _gid(host: Host, group: str) -> int:
 
 def _unknown(host: Host, kind: str, name: str) -> int:
     if host.expects_packages:
-        host.warn(f"the {kind} {name} doesn't exist yet; a package that is still to be installed may bring it")
+        host.warn(f"the {kind} {name} doesn't exist yet; a package that is not installed yet may create it")
         return -1
     raise HostError(f"There is no {kind} {name} on this host.")
 
@@ -89,7 +89,7 @@ def _lstat(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an operating system's error into words with a way out; it may name a path of its own."""
+    """Turn an OSError into a HostError with cause and remedy. The error may name another path."""
     try:
         yield
     except OSError as error:
@@ -122,7 +122,7 @@ def ensure_directory(host: Host, spec: Spec) -> None:
 
 
 def ensure_file(host: Host, spec: Spec) -> bool:
-    """Bring one file to its declared content and attributes; says whether its content changed."""
+    """Bring one file to its declared content and attributes; returns whether its content changed."""
     path = Path(spec["path"])
     given = [key for key in ("content", "secret_content", "json") if spec.get(key) is not None]
     if len(given) != 1:
@@ -154,7 +154,7 @@ def write(
     secret: bool = False,
     shown: tuple[str, str] | None = None,
 ) -> bool:
-    """Replace a file whose content differs, else correct its attributes; the diff has `shown` for the content."""
+    """Replace a file whose content differs, else correct its attributes. The diff shows `shown` as the content."""
     if before == after:
         _ensure_attributes(host, path, _current_attributes(path.lstat()), wanted)
         return False
@@ -168,7 +168,7 @@ def write(
 
 
 def read(path: Path) -> bytes | None:
-    """The content of a regular file, None where there is none. Replacing a link would orphan its target: refused."""
+    """The content of a regular file, or None. A link is refused: replacing it would orphan its target."""
     status = _lstat(path)
     if status is None:
         return None
@@ -182,7 +182,7 @@ def read(path: Path) -> bytes | None:
 
 
 def replace(path: Path, content: bytes, attributes: Attributes, *, check: Any = None) -> None:
-    """Write beside the old file, make it durable, then rename: a reader or a crash sees the old or the new one."""
+    """Write beside the old file, sync, then rename: after a crash there is the old or the new file."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".evenkeel", dir=path.parent)
@@ -215,7 +215,7 @@ def remove(host: Host, path: Path) -> bool:
 
 
 def json_content(path: Path, before: bytes | None, wanted: Any, *, merge: bool) -> bytes:
-    """The wanted text of a JSON file; the present text itself where it already means the same."""
+    """The wanted text of a JSON file; the present text if it is equivalent."""
     current = parse_json(path, before) if before is not None and (merge or _parses(before)) else None
     value = merged(current or {}, wanted) if merge else wanted
     if before is not None and current is not None and value == current:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Examines a host and reports the requirements of a gateway host that it does not meet. Changes nothing.
 
-Every check returns sentences for the operator: what is wrong, then what to do. No sentence, no problem.
+Each check returns one sentence per problem for the operator: the problem, then the remedy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .storage import DAEMON_CONFIG, wanted_folder
 
 ARCHITECTURES = ("x86_64", "aarch64")
 ENGINE_PID = Path("/run/docker.pid")
-# Who sets which variables of proxies.
+# Which files set which proxy variables.
 Settings = Iterable[tuple[str, Mapping[str, str]]]
 
 
@@ -56,27 +56,27 @@ def system_problems(machine: str, uid: int, init: str) -> list[str]:
     if machine not in ARCHITECTURES:
         problems.append(f"The architecture {machine} is not supported. Use one of {', '.join(ARCHITECTURES)}.")
     if uid != 0:
-        problems.append("Not root on the host. Run with become: true and a user who may use sudo.")
+        problems.append("Not root on the host. Run with become: true and a user that may use sudo.")
     if init != "systemd":
         problems.append(f"Process 1 is {init or 'unknown'}, not systemd. The roles set up systemd units.")
     return problems
 
 
 def disk_problems(path: Path, wanted_mb: int) -> list[str]:
-    """Check the free space in MB (10^6 bytes) where docker's data lies or will lie."""
+    """Check the free space in MB (10^6 bytes) on the file system of docker's data directory."""
     place = mount_point(path)
     free_mb = shutil.disk_usage(place).free // 10**6
     if free_mb >= wanted_mb:
         return []
     return [
         f"Only {free_mb} MB free on the file system {place}, which holds docker's data ({path}); {wanted_mb} MB are "
-        "required. Free some (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
+        "required. Free some space (docker image prune, journalctl --vacuum-size=100M), enlarge the volume, "
         "or set preflight_min_disk_mb."
     ]
 
 
 def running_engine() -> dict[str, Any]:
-    """What an engine that runs says of itself; one that a connection would only start is not asked."""
+    """GET /info of a running engine. An engine that socket activation would start is not queried."""
     if not ENGINE_PID.exists():
         return {}
     try:
@@ -117,7 +117,7 @@ def clock_problems(host_time: float, controller_time: float, tolerance: float) -
 
 
 def endpoint_problems(endpoints: Iterable[str], timeout: float, proxies: Settings = ()) -> list[str]:
-    """Connect to each `host:port`, all at once, each within `timeout` seconds; by a proxy where one is set for it."""
+    """Connect to each `host:port` in parallel, each within `timeout` seconds; through a proxy if one is set for it."""
     targets = list(endpoints)
     if not targets:
         return []
@@ -134,7 +134,7 @@ def _endpoint_problem(endpoint: str, timeout: float, proxies: Settings) -> str:
     ways = proxies_for(name, int(port), proxies)
     if not ways:
         return _direct_problem(endpoint, name, int(port), timeout)
-    # Programs that have no proxy set, or another one, take other ways: one that works will do.
+    # Programs may use different proxies or none: one working route is enough.
     found = [problem_by_proxy(name, int(port), proxy, timeout) for proxy in ways]
     return found[0] if all(found) else ""
 
@@ -147,7 +147,7 @@ def _direct_problem(endpoint: str, name: str, port: int, timeout: float) -> str:
     except socket.timeout:
         return (
             f"{endpoint} does not answer within {timeout:g} s. "
-            "Check security groups, routes and whether the service is up; or set HTTPS_PROXY where a proxy leads there."
+            "Check security groups, routes and whether the service is up; or set HTTPS_PROXY if a proxy leads there."
         )
     except OSError as error:
         return f"{endpoint} can't be reached: {error.strerror or error}. Check whether the service is up."

@@ -23,7 +23,7 @@ CONTENT = """\
 # Docker forwards what comes to the published ports of containers.
 net.ipv4.ip_forward = 1
 """
-# The engine sets this policy where it switches forwarding on itself, so that nobody is routed through the host.
+# The engine sets this policy where it switches forwarding on itself, so that the host routes no other traffic.
 DROP_IN = UNIT_DIR / "docker.service.d" / "evenkeel-forwarding.conf"
 DROP_IN_TEXT = """\
 [Service]

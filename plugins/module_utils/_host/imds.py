@@ -1,12 +1,12 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who on this host may talk to the instance metadata service.
+"""Which users and networks of this host may reach the instance metadata service.
 
-The rules live in an nftables table of their own. With iptables they would stand in chains to which Docker and
-operators write: accepting in INPUT and OUTPUT protects nothing by itself, a foreign `iptables -F` removes it, and
-restoring saved rule sets overwrites Docker's. A table of our own is loaded atomically, sees every packet whatever other
-tables say, and is touched by nobody else. Today's iptables command writes nftables too, so both work side by side.
+The rules are in a separate nftables table. With iptables they would be in chains to which Docker and operators write:
+accepting in INPUT and OUTPUT protects nothing by itself, `iptables -F` by another tool removes it, and restoring saved
+rule sets overwrites Docker's. A separate table is loaded atomically, sees every packet whatever other tables decide,
+and no other tool changes it. Current iptables commands write nftables too, so both work side by side.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def ensure_imds(host: Host, units: Units, docker: Docker, spec: Spec, declared_n
 
 
 def users(host: Host, spec: Spec) -> list[str]:
-    """Numeric ids: at boot the rules are loaded before a directory service could resolve a name."""
+    """Numeric ids: at boot the rules are loaded before a directory service can resolve names."""
     found = []
     for name in spec.get("users") or ["root"]:
         try:
@@ -81,18 +81,18 @@ def users(host: Host, spec: Spec) -> list[str]:
         except KeyError:
             if not host.expects_packages:
                 raise HostError(f"There is no user {name} on this host to be allowed to reach {IPV4}.") from None
-            host.warn(f"the user {name} doesn't exist yet; a package that is still to be installed may bring it")
+            host.warn(f"the user {name} doesn't exist yet; a package that is not installed yet may create it")
     return sorted(set(found), key=int)
 
 
 def bridges(host: Host, docker: Docker, spec: Spec, declared: Sequence[str]) -> list[str]:
-    """The interfaces of the allowed networks that exist by now; a later creation brings this here again."""
+    """The interfaces of the allowed networks that exist. Creating one later runs this again."""
     found = []
     for name in spec.get("networks") or []:
         network = docker.network(name)
         if network is None:
             if name not in declared:
-                host.warn(f"there is no Docker network {name} here, so nothing in it may reach {IPV4} yet")
+                host.warn(f"there is no Docker network {name} here, so no container in it may reach {IPV4} yet")
         elif network.get("Driver") != "bridge":
             raise HostError(
                 f"The network {name} is of the type {network.get('Driver')}; only bridge networks can be allowed."
@@ -131,7 +131,7 @@ def restricted(user_ids: Sequence[str], interfaces: Sequence[str]) -> str:
 
 
 def allowed() -> str:
-    """Reachable for all, as the runbook has it. Docker's chains and the operator's still have their say."""
+    """Reachable for all, as the runbook says. Docker's and the operator's chains still apply."""
     hooks = "".join(
         f"""\tchain {hook} {{
 \t\ttype filter hook {hook} priority -10; policy accept;
@@ -145,7 +145,7 @@ def allowed() -> str:
 
 
 def _table(body: str) -> str:
-    """The first two lines make loading a replacement in one transaction, whether or not the table is there."""
+    """The first two lines replace the table in one transaction, whether or not it exists."""
     name = " ".join(TABLE)
     return f"table {name} {{}}\ndelete table {name}\ntable {name} {{\n{body}}}\n"
 
@@ -171,12 +171,12 @@ def ensure_rules(host: Host, rules: str) -> None:
 
 
 def loaded(host: Host) -> str:
-    """The table as the kernel has it, empty where it is gone."""
+    """The table in the kernel, or "" if there is none."""
     return host.run(["nft", "-s", "-n", "list", "table", *TABLE]).stdout
 
 
 def _memory(rules: str, listing: str) -> str:
-    """nft prints rules in its version's own way, so what it printed right after loading is what to compare with."""
+    """Each version of nft prints rules differently: compare with what it printed right after loading."""
     return f"{hashlib.sha256(rules.encode()).hexdigest()}\n{listing}"
 
 

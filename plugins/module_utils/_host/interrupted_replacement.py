@@ -27,12 +27,12 @@ class Recovery:
     def recover(self, *, finish: bool = True) -> Mapping[str, Any] | None:
         """The container that serves under the name, once every interrupted replacement is ended.
 
-        With `finish`, a new container that has not passed its gate is given the chance, where it is the declared one.
+        With `finish`, a new container that has not passed its gate may still do so, if it is the declared one.
         """
         operations = self.operations
         current = operations.find(operations.name)
         if current and current["State"].get("Paused"):
-            # Somebody paused it on purpose.
+            # An operator paused it.
             raise HostError(f"{paused_problem(current)}\nNothing was changed; run this again after that.")
         self.replacement.stand_in.adopt()
         operations.discard_next()

@@ -63,7 +63,7 @@ def wanted_shape(spec: Spec) -> dict[str, Any]:
 
 
 def actual_shape(network: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The same view of an existing network. Foreign labels and options are nobody's difference."""
+    """The same view of an existing network. Labels and options set by other tools don't count."""
     pools = (network.get("IPAM") or {}).get("Config") or [{}]
     pool = next((entry for entry in pools if entry.get("Subnet") == wanted.get("subnet")), pools[0])
     actual: dict[str, Any] = {

@@ -22,7 +22,7 @@ APT_MAX_AGE = 24 * 3600
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# evenkeel: services start after their configuration"
 
-# Nothing leaves a host: apt-get ends with an error instead, before it changes anything.
+# No package is removed: apt-get ends with an error instead, before it changes anything.
 APT_INSTALL = ("install", "--no-install-recommends", "--no-remove", "-o", "APT::Get::AutomaticRemove=false")
 
 RETRY_DELAYS = (2, 5, 10, 20)
@@ -51,7 +51,7 @@ def says(pattern: str, text: str) -> bool:
 
 
 def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
-    """Install what any declaration wants and is missing; refuse where that would remove something."""
+    """Install all declared packages that are missing. Refused if that would remove a package."""
     wanted: dict[str, str] = {}
     for declaration in declarations:
         for name in wanted_names(host, declaration.get("packages")):
@@ -88,7 +88,7 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
 
 
 def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:
-    """Why the packages of these declarations would not be installed, as far as can be told beforehand."""
+    """Why the packages of these declarations would not be installed, as far as is known beforehand."""
     try:
         ensure_packages(Host(check_mode=True, runner=runner), declarations)
     except HostError as error:
@@ -107,7 +107,7 @@ def wanted_names(host: Host, packages: Spec | None) -> list[str]:
 
 @contextmanager
 def download(host: Host, items: Sequence[tuple[str, Spec]]) -> Iterator[list[str]]:
-    """Fetch package files into a private folder that goes away again."""
+    """Fetch package files into a private, temporary folder."""
     if not items or host.check_mode:
         yield []
         return
@@ -143,7 +143,7 @@ class Apt:
     def missing(self, names: Sequence[str]) -> list[str]:
         result = self.host.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *names])
         rows = [line.split() for line in result.stdout.splitlines()]
-        # The first letter is what is wanted of it: a package on hold (h) is there as well.
+        # The first letter is the desired state: a package on hold (h) is installed, too.
         installed = {row[0] for row in rows if len(row) > 1 and row[1][1:2] == "i"}
         return [name for name in names if name not in installed]
 
@@ -159,7 +159,7 @@ class Apt:
             raise HostError(explain_failure("apt-get install", names, result, "apt-get update && apt-get install"))
 
     def rehearse(self, names: Sequence[str]) -> None:
-        """Refuse what the installation would refuse; what only newer lists can tell is left to it."""
+        """Refuse what the installation would refuse. What depends on newer package lists is left to it."""
         if not names:
             return
         result = self._apt(["--simulate", *APT_INSTALL, *names], 120)
@@ -177,7 +177,7 @@ class Apt:
         with services_held_back():
             result = self._apt(arguments, INSTALL_TIMEOUT)
             if not result.ok and INTERRUPTED in result.stderr:
-                # The host or an earlier call died in the middle of a transaction: dpkg ends it first.
+                # The host or an earlier call died during a transaction: dpkg completes it first.
                 self.host.run(
                     ["dpkg", "--force-confold", "--force-confdef", "--configure", "-a"],
                     timeout=INSTALL_TIMEOUT,
@@ -189,7 +189,7 @@ class Apt:
     def update(self) -> None:
         result = self._apt(["update", "-o", "APT::Update::Error-Mode=any"], 300)
         if not result.ok:
-            # A broken third-party source must not stop what the others can deliver; a missing package will say so.
+            # A broken third-party source must not block the other sources; a missing package is reported later.
             self.host.warn(f"apt-get update had trouble:\n{result.tail(4)}")
 
     def _apt(self, arguments: Sequence[str], timeout: float) -> Result:
@@ -238,10 +238,10 @@ class Dnf:
             raise HostError(explain_failure("dnf install", names, result, "dnf makecache && dnf install"))
 
     def rehearse(self, names: Sequence[str]) -> None:
-        """Refuse what would remove or replace a package: a package may say of itself that it obsoletes others."""
+        """Refuse what would remove or replace a package: a package may declare that it obsoletes others."""
         if not names:
             return
-        # A transaction that is only shown ends with an error as well; its table says what it was.
+        # With --assumeno dnf ends with an error, too; its table shows the transaction.
         argv = ["dnf", "--assumeno", *DNF_INSTALL, *names]
         result = self.host.run(argv, timeout=120) if self.host.check_mode else retried(self.host, argv, 120, {})
         if removed_by_dnf(result.stdout) or says(CONFLICT, result.stderr + result.stdout):
@@ -258,7 +258,7 @@ def removed_by_apt(output: str) -> list[str]:
 
 
 def removed_by_dnf(output: str) -> list[str]:
-    """The packages that dnf's table of a transaction has as removed or replaced; an upgrade replaces only itself."""
+    """The packages that dnf's transaction table lists as removed or replaced; an upgrade replaces only itself."""
     removed = set()
     removing, current = False, ""
     for line in output.splitlines():
@@ -294,10 +294,10 @@ def retried(host: Host, argv: Sequence[str], timeout: float, environment: dict[s
 
 @contextmanager
 def services_held_back() -> Iterator[None]:
-    """Keep fresh packages from starting services before their configuration is there; units start them.
+    """Keep new packages from starting services before their configuration exists; units start them.
 
-    Upgrades may still restart. The answer depends on this process being alive, so a crash leaves nothing that holds
-    services back later.
+    Upgrades may still restart services. The policy depends on this process being alive, so after a crash it no longer
+    blocks services.
     """
     foreign = POLICY.exists() and POLICY_MARK not in POLICY.read_text(encoding="utf-8", errors="replace")
     if foreign:
@@ -323,27 +323,28 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
     if removed:
         text = (
             f"{what} {' '.join(shown)} would remove {', '.join(removed)} from this host: nothing was changed. "
-            "If nobody needs that any more, remove it by hand and run this again; else take the package out of the "
-            "role's packages, or declare the one that is there."
+            "If that is no longer needed, remove it by hand and run this again. Otherwise take the package out of the "
+            "role's packages, or declare the installed one."
         )
     elif is_disk_full(output):
         places = {free_space(place) for place in ("/", "/var", "/usr", "/boot", "/tmp")}  # noqa: S108
         text += f"The disk is full: {'; '.join(sorted(places))}. Free some space and run this again."
     elif says(LOCKED, output):
         text += (
-            f"Another package manager held the lock for more than {LOCK_WAIT} s: see what it does, then run this again."
+            f"Another package manager held the lock for more than {LOCK_WAIT} s: wait until it ends, then run this "
+            "again."
         )
     elif unknown:
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
     elif says(UNWILLING, output) or says(CONFLICT, output):
         text += (
-            "It does not fit what is installed: nothing was changed. Declare the package that is there, or remove what "
-            "stands against it by hand and run this again."
+            "It conflicts with installed packages: nothing was changed. Declare the installed package, or remove the "
+            "conflicting one by hand and run this again."
         )
     elif says(FLAKY, output):
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
     elif INTERRUPTED in output:
-        text += "An earlier installation was interrupted and can't be ended: see dpkg --configure -a on the host."
+        text += "An earlier installation was interrupted and can't be completed: run dpkg --configure -a on the host."
     else:
         text += f"Try '{by_hand}' on the host."
     return f"{text}\n{result.tail(12)}"

@@ -17,7 +17,7 @@ LISTENING = "0A"
 
 
 def taken_ports(docker: Docker, spec: Spec, own: Collection[tuple[str, str]] = ()) -> list[str]:
-    """What holds the declared ports of a container, in sentences. `own`: port and protocol that it has by right."""
+    """What holds the declared ports of a container, in sentences. `own`: ports and protocols that it publishes."""
     taken = []
     for _address, outer, inner in map(parse_port, spec.get("ports") or []):
         if (outer, inner.rpartition("/")[2]) in own or not inner.endswith("/tcp"):
@@ -26,7 +26,7 @@ def taken_ports(docker: Docker, spec: Spec, own: Collection[tuple[str, str]] = (
         processes = [name for name in listeners(int(outer)) if not name.startswith("docker-proxy ")]
         holders = _containers_on(docker, int(outer)) or processes
         if holders:
-            taken.append(f"Port {outer} is taken by {', '.join(holders)}: stop that, or declare another port.")
+            taken.append(f"Port {outer} is taken by {', '.join(holders)}: stop it, or declare another port.")
     return taken
 
 
@@ -69,5 +69,5 @@ def _owners(inodes: set[str]) -> Iterable[str]:
             if any(str(link.readlink()) in sockets for link in (process / "fd").iterdir()):
                 yield f"{(process / 'comm').read_text(encoding='utf-8').strip()} (pid {process.name})"
         except OSError:
-            # It ended meanwhile.
+            # The process ended meanwhile.
             continue

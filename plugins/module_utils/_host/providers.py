@@ -80,7 +80,7 @@ def engine_in_the_way(host: Host, packages: Iterable[str]) -> str:
     if client:
         return (
             f"{client} runs Podman (package podman-docker), which is no Docker engine, and {engines[0]} would replace "
-            "it. Nothing was changed. Remove the package podman-docker if nobody needs it, or leave docker out of "
+            "it. Nothing was changed. Remove the package podman-docker if it is not needed, or leave docker out of "
             "bootstrap_roles."
         )
     return ""

@@ -232,7 +232,7 @@ def missing_chains(nat: str, rules: str) -> list[str]:
 
 
 def missing_rules(nat: str, container: Mapping[str, Any]) -> list[str]:
-    """The published ports of a container that lead nowhere, or to somebody else."""
+    """The published ports of a container that are forwarded nowhere, or to another address."""
     networks = (container["NetworkSettings"].get("Networks") or {}).values()
     addresses = {str(endpoint["IPAddress"]) for endpoint in networks if endpoint.get("IPAddress")}
     bound = container["NetworkSettings"].get("Ports")
@@ -250,9 +250,9 @@ def missing_rules(nat: str, container: Mapping[str, Any]) -> list[str]:
 
 
 def drops_before_docker(rules: str) -> list[str]:
-    """A rule that drops all new connections before the engine's own rules are asked (iptables -t filter -S).
+    """A rule that drops all new connections before the engine's own rules apply (iptables -t filter -S).
 
-    Where a rule before it lets some pass, that is somebody's choice.
+    A rule before it that accepts some of them is the operator's choice.
     """
     for chain in ("FORWARD", "DOCKER-USER"):
         for line in rules.splitlines():

@@ -3,14 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The stand-in that answers while a container is replaced: <name>-stand-in, a second one of the old image.
 
-Two containers can't publish the same port. So the stand-in gets ports of its own, and a table of nftables leads new
-connections of the published ones to it, ahead of docker's rules. The kernel turns them over in one transaction, and
-those connections that are there stay where they are: it remembers for each where it leads. Then the old container
-stops, in its own time. When the new one has passed its gate, the ports lead to it in the same way, and the stand-in
-stops.
+Two containers can't publish the same port. So the stand-in gets ports of its own, and an nftables table redirects new
+connections of the published ports to it, before docker's rules. The kernel switches them in one transaction. Existing
+connections stay where they are, because connection tracking knows their destination. Then the old container stops
+gracefully. When the new one has passed its gate, the ports are switched to it in the same way, and the stand-in stops.
 
-The engine and the table are the only journal. A stand-in to which nothing leads is thrown away by the next call; the
-other one answers on until a call ends with a container under the name that serves.
+The state is in the engine and the table only. The next call removes a stand-in without traffic. One with traffic serves
+until a call ends with a container that serves under the name.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ from .host import Host, HostError, Spec
 from .networks import bridge_name
 from .port_conflicts import listeners
 
-# Who has just been led to the one that is to stop has to be let in by it first.
+# A connection just forwarded to the container that stops must be accepted by it first.
 TURN = 1.0
-# The ports are docker's again even where no call ever comes to see to it.
+# The ports are docker's again after this time even if no further call runs.
 LEASE = "1h"
 PORT_SET = "{ type inet_service; flags timeout; }"
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 USERLAND_PROXY = "docker-proxy"
 
-# Waits until the container of an id is healthy, which is reached by these ways; raises HostError.
+# Waits until the container of an id is healthy, which is reachable on these ports; raises HostError.
 Wait = Callable[[str, PortMap], None]
 
 
 @dataclass(frozen=True)
 class PublishedPort:
-    """A published TCP port: where, and the port in the container. `own4` and `own6` are what a stand-in has for it."""
+    """A published TCP port: address, and the container's port. `own4` and `own6`: the stand-in's ports for it."""
 
     address: str
     outer: int
@@ -53,7 +52,7 @@ class PublishedPort:
 
 
 class StandIn:
-    """The one of a declared container. It answers while `answers` is set."""
+    """The stand-in of a declared container. It serves while `answers` is set."""
 
     def __init__(self, host: Host, docker: Docker, spec: Spec) -> None:
         self.host = host
@@ -65,7 +64,7 @@ class StandIn:
         self._adopted = False
 
     def check(self) -> None:
-        """Raises HostError where this host has not what it takes."""
+        """Raises HostError if nft is missing on this host."""
         if not self.host.has_command("nft") and not self.host.expects_packages:
             raise HostError(
                 f"{self.name} needs nftables, and nft isn't installed here: declare the package nftables, as the roles "
@@ -73,7 +72,7 @@ class StandIn:
             )
 
     def adopt(self) -> None:
-        """Take one over that a call left behind which is gone. One to which nothing leads is removed."""
+        """Reuse the stand-in that an interrupted call left. Remove it if no port is redirected to it."""
         found = self.docker.container(self.name)
         if found is None and not (self.spec.get("stand_in") and self._led_to()):
             return
@@ -86,7 +85,7 @@ class StandIn:
                 self._remove()
 
     def take_over(self, old: Mapping[str, Any], wait: Wait) -> None:
-        """Answer for a container that serves; raises HostError, and then all is as it was."""
+        """Serve in place of a container. Raises HostError; nothing is changed then."""
         ports = published(old)
         try:
             self.check()
@@ -100,8 +99,8 @@ class StandIn:
         time.sleep(TURN)
 
     def leave(self) -> None:
-        """The ports lead to the container again. The stand-in ends when it has answered all that came to it."""
-        # One that came and goes in the same call is no difference to anybody.
+        """Redirect the ports to the container again. The stand-in stops after its last request."""
+        # A stand-in that is started and stopped within one call is no change.
         record = self.host.change(f"container {self.name}", "remove") if self._adopted else nullcontext(True)
         with record as apply:
             if apply:
@@ -111,7 +110,7 @@ class StandIn:
                 self._remove()
 
     def port_map(self, container: str) -> PortMap:
-        """How the container itself is reached, while its published ports lead to the stand-in."""
+        """Addresses of the container itself while its published ports are redirected to the stand-in."""
         found = self.docker.container(container) if self.answers else None
         return _port_map(found, published(found)) if found else {}
 
@@ -152,8 +151,8 @@ class StandIn:
     def _lead_back(self) -> None:
         """The table itself stays until the next boot.
 
-        It may be all for which the kernel tracks connections of IPv6. If that ended and began again, it would take new
-        connections for old ones that it still remembers.
+        It may be the only reason why the kernel tracks IPv6 connections. If tracking stopped and started again, new
+        connections would match old entries.
         """
         self._nft(f"add table {self.table}\nadd set {self.table} ports {PORT_SET}\nflush set {self.table} ports")
 
@@ -164,7 +163,7 @@ class StandIn:
 
 
 def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A second container like one that runs, with ports of its own; and the further networks that it is to have."""
+    """A second container like one that runs, with ports of its own; and its further networks."""
     config = {key: value for key, value in old["Config"].items() if key != "Hostname"}
     if old["Config"].get("Hostname") != old["Id"][:12]:
         config["Hostname"] = old["Config"].get("Hostname")
@@ -178,7 +177,7 @@ def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, A
     first = _network(old)
     body = {
         **config,
-        # The very one, whatever its name means by now.
+        # By id: its name may mean another image by now.
         "Image": old["Image"],
         "HostConfig": {
             **old["HostConfig"],
@@ -195,7 +194,7 @@ def copy(old: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, A
 
 
 def published(container: Mapping[str, Any]) -> list[PublishedPort]:
-    """The TCP ports of a container that are published on ports of one's choice."""
+    """The TCP ports of a container that are published on chosen ports."""
     return [
         PublishedPort(
             "" if binding.get("HostIp") == EVERYWHERE else binding.get("HostIp") or "", int(binding["HostPort"]), number
@@ -207,10 +206,10 @@ def published(container: Mapping[str, Any]) -> list[PublishedPort]:
 
 
 def rules(table: str, ports: Sequence[PublishedPort], address: str, bridge: str, *, proxied: bool) -> str:
-    """Docker's ways to a published port, with the stand-in at their end, in one transaction.
+    """Docker's rules for published ports, with the stand-in as the destination, in one transaction.
 
-    From elsewhere to the container's address, so that it sees who asks; from the host itself and from the container's
-    network, and for IPv6, through docker's userland proxy where there is one (`proxied`), else like the rest.
+    From other hosts to the container's address, so that it sees the client's address. From the host itself, from the
+    container's network, and for IPv6: through docker's userland proxy if it is used (`proxied`), else like the rest.
     """
     outside: list[str] = []
     inside: list[str] = []
@@ -238,7 +237,7 @@ def rules(table: str, ports: Sequence[PublishedPort], address: str, bridge: str,
 
 
 def _chain(name: str, hook: str, lines: Sequence[str]) -> str:
-    """Before docker's own, which has the priority -100. Only what begins a connection decides where it leads."""
+    """Before docker's own, which has the priority -100. Only a connection's first packet is matched."""
     head = (
         f"type nat hook {hook} priority -101; policy accept;",
         "tcp flags & (fin | syn | rst | ack) != syn accept",

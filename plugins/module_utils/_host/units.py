@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd units: one look at all of them, then only what differs."""
+"""systemd units: one query for all of them, then only what differs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnitState:
 
 
 class Units:
-    """systemd's view, asked for once and forgotten when something changes it."""
+    """The states of units, queried once and again after a change."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -65,7 +65,7 @@ class Units:
             raise HostError(f"systemctl {' '.join(arguments)} failed.\n{result.tail(3)}\n{self.journal(unit)}".rstrip())
 
     def journal(self, unit: str) -> str:
-        """The unit's last lines, without what it says on a good day too."""
+        """The unit's last log lines, without those of a normal start."""
         output = self.host.run(["journalctl", "-u", unit, "-n", "60", "-o", "cat", "--no-pager"]).stdout
         return "\n".join([line for line in output.splitlines() if not any(word in line for word in CHATTER)][-12:])
 
@@ -102,7 +102,7 @@ def ensure_unit(host: Host, units: Units, spec: Spec) -> None:
 
 
 def reload_manager(host: Host, units: Units, name: str, *, written: bool = False) -> None:
-    """Make systemd read a unit's files again where they are newer than what it knows."""
+    """Make systemd read a unit's files again where they are newer than what it has loaded."""
     if not written and not units.state(name).stale:
         return
     if host.check_mode:
@@ -113,7 +113,7 @@ def reload_manager(host: Host, units: Units, name: str, *, written: bool = False
 
 def _check_startable(host: Host, name: str, state: UnitState, *, declared: bool) -> None:
     if state.masked:
-        raise HostError(f"{name} is masked: somebody wants it never to start. systemctl unmask {name} takes that back.")
+        raise HostError(f"{name} is masked, so systemd never starts it. Unmask it: systemctl unmask {name}")
     if not state.exists and not declared and not host.expects_packages:
         raise HostError(f"There is no unit {name}: declare its content, or the package that brings it.")
 

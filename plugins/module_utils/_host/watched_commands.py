@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands that apply what files declare."""
+"""Commands that apply changed files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .stamps import applied_at, newer, stamp
 
 
 def ensure_command(host: Host, spec: Spec) -> None:
-    """Run a command when a file it applies has changed since it last succeeded, or what it creates is missing."""
+    """Run a command if a file that it applies has changed since its last success, or if its result is missing."""
     argv = [str(word) for word in spec["argv"]]
     watched = list(spec.get("when_changed") or [])
     creates = spec.get("creates")

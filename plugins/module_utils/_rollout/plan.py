@@ -18,7 +18,7 @@ The rules, for any fleet and whatever happens:
 - A host that an operator keeps out of service is not touched: a rollout of it must not begin.
 - At no time are fewer than min_in_service hosts in service, or more than max_unavailable out of it.
 - The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
-  no second one. A fleet of one host has nobody to hand over to, and a fleet that does not elect has no leader.
+  no second one. A fleet of one host has no host to hand over to, and a fleet that does not elect has no leader.
 - A host that turns leader before it is drained is put off to the end, once.
 - With a canary, no more hosts than its share run the wanted digest before it was judged, once, beside those that do
   not. One that is condemned is put back, unless on_failure is stop.
@@ -94,19 +94,19 @@ class Event:
 
     done: the host runs the wanted digest and is in service.
     failed: it does not; serves says whether the old one is in service again.
-    unreachable: nobody knows what it does.
+    unreachable: its state is not known.
     put_off: it turned leader, and was not touched.
     refused: the permit was not given, and it was not touched.
-    handed_over: this host leads now; without a host, nobody does.
+    handed_over: this host leads now; without a host, none does.
     handover_failed: leadership is where it was.
     promoted, condemned: what the canary is found to be, in the same words for each of those that were compared.
     put_back, not_put_back: an updated host runs its old digest and is in service again, or is not.
 
     News, at any time:
 
-    leader: this host leads; without a host, nobody does.
+    leader: this host leads; without a host, none does.
     out_of_service: a host that was not in work fails.
-    lock_lost: somebody else may change the fleet.
+    lock_lost: another rollout may change the fleet.
     """
 
     kind: str
@@ -191,7 +191,7 @@ class Rollout:
         return min(above_minimum, at_most(self.policy.max_unavailable, len(self.hosts)) - out_of_service)
 
     def batch(self, candidates: Iterable[str]) -> tuple[str, ...]:
-        """The next batch of them, as large as it may be; empty where nobody may be taken out."""
+        """The next batch of them, as large as it may be; empty where no host may be taken out."""
         sizes = self.policy.batches
         size = at_most(sizes[min(self.batches_begun, len(sizes) - 1)], len(self.hosts))
         size = min(size, at_most(self.policy.max_unavailable, len(self.hosts)), self.canaries_left())

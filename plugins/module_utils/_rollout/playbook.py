@@ -57,7 +57,7 @@ def fleet_of(
 def digests_before(
     undone: Mapping[str, Any], looks: Mapping[str, Mapping[str, Any]], selected: Iterable[str]
 ) -> dict[str, str]:
-    """The digest that each host is to run when a rollout is taken back; without those of which nobody knows it.
+    """The digest that each host is to run when a rollout is taken back; without hosts whose digest is not known.
 
     undone: the rollout as rollout_info returns it. A host that does not run its image any more, or did not get it,
     stays as it is. One that runs nothing gets what it ran before.

@@ -32,8 +32,8 @@ def status_of(
     leader, journal: the results of leader_info and rollout_info. balancer: those of target_info, of the
     hosts that have a load balancer in front. One that failed has but `msg`.
 
-    `problems` has a sentence for each thing that somebody should look at; a host that is kept out of service on
-    purpose, or is in work of a rollout that goes on, is none. What nobody could tell is None.
+    `problems` has a sentence for each thing that the operator should check. A host that is kept out of service on
+    purpose, or that a running rollout works on, is none. What is not known is None.
     """
     answers = "instances" in leader and "rollouts" in journal
     known = {str(one["instance_id"]): one for one in leader.get("instances") or ()}

@@ -83,12 +83,12 @@ class Reporter:
             self._heard()
 
     def erase(self) -> None:
-        """Before somebody else writes to the terminal; it is drawn again below that."""
+        """Call before other code writes to the terminal. The display is drawn again below that."""
         if self._screen:
             self._screen.erase()
 
     def hide(self, hidden: bool) -> None:
-        """While somebody else needs the terminal, such as for a question."""
+        """While other code needs the terminal, such as for a prompt."""
         with self._lock:
             self._hidden = hidden
             if hidden:

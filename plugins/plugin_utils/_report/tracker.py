@@ -303,7 +303,7 @@ class Tracker:
             self._judged(at, facts["rollout_verdict"])
         if isinstance(event, Mapping):
             self._event(at, event)
-        # Where a host ended without a word, nobody else says so.
+        # A host that ended without a result is known from these events only.
         events = results.items(facts.get("rollout_events"))
         for late in events[self._events_known :]:
             self._event(at, results.mapping(late))

@@ -87,7 +87,7 @@ def complete(group, hook, result):
     except ClientError as error:
         if "No active Lifecycle Action" not in str(error):
             raise
-        print(f"{instance} waits for nobody: {error}")
+        print(f"{instance} has no lifecycle action to complete: {error}")
 
 
 try:

@@ -35,7 +35,7 @@ NO_ANSWER = (OSError, http.client.HTTPException)
 
 
 class UnansweredError(Exception):
-    """Whoever was asked did not say; that is neither a yes nor a no."""
+    """There was no usable answer, neither a yes nor a no."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Group:
 
 
 def own_state(answer: dict[str, Any], instance: str) -> tuple[str, str]:
-    """Of this instance, whoever else is in the answer."""
+    """The group and state of this instance; the answer may list others, too."""
     for found in answer["AutoScalingInstances"]:
         if found["InstanceId"] == instance:
             return found["AutoScalingGroupName"], found["LifecycleState"]
@@ -273,7 +273,7 @@ class Lifecycle:
         self._settings = settings
         self._metadata = metadata
         self._container = Container(settings.container)
-        # Names the instance whose gateway was stopped here, so that nobody else's stop is ever taken back.
+        # Names the instance whose gateway was stopped here: a gateway that was stopped otherwise is never started.
         self._mark = mark
         self._say = say
         self._reason = ""
@@ -354,7 +354,7 @@ class Lifecycle:
             time.sleep(self._settings.poll)
 
     def _turn_away(self) -> None:
-        """Nobody takes the instance out of its load balancers: they have to see for themselves."""
+        """No API call deregisters the instance: its load balancers' health checks have to notice."""
         if not self._settings.drain_command:
             return
         try:
@@ -418,7 +418,7 @@ class Lifecycle:
             time.sleep(self._settings.poll)
 
     def _come_back(self, notice: Notice) -> None:
-        """From a warm pool, or after a spot instance's stop: docker leaves alone what somebody stopped."""
+        """From a warm pool, or after a spot instance's stop: docker does not restart a stopped container by itself."""
         try:
             stopped = self._mark.read_text()
         except FileNotFoundError:

@@ -114,7 +114,7 @@ def test_no_answer_before_the_start_changes_nothing() -> None:
 
 def test_somebody_else_registers_it_again() -> None:
     api = ApiDouble((1, "healthy"), (5, "draining"), (FOREVER, "initial"))
-    with pytest.raises(OperationError, match="i-0123456789abcdef0:80 was registered in web again by somebody else"):
+    with pytest.raises(OperationError, match="i-0123456789abcdef0:80 was registered in web again by another process"):
         drain(api, ["web"], US, api.report, min_healthy=1, timeout=None)
 
 

@@ -195,7 +195,7 @@ def test_a_taken_port_is_said_before_anything_stops(
     checked: Host, docker_engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(port_conflicts, "listeners", lambda port: ["nginx (pid 7)"] if port == 80 else [])
-    with pytest.raises(HostError, match=r"Port 80 is taken by nginx \(pid 7\): stop that"):
+    with pytest.raises(HostError, match=r"Port 80 is taken by nginx \(pid 7\): stop it"):
         ensure(checked)
     checked.check_mode = False
     with pytest.raises(HostError, match="nothing was stopped"):
@@ -422,7 +422,7 @@ def test_a_restoration_that_was_interrupted_is_done_again(
 
 def test_nothing_to_restore(target: Host, docker_engine: EngineDouble) -> None:
     ensure(target)
-    with pytest.raises(HostError, match=r"no gateway-previous that could be put back; nothing was stopped"):
+    with pytest.raises(HostError, match=r"no gateway-previous that could be restored; nothing was stopped"):
         container(target).restore(None)
     assert docker_engine.state() == {"gateway": "running"}
 

@@ -116,7 +116,7 @@ def test_live_restore_that_does_not_take_puts_the_file_back(
 ) -> None:
     written({"a": 1})
     docker_engine.add("gateway")
-    with pytest.raises(HostError, match="didn't take over live-restore"):
+    with pytest.raises(HostError, match="didn't apply live-restore"):
         ensure(target, config={**LOGS, "live-restore": True})
     assert config() == {"a": 1}
     assert verbs(runner) == ["reload", "reload"]
@@ -139,7 +139,7 @@ def test_a_refused_configuration_is_put_back(target: Host, runner: Runner) -> No
     runner.answer("systemctl restart", "")
     runner.answer("journalctl", "level=info msg=x\nfailed to start daemon: driver not supported\n")
     with pytest.raises(
-        HostError, match=r"doesn't restart with the new .*The old file was put back; the engine runs"
+        HostError, match=r"doesn't restart with the new .*The old file was restored; the engine runs"
     ) as e:
         ensure(target, config={"storage-driver": "nonsense"})
     assert "driver not supported" in e.value.message

@@ -123,7 +123,7 @@ def test_a_flaky_mirror_is_tried_again(target: Host, runner: Runner) -> None:
         ("E: Unable to locate package docker.io", "No configured repository offers docker.io"),
         ("E: Failed to fetch http://m/x  Temporary failure resolving 'm'", "mirror can't be reached"),
         ("dpkg: error: No space left on device", r"The disk is full: .* MiB free"),
-        ("E: dpkg was interrupted, you must manually run", r"see dpkg --configure -a"),
+        ("E: dpkg was interrupted, you must manually run", r"run dpkg --configure -a"),
     ],
 )
 def test_what_apt_says_is_explained(target: Host, runner: Runner, stderr: str, words: str) -> None:
@@ -262,7 +262,7 @@ def test_old_lists_make_no_refusal_but_a_warning(checked: Host, runner: Runner) 
 def test_what_fits_nothing_that_is_there_is_refused(checked: Host, runner: Runner) -> None:
     runner.answer("dpkg-query", "", code=1)
     runner.answer("apt-get", code=100, stderr="E: Unable to correct problems, you have held broken packages.")
-    with pytest.raises(HostError, match="does not fit what is installed: nothing was changed"):
+    with pytest.raises(HostError, match="It conflicts with installed packages: nothing was changed"):
         ensure_packages(checked, [DOCKER])
 
 
@@ -294,7 +294,7 @@ CLASH = """Error:
     ("stdout", "stderr", "words"),
     [
         (TABLE, "Operation aborted.", r"would remove compose, docker-ce from this host: nothing was changed"),
-        ("", CLASH, "does not fit what is installed: nothing was changed"),
+        ("", CLASH, "conflicts with installed packages: nothing was changed"),
     ],
 )
 def test_dnf_may_not_remove_anything(

@@ -147,7 +147,7 @@ def test_one_that_answers_goes_when_the_container_serves(
     asked.sick.add("10.0.0.1")
     with pytest.raises(HostError) as caught:
         ensure(target)
-    assert "gate-way-stand-in, a second container of the old image, answers" in caught.value.message
+    assert "gate-way-stand-in, a second container of the old image, serves" in caught.value.message
     assert docker_engine.state() == {"gate-way": "running", "gate-way-stand-in": "running"}
     asked.sick.clear()
     ensure(target)
