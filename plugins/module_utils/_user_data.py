@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user data of an instance must not carry, and how much they may."""
+"""What the user data of an instance must not contain, and their maximum size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def problems(
     user_data: str, variables: Mapping[str, Any], environment: Mapping[str, Any], no_secrets: Sequence[str] = ()
 ) -> list[str]:
-    """A sentence or two for each; none where the user data can be used. Never with a value in it."""
+    """One message for each problem; empty if the user data can be used. Messages never contain values."""
     found = []
     carried = {"launch_template_vars": variables, "launch_template_environment": environment}
     for option, values in carried.items():
@@ -45,7 +45,7 @@ def problems(
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Each text and number in it, under the nearest name; a text of JSON is looked into, too."""
+    """Each string and number in it, with the nearest key as its name; also those within JSON strings."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, str(key))

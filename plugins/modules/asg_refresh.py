@@ -32,8 +32,8 @@ options:
       - V(awaited) changes nothing. It waits for O(refresh_id), or for the one that runs.
       - V(cancelled) ends the one that runs. What was replaced stays so.
       - V(rolled_back) ends the one that runs and has AWS put back what was replaced. It is refused after the end, and
-        where AWS knows no way back, because it was started without O(launch_template) or the group's own one has no
-        fixed version.
+        for one that AWS can't roll back, because it was started without O(launch_template) or the group's own one has
+        no fixed version.
     type: str
     choices: [started, awaited, cancelled, rolled_back]
     default: started

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Alarms and a dashboard of CloudWatch as they are declared."""
+"""The declared CloudWatch alarms and dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .api import Api, RefusedError
 Alarm = Mapping[str, Any]
 AT_ONCE = 100
 NO_DASHBOARD = ("ResourceNotFound", "ResourceNotFoundException", "DashboardNotFoundError")
-# Of what DescribeAlarms returns: what PutMetricAlarm takes, but for the switch that an operator turns.
+# The fields of DescribeAlarms that PutMetricAlarm takes, except ActionsEnabled, which operators set.
 SETTINGS = (
     "AlarmName",
     "AlarmDescription",
@@ -99,7 +99,7 @@ def ensure_dashboard(watch: Api, name: str, body: Mapping[str, Any] | None, chec
 
 
 def settings(alarm: Alarm) -> dict[str, Any]:
-    """What there is to compare: without what is empty or a default, and with lists in one order."""
+    """For comparison: without empty values and defaults, and with sorted lists."""
     kept = {key: alarm[key] for key in SETTINGS if alarm.get(key) not in (None, "", [], {})}
     for key, by in BY.items():
         if key in kept:
@@ -108,7 +108,7 @@ def settings(alarm: Alarm) -> dict[str, Any]:
 
 
 def _tidy(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of Dimensions or Metrics, with its inner dimensions in one order and without empty ones."""
+    """An entry of Dimensions or Metrics, with sorted inner dimensions and without empty ones."""
     tidy = {key: value for key, value in entry.items() if value not in (None, "", [], {})}
     if "MetricStat" in tidy:
         stat = dict(tidy["MetricStat"])
@@ -132,5 +132,5 @@ def _described(watch: Api, names: Sequence[str]) -> dict[str, Alarm]:
 
 
 def _portions(names: Sequence[str]) -> list[list[str]]:
-    """As many names as AWS takes in one call."""
+    """The names in chunks that AWS accepts in one call."""
     return [list(names[start : start + AT_ONCE]) for start in range(0, len(names), AT_ONCE)]

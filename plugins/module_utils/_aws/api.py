@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The calls of a boto3 client, with errors that say what to do."""
+"""The calls of a boto3 client, with errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._common.progress import NoAnswerError, OperationError
 
 THROTTLED = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|ServiceUnavailable|InternalError")
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized")
-# Where IAM has another name for a service than its endpoint has.
+# Services whose IAM prefix differs from their signing name.
 IAM_NAMES = {"monitoring": "cloudwatch"}
 
 
@@ -23,7 +23,7 @@ def _advice(message: str) -> str:
 
 
 class RefusedError(OperationError):
-    """AWS answered with an error: its code, and what it said."""
+    """AWS returned an error: its code and message."""
 
     def __init__(self, words: str, code: str, said: str) -> None:
         super().__init__(words)
@@ -42,7 +42,7 @@ class Api:
         return str(self._client.meta.region_name)
 
     def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to an operation on `what`, by its name in the API; raises NoAnswerError or OperationError."""
+        """The response of an API operation on `what`; raises NoAnswerError or OperationError."""
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
@@ -74,14 +74,14 @@ class Api:
         except ResponseParserError as error:
             url = self._client.meta.endpoint_url
             raise NoAnswerError(
-                f"{operation} got an answer that is not from AWS. Check that {url} is the right endpoint, and that no "
+                f"{operation} got a response that is not from AWS. Check that {url} is the right endpoint, and that no "
                 "proxy answers instead."
             ) from error
         except BotoCoreError as error:
             raise OperationError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
 
     def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """What is below the key in the answers, over all pages."""
+        """The items below the key in the responses of all pages."""
         token: dict[str, Any] = {}
         while True:
             answer = self.call(operation, what, **arguments, **token)

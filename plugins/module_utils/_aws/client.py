@@ -28,7 +28,7 @@ MUTUALLY_EXCLUSIVE = [("profile", "access_key")]
 
 
 def client(module: AnsibleModule, service: str) -> Any:
-    # Here, because it costs more than all that a module without AWS needs.
+    # Imported here, because it takes longer than all other imports of a module.
     try:
         import boto3
         from botocore.config import Config
@@ -50,7 +50,7 @@ def client(module: AnsibleModule, service: str) -> Any:
             service,
             endpoint_url=wanted["endpoint_url"],
             verify=wanted["aws_ca_bundle"],
-            # Many share one API: who is throttled comes back later, by the SDK's own rules.
+            # Many hosts share the API's rate limit: a throttled call is retried by the SDK's rules.
             config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=20),
         )
     except NoRegionError as error:

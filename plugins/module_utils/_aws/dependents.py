@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What else uses what is to be deleted: a role, a policy, a launch template, a topic, alarms. Each as words."""
+"""Other users of a resource that is to be deleted: a role, a policy, a launch template, a topic, alarms."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _all_alarms(watch: Api) -> list[Mapping[str, Any]]:
 
 
 def _marked(iam: Api, operation: str, about: str, key: str, **arguments: Any) -> list[Any]:
-    """What is below the key, over all pages; IAM has its own way to turn them."""
+    """The items below the key, over all pages; IAM paginates in its own way."""
     found: list[Any] = []
     marker: dict[str, str] = {}
     while True:

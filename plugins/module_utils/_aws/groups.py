@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Auto Scaling group: its instances, and the launch templates that they are of."""
+"""An Auto Scaling group: its instances and their launch templates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEAVING = ("Terminating", "Terminated", "Detaching", "Detached")
 
 @dataclass(frozen=True)
 class Template:
-    """A launch template in one version: a number, or $Latest or $Default, which mean another one from time to time."""
+    """A launch template in one version: a number, or $Latest or $Default, whose meaning changes."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class Template:
         return f"{self.name or self.id}, version {self.version}"
 
     def same(self, other: Template | None) -> bool:
-        """Whether both are surely the same."""
+        """Whether both are certainly the same."""
         if other is None or not (self.fixed and self.version == other.version):
             return False
         return self.id == other.id if self.id and other.id else bool(self.name) and self.name == other.name
@@ -142,7 +142,7 @@ def resolved(api: Api, template: Template) -> Template:
 def wanted(
     group: Group, option: Mapping[str, str] | None, ec2: Callable[[], Api]
 ) -> tuple[Template | None, Template | None]:
-    """The template that is asked for, if one is, and the one that instances are to be of."""
+    """The requested template, if any, and the one for the instances."""
     if option:
         asked = resolved(ec2(), Template(option["id"] or "", option["name"] or "", option["version"]))
         return asked, asked

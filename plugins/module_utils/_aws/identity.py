@@ -13,7 +13,7 @@ from .._common.progress import OperationError
 from .api import Api
 from .partitions import partition_of
 
-# By the option of a module, the variables of the environment that name the same thing.
+# The environment variables of the same meaning, by the option of a module.
 ENVIRONMENT = {
     "region": ("AWS_REGION", "AWS_DEFAULT_REGION", "EC2_REGION"),
     "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
@@ -24,7 +24,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY")
 
 @dataclass(frozen=True)
 class Identity:
-    """account and arn are empty where STS was not asked."""
+    """account and arn are empty if STS was not queried."""
 
     region: str
     partition: str
@@ -33,10 +33,10 @@ class Identity:
 
 
 def disagreements(declared: Mapping[str, str], regions: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
-    """What names another region, profile or endpoint than is declared.
+    """Settings that name another region, profile or endpoint than the declared one.
 
-    `declared` has options of the modules, `regions` by the name of a variable what has to be the declared region. What
-    is empty says nothing.
+    `declared` has options of the modules. `regions` has, by the name of a variable, values that must be the declared
+    region. Empty values are ignored.
     """
     found = []
     for option, names in ENVIRONMENT.items():

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Application Load Balancer and its two listeners as they are declared."""
+"""The declared Application Load Balancer and its two listeners."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """Empty texts where there is no load balancer; before and after are what it is, as far as it is declared."""
+    """Empty texts where there is no load balancer; before and after are its declared settings."""
 
     arn: str = ""
     dns_name: str = ""
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the load balancer or change what differs. A call that stopped early is finished by the next one."""
+    """Create the load balancer or change what differs. The next call completes an interrupted one."""
     about = f"the load balancer {wanted.name}"
     found = find(elb, wanted.name)
     arn = found.get("LoadBalancerArn", "")
@@ -115,7 +115,7 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
 
 
 def _foreign(elb: Api, arn: str, about: str) -> list[str]:
-    """What stands in the way of deleting the load balancer."""
+    """What prevents the deletion of the load balancer."""
     found = []
     attributes = as_dict(elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"])
     if attributes.get("deletion_protection.enabled") == "true":
@@ -186,7 +186,7 @@ def _groups(action: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _picture(listener: Listener) -> dict[str, Any]:
-    """What there is to compare of a listener."""
+    """The settings of a listener that are compared."""
     actions = [
         _groups(action) or action.get("RedirectConfig") or action["Type"] for action in listener["DefaultActions"]
     ]
@@ -200,7 +200,7 @@ def _picture(listener: Listener) -> dict[str, Any]:
 def _look(
     elb: Api, wanted: Wanted, found: Mapping[str, Any], listeners: Mapping[int, Listener], about: str
 ) -> dict[str, Any]:
-    """What the load balancer is, in the shape of what is declared; what is not declared is left out."""
+    """The load balancer in the shape of its declaration, without what is not declared."""
     if not found:
         return {}
     arn = found["LoadBalancerArn"]
@@ -232,7 +232,7 @@ def _change_settings(elb: Api, wanted: Wanted, outcome: Outcome, about: str) -> 
 def _change_listeners(
     elb: Api, arn: str, there: Mapping[int, Listener], wanted: Mapping[int, Listener], about: str
 ) -> None:
-    # HTTPS is there before HTTP redirects to it, and HTTP serves before HTTPS goes.
+    # HTTPS exists before HTTP redirects to it, and HTTP serves before HTTPS is removed.
     for port in sorted(wanted, reverse=True):
         if port not in there:
             elb.call("CreateListener", about, LoadBalancerArn=arn, Port=port, **wanted[port])
@@ -253,6 +253,6 @@ def _until_active(elb: Api, wanted: Wanted) -> None:
             reason = f" ({state['Reason']})" if state.get("Reason") else ""
             raise OperationError(
                 f"The load balancer {wanted.name} is {state.get('Code', 'gone')} and not active{reason} after "
-                f"{wanted.timeout:g} s. Run it again to wait on."
+                f"{wanted.timeout:g} s. Run it again to continue waiting."
             )
         time.sleep(PAUSE)

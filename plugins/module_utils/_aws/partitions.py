@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AWS's partitions, by their regions: what ARNs begin with, and the domain of the endpoints."""
+"""AWS's partitions by region: the prefix of ARNs, and the domain of the endpoints."""
 
 from __future__ import annotations
 

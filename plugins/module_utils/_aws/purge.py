@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Obsolete tags of what modules of other collections make: roles, instance profiles and topics."""
+"""Obsolete tags of resources that other collections' modules create: roles, instance profiles and topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSING = ("NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFound", 
 
 @dataclass(frozen=True)
 class Resource:
-    """The operations that tell its tags and remove some, and what they call it."""
+    """The operations that list and remove its tags, and their name for the resource."""
 
     api: Api
     about: str
@@ -27,7 +27,7 @@ class Resource:
     named: Mapping[str, str]
 
     def purge(self, wanted: Mapping[str, str], check_mode: bool) -> dict[str, str]:
-        """Remove its tags that were declared before and no longer are; returns them. What is missing has none."""
+        """Remove its tags that were declared before and no longer are; returns them. A missing resource has none."""
         try:
             said = self.api.call(self.looks, self.about, **self.named)
         except RefusedError as error:

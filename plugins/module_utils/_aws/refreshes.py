@@ -17,7 +17,7 @@ from .groups import Group, Template, matches
 LONGEST_PAUSE = 10.0
 GOES_ON = ("Pending", "InProgress", "Baking")
 BEING_ENDED = ("Cancelling", "RollbackInProgress")
-# Option, name in the API, and what it may be.
+# Option, name in the API, and allowed values.
 RANGES = {
     "min_healthy_percentage": ("MinHealthyPercentage", 0, 100),
     "max_healthy_percentage": ("MaxHealthyPercentage", 100, 200),
@@ -28,7 +28,7 @@ RANGES = {
 MOST_ALARMS = 10
 NO_WAY_BACK = (
     "AWS rolls back only what was started with a launch template, and only to a group whose own one has a number for a "
-    "version. Use state=cancelled, and start one with the launch template of before."
+    "version. Use state=cancelled, and start one with the previous launch template."
 )
 
 
@@ -80,7 +80,7 @@ class Refresh:
 
     @property
     def about(self) -> str:
-        """Its state with where it leads and when it began, for a message."""
+        """Its state, target and start time, for a message."""
         brings = f"to {self.template.words}" if self.template else "of the group's own configuration"
         since = f" since {self.started:%Y-%m-%d %H:%M:%S %Z}" if self.started else ""
         return f"{self.id} ({brings}){since}: {self.words}"
@@ -103,7 +103,7 @@ class Refresh:
 
 @dataclass
 class RefreshReport(Progress):
-    """What a call has seen and done so far."""
+    """The result of a call so far."""
 
     changed: bool = False
     joined: bool = False
@@ -128,9 +128,9 @@ class RefreshReport(Progress):
 
 @dataclass(frozen=True)
 class Wish:
-    """What a refresh is to bring, as the API wants it: template is None for the group's own configuration.
+    """The desired configuration for the API: template is None for the group's own configuration.
 
-    target is the same by its number, to tell which instances are of it already.
+    target is the same with its version number, to find instances that have it already.
     """
 
     template: Template | None
@@ -150,7 +150,7 @@ class Wish:
 
 
 def preferences(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The preferences in the API's words; OperationError for what AWS would refuse."""
+    """The preferences for the API; OperationError for values that AWS would refuse."""
     wrong = []
     wanted: dict[str, Any] = {"SkipMatching": options["skip_matching"]}
     for option, (name, least, most) in RANGES.items():
@@ -179,7 +179,7 @@ def preferences(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["auto_rollback"]:
         wanted["AutoRollback"] = True
         if not options["launch_template"]:
-            wrong.append("auto_rollback needs launch_template, as AWS knows no way back without it")
+            wrong.append("auto_rollback needs launch_template, as AWS can't roll back without it")
     for option, name in (("scale_in_protected", "ScaleInProtectedInstances"), ("standby", "StandbyInstances")):
         if options[option]:
             wanted[name] = options[option].capitalize()
@@ -256,7 +256,7 @@ class Refreshes:
         return Refresh.of(said[0])
 
     def start(self, group: Group, wish: Wish, report: RefreshReport, *, check_mode: bool = False) -> None:
-        """Start the refresh, or join the one that runs and brings the same; the report has it."""
+        """Start the refresh, or join a running one to the same target; the report has it."""
         for first in (True, False):
             active = self.active()
             report.replaces = to_replace(group, wish)
@@ -325,7 +325,7 @@ class Refreshes:
             report.changed = self._end("RollbackInstanceRefresh", check_mode)
 
     def wait(self, report: RefreshReport, *, wanted: Sequence[str], percentage: int | None = None) -> bool:
-        """Wait for its end or a percentage; whether it came in time. OperationError if it ended otherwise."""
+        """Wait for its end or a percentage; returns whether that was in time. OperationError if it ended otherwise."""
         if report.refresh is None:
             return True
         identifier = report.refresh.id
@@ -344,7 +344,7 @@ class Refreshes:
         return True
 
     def _end(self, operation: str, check_mode: bool) -> bool:
-        """Whether there was one to end."""
+        """Returns whether there was one to end."""
         if check_mode:
             return True
         try:
@@ -363,12 +363,12 @@ class Refreshes:
 
 
 def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> set[str]:
-    """What was wished for and is not so; what AWS adds are its own defaults."""
+    """Preferences that differ from the requested ones; AWS adds its defaults to them."""
     return {name for name, value in wanted.items() if found.get(name, False if value is False else None) != value}
 
 
 def _by_id_alone(said: Any) -> Any:
-    """Templates have id and name in answers, and must not have both in questions."""
+    """Templates have id and name in responses, and must not have both in requests."""
     if isinstance(said, Mapping):
         named = {name: _by_id_alone(value) for name, value in said.items()}
         if named.get("LaunchTemplateId"):

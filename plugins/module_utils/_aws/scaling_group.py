@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Auto Scaling group as it is declared, with its lifecycle hooks. Its instances are left alone."""
+"""The declared Auto Scaling group with its lifecycle hooks. Its instances are not changed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class Wanted:
-    """settings has keys of SETTINGS; what is not there, or None, is left as it is.
+    """settings has keys of SETTINGS; a missing one, or None, stays unchanged.
 
     version is what the API takes, or KEPT: the number that the group has, else that of the newest.
     """
@@ -67,7 +67,7 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """before and after are what the group is, as far as it is declared."""
+    """before and after are its declared settings."""
 
     changed: bool = False
     before: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def ensure(scaling: Api, ec2: Callable[[], Api], wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the group or change what differs. A call that stopped early is finished by the next one."""
+    """Create the group or change what differs. The next call completes an interrupted one."""
     about = f"the Auto Scaling group {wanted.name}"
     group = _find(scaling, wanted.name, about)
     if not group:
@@ -125,7 +125,7 @@ def _dying(group: Mapping[str, Any]) -> bool:
 
 def _refuse_a_dying_one(group: Mapping[str, Any], name: str) -> None:
     if _dying(group):
-        raise OperationError(f"An Auto Scaling group {name} is being deleted. Run this again when it is gone.")
+        raise OperationError(f"An Auto Scaling group {name} is being deleted. Run this again after that.")
 
 
 def _refuse_half_of_one(wanted: Wanted) -> None:
@@ -189,7 +189,7 @@ def _create(scaling: Api, wanted: Wanted, about: str) -> None:
         "CreateAutoScalingGroup",
         about,
         AutoScalingGroupName=wanted.name,
-        # Added later, they would miss the first instances.
+        # Hooks that are added later would miss the first instances.
         LifecycleHookSpecificationList=[hook.arguments(name) for name, hook in wanted.hooks.items()],
         TargetGroupARNs=list(wanted.target_group_arns),
         Tags=_tags(wanted.name, recorded(wanted.tags or {})),
@@ -250,7 +250,7 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
 
 
 def _look(scaling: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
-    """What the group is, in the shape of what is declared; what is not declared is left out."""
+    """The group in the shape of its declaration, without what is not declared."""
     template = group.get("LaunchTemplate", {})
     found = {
         **{key: group.get(SETTINGS[key]) for key in wanted.settings},

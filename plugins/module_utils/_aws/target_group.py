@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A target group as it is declared: its health checks, attributes and tags, and never its targets."""
+"""The declared target group: health checks, attributes and tags, but never its targets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """arn is empty where there is no group; before and after are what the group is, as far as it is declared."""
+    """arn is empty if there is no group; before and after are its declared settings."""
 
     arn: str = ""
     changed: bool = False
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
-    """Create the group or change what differs. A call that stopped early is finished by the next one."""
+    """Create the group or change what differs. The next call completes an interrupted one."""
     about = f"the target group {wanted.name}"
     group = find(elb, wanted.name)
     outcome = Outcome(arn=group.get("TargetGroupArn", ""), after=_declared(wanted))
@@ -80,7 +80,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
 def remove(elb: Api, scaling: Api, name: str, deleted_load_balancer: str | None, check_mode: bool) -> Outcome:
     """Delete the group; refused while targets are registered, which would leave without a drain, or others use it.
 
-    A load balancer that is deleted before it is none of these others.
+    A load balancer that is deleted before it does not count.
     """
     about = f"the target group {name}"
     group = find(elb, name)
@@ -140,7 +140,7 @@ def _declared(wanted: Wanted) -> dict[str, Any]:
 
 
 def _look(elb: Api, wanted: Wanted, group: Mapping[str, Any], about: str) -> dict[str, Any]:
-    """What the group is, in the shape of what is declared; what is not declared is left out."""
+    """The group in the shape of its declaration, without what is not declared."""
     arn = group["TargetGroupArn"]
     attributes = elb.call("DescribeTargetGroupAttributes", about, TargetGroupArn=arn)["Attributes"]
     tags = elb.call("DescribeTags", about, ResourceArns=[arn])["TagDescriptions"][0]["Tags"]

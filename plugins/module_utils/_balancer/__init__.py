@@ -1,4 +1,4 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking targets out of a load balancer and into it again. Imports without Ansible."""
+"""Drain targets in a load balancer and put them back into service. Imports without Ansible."""

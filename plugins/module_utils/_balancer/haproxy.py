@@ -74,7 +74,7 @@ class Proxy:
         return parse_servers(self.ask("show servers state; show stat"))
 
     def execute(self, *commands: str) -> None:
-        """Run commands that answer nothing on success; raises OperationError for a refused one."""
+        """Run commands whose output is empty on success; raises OperationError for a refused one."""
         said = self.ask("; ".join(commands)).strip()
         if "Permission denied" in said:
             raise OperationError(f"HAProxy denied the command on {self.address}: the stats socket needs 'level admin'.")
@@ -134,7 +134,7 @@ def parse_servers(said: str) -> list[Server]:
         found = state.get((row["pxname"], row["svname"]))
         if found is None:  # a frontend, or the sum of a backend
             continue
-        # During a check HAProxy puts a star before it. last_chk has more detail, but is not always there.
+        # During a check HAProxy prefixes it with a star. last_chk has more detail, but is not always present.
         check = (row.get("check_status", "").lstrip("* "), row.get("check_desc", ""), row.get("check_code", ""))
         servers.append(
             Server(

@@ -40,7 +40,7 @@ class Place:
 
 @dataclass
 class TargetReport(Progress):
-    """The states of a target, and what a call has done so far."""
+    """The states of a target, and the result of a call so far."""
 
     changed: bool = False
     places: list[Place] = field(default_factory=list)

@@ -40,18 +40,18 @@ class Side:
 
 class Balancer(Protocol):
     def read(self) -> dict[str, Side]:
-        """The sides as they are now; raises OperationError where a part of it does not answer or disagrees."""
+        """The sides as they are now; raises OperationError if a part does not answer or if parts differ."""
 
     def start_health_checks(self) -> None:
-        """Have the targets of all sides checked, also of a side without weight. No request moves."""
+        """Start health checks of all sides' targets, also of a side without weight. No traffic is switched."""
 
     def set_weights(self, weights: Weights) -> None:
-        """Split new requests like this, at once; restore the previous weights where that fails half-way."""
+        """Set these weights at once; restore the previous weights if that fails partially."""
 
 
 @dataclass
 class SwitchReport(Progress):
-    """What a call has found and done; before and after are the sides at its begin and at its end."""
+    """The result of a call; before and after are the sides at its begin and at its end."""
 
     changed: bool = False
     before: dict[str, Side] = field(default_factory=dict)
@@ -82,9 +82,9 @@ def split(
     check_mode: bool,
     min_healthy: int | None = None,
 ) -> None:
-    """Split the requests like this; without weights, only read the sides.
+    """Set these weights; without weights, only read the sides.
 
-    A side gets a larger weight only when all its targets are healthy, or min_healthy of them, which is waited for.
+    A side gets a larger weight only when all its targets, or min_healthy of them, are healthy. Waits for that.
     """
     report.timeout = timeout
     report.before = report.after = balancer.read()
@@ -167,10 +167,10 @@ class Listeners:
 
     def set_weights(self, weights: Weights) -> None:
         wanted = {group.arn: weights[name] for name, group in self._groups.items()}
-        # All are read before one is changed.
+        # All are read before any change.
         asked = {arn: self._actions(arn) for arn in self._listeners}
         for arn, actions in asked.items():
-            self._weights(arn, actions)  # refuses target groups that are of no side
+            self._weights(arn, actions)  # Refuses target groups that belong to no side.
         told: dict[str, list[dict[str, Any]]] = {}
         for arn, actions in asked.items():
             told[arn] = actions
@@ -221,7 +221,7 @@ class Listeners:
         forward = actions[-1]
         listed = forward.get("ForwardConfig", {}).get("TargetGroups") or [forward]
         weights = {group["TargetGroupArn"]: int(group.get("Weight", 1)) for group in listed}
-        if len(listed) == 1:  # its weight means nothing
+        if len(listed) == 1:  # Its weight has no effect.
             weights = dict.fromkeys(weights, LARGEST_WEIGHT)
         strangers = sorted(set(weights) - {group.arn for group in self._groups.values()})
         if strangers:
@@ -286,7 +286,7 @@ class Proxies:
         return words or " All servers have their previous weights again."
 
     def _servers(self, proxy: Proxy) -> list[Server]:
-        """Of both sides, in the backends that are meant: those named, or all with such a server."""
+        """Both sides' servers in the named backends, or in all backends that have one."""
         listed = proxy.servers()
         wanted = {server for names in self._sides.values() for server in names}
         found = [

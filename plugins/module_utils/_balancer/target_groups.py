@@ -63,7 +63,7 @@ class Health:
 
     @property
     def key(self) -> dict[str, Any]:
-        """The entry as the API wants it named: a zone is refused for an instance."""
+        """The entry for the API, which refuses a zone for an instance."""
         return {
             "Id": self.id,
             **({"Port": self.port} if self.port else {}),
@@ -91,7 +91,7 @@ class Health:
 
 
 class TargetGroupsApi:
-    """The calls needed of a boto3 elbv2 client, with errors that say what to do."""
+    """The needed calls of a boto3 elbv2 client, with errors that name the remedy."""
 
     def __init__(self, client: Any) -> None:
         self._aws = AwsApi(client)
@@ -178,11 +178,11 @@ class TargetGroupsApi:
 
 
 class _NoSuchTargetError(OperationError):
-    """AWS does not know the target at all; a terminated instance is such a one."""
+    """AWS does not know the target, such as a terminated instance."""
 
 
 def _noted(entry: Health) -> str:
-    """As a word of the tag: port, or port@zone."""
+    """For the tag's value: port, or port@zone."""
     return f"{entry.port or ''}{f'@{entry.zone}' if entry.zone else ''}"
 
 
@@ -208,7 +208,7 @@ class Registration:
 
     @property
     def missing(self) -> list[Health]:
-        """The remembered ones that the group does not list."""
+        """The recorded entries that the group does not list."""
         listed = {entry.port for entry in self.entries}
         return [entry for entry in self.remembered if entry.port not in listed]
 
@@ -229,9 +229,9 @@ def drain(
     timeout: float | None,
     check_mode: bool = False,
 ) -> None:
-    """Deregister the target from the groups and wait until each says that it is gone.
+    """Deregister the target from the groups and wait until each has completed that.
 
-    Refused, before anything changes, where fewer than min_healthy others would be healthy in a group.
+    Refused, before any change, if fewer than min_healthy others would be healthy in a group.
     """
     registrations = _registrations(api, names, target, report)
     leaving = [
@@ -292,7 +292,7 @@ def admit(
     zone: str | None = None,
     check_mode: bool = False,
 ) -> None:
-    """Register the target where it is not, also where it is still draining, and wait until each group says healthy.
+    """Register the target where it is missing or still draining, and wait until it is healthy in each group.
 
     It gets the ports and zones that it had before it was taken out.
     """
@@ -327,7 +327,7 @@ def admit(
                     raise OperationError(f"{place.words}: {HOPELESS[entry.reason]}.")
                 if entry.gone:
                     lost.append(entry)
-            if lost:  # it was on its way out, and the end of that came after our registration
+            if lost:  # It was draining, and its deregistration completed after this registration.
                 api.register(registration.group, lost)
         return all(place.state == "healthy" for place in report.places)
 
@@ -349,7 +349,7 @@ def _expect_the_remembered(registration: Registration, target: Target, report: T
     if not missing:
         return
     places = [Place(registration.group.name, entry.name, "unused", "unused", NOT_REGISTERED) for entry in missing]
-    if not registration.entries:  # the one that stood for it until here
+    if not registration.entries:  # The placeholder for it.
         report.places.remove(registration.places.pop())
     registration.entries += missing
     registration.places += places
@@ -365,7 +365,7 @@ def _forget(api: TargetGroupsApi, registration: Registration, target: Target, re
             api.forget(registration.group, target.id)
     except OperationError as error:
         report.warnings.append(
-            f"The tag {TAG}{target.id} of {registration.group.name} stays, which does no harm: {error}"
+            f"The tag {TAG}{target.id} of {registration.group.name} could not be removed, which is harmless: {error}"
         )
 
 
@@ -408,7 +408,7 @@ def _look_again(api: TargetGroupsApi, registration: Registration, report: Target
 
 
 def _put_back(api: TargetGroupsApi, left: Sequence[Registration], report: TargetReport) -> str:
-    """Register the target again where a call fails half-way; returns the outcome in words."""
+    """Register the target again after a partial failure; returns the outcome as text."""
     words = ""
     for registration in left:
         try:

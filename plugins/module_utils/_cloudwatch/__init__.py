@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CloudWatch agent's configuration file: its schema, and what in a configuration breaks it."""
+"""The CloudWatch agent's configuration file: its schema, and the problems of a configuration."""
 
 from __future__ import annotations
 

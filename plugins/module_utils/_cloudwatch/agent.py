@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the CloudWatch agent's configuration file may hold.
+"""What the CloudWatch agent's configuration file may contain.
 
 Source: the agent's documentation, "Manually create or edit the CloudWatch agent configuration file", and the limits
-that the agent's own JSON schema sets. Stricter than that schema in one thing: it lets many unknown keys pass, with
-which the agent then does nothing.
+that the agent's own JSON schema sets. Stricter than that schema in one point: it accepts many unknown keys, which
+the agent then ignores.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ _FILE = Section(
 
 
 def config_problems(config: Mapping[str, Any], *, unknown_keys: bool = False) -> list[str]:
-    """Say what in the agent's configuration (the file's content as a mapping) the agent would refuse or ignore.
+    """Find what the agent would refuse or ignore in its configuration (the file's content as a mapping).
 
-    With ``unknown_keys``, keys and measurements that are not known here pass, for an agent newer than this list.
+    With ``unknown_keys``, keys and measurements that are not in this list are accepted, for newer agents.
     Returns one sentence for each finding, an empty list where there is none.
     """
     return [f"CloudWatch agent configuration: {problem}." for problem in _FILE.problems(config, "", not unknown_keys)]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The measurements of the CloudWatch agent's plug-ins, each without the name of its plug-in before it.
+"""The measurements of the CloudWatch agent's plug-ins, each without the prefix of its plug-in's name.
 
 Source: the agent's documentation, "Metrics collected by the CloudWatch agent".
 """

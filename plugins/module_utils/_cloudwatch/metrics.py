@@ -16,7 +16,7 @@ from .shared import ADDRESS, DIMENSIONS, INTERVAL, INTERVAL_OR_NONE, OTLP, SHORT
 
 @dataclass(frozen=True)
 class _Measurement:
-    """A measurement's name, or a mapping that renames it; of a plug-in whose names are known, a known one."""
+    """A measurement's name, or a mapping that renames it. Where a plug-in's names are known, it must be one of them."""
 
     plugin: str = ""
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kinds of values in a JSON file, and sentences about values that are not of their kind.
+"""Types of values in a JSON file, and messages about values of another type.
 
 A JSON Schema library would say "is not valid under any of the given schemas" where these name the key and a close
 one, and it would be one more requirement on every controller.
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 class Kind(Protocol):
     def problems(self, value: Any, path: str, strict: bool) -> Iterator[str]:
-        """Say what is wrong with the value at the path; unknown keys count only where strict."""
+        """Yield the problems of the value at the path; unknown keys only with strict."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class ListOf:
         for index, item in enumerate(value):
             yield from self.item.problems(item, f"{path}[{index}]", strict)
             if self.unique and item in value[:index]:
-                yield f"{path}[{index}] stands in the list twice"
+                yield f"{path}[{index}] is in the list twice"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping: its known keys, those it needs, and what any other key may hold (None: there is no other)."""
+    """A mapping: its known keys, its required keys, and the type of other keys (None: no other keys)."""
 
     keys: Mapping[str, Kind] = field(default_factory=dict)
     required: Collection[str] = ()
@@ -106,7 +106,7 @@ class Section:
             elif strict:
                 meant |= set(close(key, self.keys))
                 yield f"unknown key {where}{suggestion(key, self.keys)}"
-        # A misspelt key is one mistake, and not a missing key besides.
+        # A misspelt key is reported once, not as a missing key, too.
         yield from (f"{path} needs the key {key}" for key in self.required if key not in value and key not in meant)
         if self.one_of and not {*self.one_of} & {*value, *meant}:
             yield f"{path} needs one of the keys {_listed(self.one_of)}"
@@ -116,7 +116,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Either:
-    """One thing, or a list of such things; the form of the value says which."""
+    """One value, or a list of such values."""
 
     one: Kind
     many: ListOf

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 MAX_BYTES = 64 * 2**20
 
-# Where to connect to instead, for a port: address and port. The request itself stays as it is.
+# The address and port to connect to instead, by port. The request itself stays unchanged.
 PortMap = Mapping[int, "tuple[str, int]"]
 
 
@@ -37,7 +37,7 @@ class Response:
 
 
 def get(url: str, timeout: float, verify: bool = True, port_map: PortMap | None = None) -> Response:
-    """GET an http or https URL; raises OSError where there is no answer, or none from who it should be (`verify`)."""
+    """GET an http or https URL; raises OSError without an answer, or for a wrong certificate (`verify`)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "https"

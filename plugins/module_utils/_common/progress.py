@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for what takes long elsewhere, and telling about it. Imports without Ansible."""
+"""Wait for operations of other services, and report progress. Imports without Ansible."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PAUSE_GROWS = 1.4
 
 
 class OperationError(Exception):
-    """What is wrong and what to do about it, in words."""
+    """A message with the cause and the remedy."""
 
 
 class NoAnswerError(OperationError):
-    """Who was asked did not answer, or asked for patience: worth another try."""
+    """The service did not answer, or asked to retry later. The call can be repeated."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class Progress:
             self.say(line)
 
     def wait(self, arrived: Callable[[], bool], longest_pause: float) -> bool:
-        """Ask until it is so; whether it was so in time. A question without an answer is asked again.
+        """Call it until it returns True; returns whether that was in time. A call without an answer is repeated.
 
-        The last unanswered question is raised where the time is over.
+        After the timeout, the NoAnswerError of the last call is raised.
         """
         deadline = self.now() + self.timeout
         pause = FIRST_PAUSE
@@ -67,6 +67,6 @@ class Progress:
                 if unanswered:
                     raise unanswered
                 return False
-            # Things happen close together: after a change the next look comes soon.
+            # Changes often follow each other: after one, poll again soon.
             pause = FIRST_PAUSE if len(self.progress) > before else min(pause * PAUSE_GROWS, longest_pause)
             self.sleep(min(pause, remaining))

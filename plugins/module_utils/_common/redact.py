@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container said, without what it should not have said."""
+"""Remove secrets from output of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .secrecy import is_secret
 HIDDEN = "(hidden)"
 # A lookahead, because a search within the name takes quadratic time on a long word.
 NAME = r"(?=[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential))[\w.-]+"
-# An ARN names a secret and is none; it has the word between its colons, too.
+# An ARN names a secret but is none. It may have the word between its colons.
 HARMLESS = r"(?:\w+=)?arn:|\(hidden\)|(?:null|none|true|false)\b"
 PATTERNS = (
     (r"(\b\w+://[^\s:/@]*:)(?!\d{1,5}/)[^\s@]+(@)", rf"\1{HIDDEN}\2"),
@@ -35,7 +35,7 @@ def _hide_named(found: re.Match[str]) -> str:
 
 
 def secrets(environment: dict[str, str]) -> set[str]:
-    """The values of environment variables that are not shown as they are."""
+    """The values of environment variables that must not be shown."""
     shown = shown_environment(environment)
     return {value for name, value in environment.items() if value and shown[name] != value}
 
@@ -49,5 +49,5 @@ def _shown(name: str, value: str) -> str:
     if not is_secret(name, value):
         return value
     without = redacted(value)
-    # A password within a URL is hidden alone, so that the host stays readable.
+    # In a URL, only the password is hidden, so that the host stays readable.
     return without if without != value and not is_secret(name, without.replace(HIDDEN, "")) else HIDDEN

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a named value is a secret, by its form and by its name. The gateway judges alike: tests/data/secrets.json."""
+"""Whether a named value is a secret, by form and name. The gateway has the same rules: tests/data/secrets.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABOUT = re.compile(
     r"|expires|length|size|count|min|max|limit|enabled|required|policy|source|version|public_keys?)$"
     r"|^(?:required|wanted|missing)_|(?:^|_)public_keys?$|^pwd$"
 )
-# Of values that look like chance and are none.
+# Values that look random but are not.
 DIGEST = re.compile(r"(?:^|_)(?:digest|sha\d*|md5|checksum|fingerprint|commit|revision|hash|etag|version|image|ids?)$")
 REFERENCE = re.compile(r"arn:|\{\{|\$\{|\(hidden\)")
 ORDINARY = re.compile(r"(?i)(?:true|false|yes|no|on|off|none|null|)")
@@ -41,7 +41,7 @@ PIECE = re.compile(r"[0-9A-Za-z+/]{16,}")
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether the value of a variable of this name must not be seen."""
+    """Whether the value of a variable of this name must not be shown."""
     value = value.strip()
     if ORDINARY.fullmatch(value) or REFERENCE.match(value):
         return False
@@ -54,18 +54,18 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def _words(name: str) -> str:
-    """In one spelling: dbPassword, db-password and DB.PASSWORD are db_password."""
+    """Normalized: dbPassword, db-password and DB.PASSWORD become db_password."""
     return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
 def _is_chance(value: str) -> bool:
-    """Whether a part of it was drawn at random, as keys and generated passwords are."""
+    """Whether a part of it is random, as in keys and generated passwords."""
     rest = PLACE.sub(" ", value)
     return bool(HEXADECIMAL.search(rest)) or any(_is_mixed(piece) for piece in PIECE.findall(rest))
 
 
 def _is_mixed(piece: str) -> bool:
-    """Chance changes between lower case, upper case and digits all the time; words and numbers at their ends only."""
+    """Random text often changes between lower case, upper case and digits; words and numbers only at their ends."""
     kinds = ["0" if c.isdigit() else "a" if c.islower() else "A" for c in piece]
     changes = sum(one != other for one, other in zip(kinds, kinds[1:]))
     long_enough = len(piece) >= (16 if {"a", "A"} <= set(kinds) else 24)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One connection to PostgreSQL for one call. Everything on it has a deadline; messages name cause and remedy.
 
-Nothing lives in the session, so that PgBouncer in transaction mode will do. What an answer rests on is set in each
-transaction, whatever the role, the database or another client of the same pooled session has set.
+No state is kept in the session, so that PgBouncer works in transaction mode. Each transaction sets the parameters on
+which its results depend, whatever the role, the database or another client of the same pooled session has set.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _KEEPALIVE = {
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
-# As the gateways do: dates in another style than ISO can't be read, another search_path leads to other tables, and a
-# commit that a crash of the server may undo is no lock.
+# As the gateways do: only ISO dates can be parsed, another search_path has other tables, and a commit that a server
+# crash may undo is no lock.
 _SESSION = (
     "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL search_path TO DEFAULT;"
     " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
@@ -52,16 +52,14 @@ _SESSION = (
 _STANDBY = "That is a standby: name the primary, or all hosts of the cluster separated by commas."
 _FULL = "The server has no free connection: try again, or reach it through PgBouncer."
 _NAME = "Check host, and the name resolution of the machine on which the module runs."
-_REACH = (
-    "Check host and port, that PostgreSQL runs, and that firewalls let the machine through on which the module runs."
-)
-# The remedy for a failed connection by PostgreSQL's or libpq's message; the first that fits is taken.
+_REACH = "Check host and port, that PostgreSQL runs, and that firewalls admit the machine on which the module runs."
+# The remedy for a failed connection by PostgreSQL's or libpq's message; the first match counts.
 _WRONG = {
     "password authentication failed": "Check user and password.",
     "no password supplied": "Give password, password_file, or an entry in ~/.pgpass.",
-    "pg_hba.conf": "The server lets this user in neither from here nor with this sslmode: see its pg_hba.conf.",
+    "pg_hba.conf": "The server rejects this user from this address or with this sslmode: see its pg_hba.conf.",
     "certificate": "Give sslrootcert, the certificate of the authority that signed the server's.",
-    "does not support SSL": "Set sslmode to prefer or disable where that is meant.",
+    "does not support SSL": "Set sslmode to prefer or disable if that is intended.",
     "does not exist": "Check name and user.",
     "definition of service": "Check service, and the file that defines it.",
 }
@@ -77,7 +75,7 @@ _AWAY = {
 }
 _STATES = {
     "55P03": "Another transaction has locked a row for too long. Try again; look for long transactions in pg_locks.",
-    "57014": "A statement timed out. Try again; look for what loads the server.",
+    "57014": "A statement timed out. Try again; look for the load on the server.",
     "42501": "This user lacks privileges on the fleet's tables. Use the role of the gateways.",
     "42P01": "Check that it is the gateways' database, and that the gateways have run.",
     "42703": "The table was not created by the gateways.",
@@ -139,7 +137,7 @@ def _parsed(conninfo: str) -> dict[str, str]:
     try:
         return {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
     except psycopg.Error:
-        # Its words quote the string, and so a password.
+        # Its message quotes the string, and so a password.
         raise DatabaseError(
             "database.conninfo is not a connection string: postgresql://user@host:port/name, or host=… dbname=…; "
             "in the former, special characters are percent-encoded."
@@ -183,7 +181,7 @@ class Database:
         levels = psycopg.IsolationLevel
         deadline = _Deadline(connection, self.settings.statement_timeout)
         try:
-            # A role's or a database's own default must not decide this.
+            # A role's or a database's default must not apply.
             connection.isolation_level = levels.REPEATABLE_READ if snapshot else levels.READ_COMMITTED
             with deadline, connection.transaction():
                 self._limit(connection)
@@ -244,7 +242,7 @@ class Database:
 
 
 class _Deadline:
-    """Cuts the connection when the time is over, whatever the network or the server does."""
+    """Closes the connection after the timeout, whatever the network or the server does."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
         self.cut = False

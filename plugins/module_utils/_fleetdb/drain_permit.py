@@ -25,19 +25,19 @@ POLL_SECONDS = 0.5
 class ServiceChange(Protocol):
     @property
     def step(self) -> str:
-        """What it is called in the journal."""
+        """Its name in the journal."""
 
     def refusal(self, fleet: FleetState, instance_id: str, rollout_id: int | None) -> Refusal | None: ...
 
     def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:
-        """Since when the instance is draining when this is done."""
+        """The draining_since of the instance afterwards."""
 
     def recorded_for(self, fleet: FleetState, instance: GatewayInstance, rollout_id: int | None) -> int | None:
-        """The rollout in whose journal this has to be noted; None where it is there already, or has no place."""
+        """The rollout in whose journal this is to be written; None if it is written already, or if there is none."""
 
     @property
     def detail(self) -> str | None:
-        """What the journal has to say about it."""
+        """The detail for the journal."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Drain:
         return permit(fleet, instance_id, min_in_service=self.min_in_service, rollout_id=rollout_id, alone=self.alone)
 
     def mark(self, fleet: FleetState, instance: GatewayInstance) -> datetime | None:
-        # A leader that is alone leads until its successor on the same machine does, which must be allowed to lead.
+        # A leader that is alone leads until its successor on the same machine does, which must be eligible.
         leads = fleet.may_lead(instance)
         return instance.draining_since or (None if leads else fleet.now)
 
@@ -108,7 +108,7 @@ def carry_out(
 ) -> dict[str, Any]:
     """Waits up to `wait` seconds while the refusal or another session's lock may pass; then raises RefusalError.
 
-    The lock is renewed also where it is refused, and the journal has it as a step that was skipped.
+    After a refusal, too, the lock is renewed, and the journal has a skipped step.
     """
     started = time.monotonic()
     while True:
@@ -168,7 +168,7 @@ def _apply(
 
 
 def _can_mark(connection: Connection) -> bool:
-    """Whether the table is of a gateway that knows about draining."""
+    """Whether the table has the column draining_since, which older gateways lack."""
     row = connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'ec2_launch'::regclass AND attname = 'draining_since'"
         " AND NOT attisdropped"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet at one moment, by the database's clock, and what follows from it. Pure."""
+"""The fleet at one moment, by the database's clock, and decisions from it. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class RolloutRecord:
 class OutOfService:
     """A host that a rollout took out of service and has not put back, by the journal.
 
-    With a `reason` it is kept out until it is put back on purpose; else the rollout was interrupted.
+    With a `reason` it is kept out until an operator puts it back; else the rollout was interrupted.
     """
 
     instance_id: str
@@ -103,8 +103,8 @@ class OutOfService:
 class FleetState:
     """`instances` in the order of age. `lease` is None where there is no such table: an older gateway.
 
-    `out` is by instance id. A swapped gateway comes back with a new row that bears no mark, so that the mark alone
-    would count it as in service before it was put back.
+    `out` is by instance id. A swapped gateway returns with a new row without a mark, so that the mark alone would count
+    it as in service before it was put back.
     """
 
     now: datetime
@@ -115,12 +115,12 @@ class FleetState:
     stale_after: float = STALE_SECONDS
 
     def find(self, instance_id: str) -> GatewayInstance | None:
-        """Also one that was taken out of service, and whose row went when its gateway ended."""
+        """Also an instance out of service whose row was deleted when its gateway ended."""
         gone = GatewayInstance(instance_id, None) if instance_id in self.out else None
         return next((one for one in self.instances if one.instance_id == instance_id), gone)
 
     def known(self, instance_id: str) -> GatewayInstance:
-        """One that was found before."""
+        """An instance that is known to exist."""
         found = self.find(instance_id)
         if found is None:
             raise LookupError(instance_id)
@@ -146,7 +146,7 @@ class FleetState:
         return self.rollout if self.rollout and not self.rollout.expired(self.now) else None
 
     def may_lead(self, instance: GatewayInstance) -> bool:
-        """Whether it is the leader by the lease or by its mark; such an instance is never taken for a follower."""
+        """Whether it is the leader by the lease or by its mark; such an instance never counts as a follower."""
         holds = self.lease is not None and self.lease.holder == instance.instance_id
         return holds or instance.is_leader or self.leader == instance.instance_id
 
@@ -198,7 +198,7 @@ def timestamp(moment: datetime | None) -> str | None:
 
 
 def doubts(fleet: FleetState) -> list[str]:
-    """Why the answer to the question which instance leads is not reliable."""
+    """Why it is not certain which instance leads."""
     found = []
     marked = [one.instance_id for one in fleet.marked]
     if len(marked) > 1:
@@ -297,7 +297,7 @@ def successor(
 ) -> str | Refusal:
     """The next leader: `target`, or the oldest instance that is in service, in `among` and of `version`.
 
-    The present leader, where `among` or `version` is given and it fits: then there is nothing to do.
+    The present leader, if `among` or `version` is given and it matches: then there is nothing to do.
     """
     leader = fleet.leader
     if leader is None:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A planned change of the leader: asked for in the lease's row, done by the gateways, confirmed by the lease."""
+"""A planned change of the leader: requested in the lease's row, done by the gateways, confirmed by the lease."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def hand_over(
     while True:
         with database.transaction(keep=not check_mode) as connection:
             fleet = lock(connection, stale_after=stale_after)
-            # Its outcome renews the lock once more; until then it must not end.
+            # Writing the outcome renews the lock again; it must not expire before.
             replace(renewal, ttl=max(renewal.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
             pending = _ask(connection, fleet, request, timeout, renewal.rollout_id)
         if isinstance(pending, _PendingHandover):
@@ -78,7 +78,7 @@ def hand_over(
     try:
         lease = _wait(database, pending, request, started + timeout, stale_after)
     except FleetError as error:
-        with suppress(FleetError):  # the first one says more
+        with suppress(FleetError):  # The first error is more specific.
             _note(database, renewal, pending, "failed", error.message, time.monotonic() - started)
         raise
     result = _result(pending, lease.term, _gap(pending, lease), changed=True)
@@ -122,7 +122,7 @@ def _ask(
 
 
 def _pending(fleet: FleetState, lease: Lease, request: HandoverRequest) -> bool:
-    """A request of another holder; one's own is written again."""
+    """Another holder's request; this holder's own is written again."""
     lasts = lease.request_expires_at is not None and lease.request_expires_at > fleet.now
     return lasts and lease.requested_by != request.by
 
@@ -138,7 +138,7 @@ def _wait(
         try:
             with database.transaction(snapshot=True) as connection:
                 fleet = read(connection, stale_after=stale_after)
-        except DatabaseError:  # a pooler that restarts; what was asked for goes on without us
+        except DatabaseError:  # Such as a pooler that restarts; the request stays valid.
             if time.monotonic() >= deadline:
                 raise
             time.sleep(POLL_SECONDS)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal has: the last rollouts, the lock, and the hosts that were left out of service."""
+"""Reads the journal: the last rollouts, the lock, and the hosts that were left out of service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import journal
 from .read import REMEMBERED, ROLLOUT, clock, out_of_service, tables
 
-with suppress(ImportError):  # said when a connection is asked for
+with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
 
 from .fleet_state import RolloutRecord
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .database import Database
 
 _LAST = f"{ROLLOUT} WHERE %(id)s::bigint IS NULL OR id = %(id)s ORDER BY id DESC LIMIT %(last)s"
-# So many rollouts are looked at for what was before the one that another one finishes.
+# Where a rollout finishes earlier ones, so many of those are searched for the previous digests.
 _PAST = f"{ROLLOUT} WHERE id < %s ORDER BY id DESC LIMIT {REMEMBERED}"
-# For a host whose rollout did not note it: what was put there before.
+# For a host whose rollout did not record it: its last swapped digest before.
 _EARLIER = """
 SELECT DISTINCT ON (host) host, digest FROM fleet_rollout_step
 WHERE rollout_id < %s AND host = ANY (%s) AND step = %s AND result = 'succeeded' AND digest IS NOT NULL

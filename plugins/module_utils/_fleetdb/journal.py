@@ -17,7 +17,7 @@ from .fleet_state import timestamp
 if TYPE_CHECKING:
     from .database import Connection
 
-# These two say whether a host is in service. Only those write them who decide it.
+# These two say whether a host is in service. Only the code that decides it writes them.
 PERMIT, ACTIVE = "permit", "active"
 SERVICE = (PERMIT, ACTIVE)
 PLAN, SWAP, HANDOVER, BREAK = "plan", "swap", "handover", "break"
@@ -72,10 +72,10 @@ def steps_of(connection: Connection, rollout_ids: Sequence[int]) -> dict[int, li
 
 
 def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What the steps of one rollout come to for each host.
+    """The outcome of one rollout's steps for each host.
 
     `before` is the digest of its `plan` step: what it ran when the rollout began. `after` is that of its last `swap`
-    that succeeded. `state` is `out` between permit and active, else `in`. `seconds` is the sum of its steps'.
+    that succeeded. `state` is `out` between permit and active, else `in`. `seconds` is the sum of its steps.
     """
     found: dict[str, dict[str, Any]] = {}
     for step in steps:
@@ -108,7 +108,7 @@ def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class PastRollout:
-    """A rollout as the journal has it; `hosts` as the function of that name returns them."""
+    """A rollout from the journal; `hosts` as the function of that name returns them."""
 
     digest: str | None
     result: str | None
@@ -116,11 +116,11 @@ class PastRollout:
 
 
 def origin(host: str, rollout: PastRollout, earlier: Iterable[PastRollout]) -> str | None:
-    """What a host ran before an image was brought to it, also where a stopped rollout had brought it already.
+    """What a host ran before it got an image, also if an earlier, stopped rollout brought that image.
 
     `earlier` are the rollouts before this one, from the newest. A rollout that finishes another one finds hosts on the
-    new image, or on none: before it is what was before the one that it finishes. Where none of those brought the image,
-    the host had it from elsewhere, and keeps it.
+    new image, or on none: the previous digest is then that before the one that it finishes. If none of them brought the
+    image, another source did, and the host keeps it.
     """
     noted: str | None = (rollout.hosts.get(host) or {}).get("before")
     if noted not in (None, rollout.digest) or rollout.digest is None:
@@ -128,7 +128,7 @@ def origin(host: str, rollout: PastRollout, earlier: Iterable[PastRollout]) -> s
     for one in earlier:
         part = one.hosts.get(host)
         if part is None or (part["before"] is None and part["after"] is None):
-            continue  # it had no part in it, or was only drained
+            continue  # It was not part of it, or was only drained.
         put_elsewhere = part["after"] not in (None, rollout.digest)
         if one.result == "succeeded" or put_elsewhere:
             break

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Renews a rollout's lock in the background for as long as its ansible-playbook lives, and releases it afterwards.
 
-A child in a session of its own, which neither Ctrl-C nor a killed terminal ends. It has the password in its memory
-alone: no command line, environment or file holds it. Where it is killed as well, the lock ends by itself.
+A child process in a separate session, so that neither Ctrl-C nor a closed terminal ends it. The password is only in its
+memory: not in a command line, the environment or a file. If it is killed as well, the lock expires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import FleetError, RefusalError
 from .rollout_lock import LockRenewal, release, renew
 
 LOOK_SECONDS = 0.5
-# Renewed so often in the time of a lock that two failed attempts don't lose it.
+# Renewals per ttl of the lock, so that two failed attempts don't lose it.
 RENEWALS = 4
 GONE, STOPPED, RUNS = "gone", "stopped", "runs"
 _ENDED = "ansible-playbook ended before the rollout did: it was interrupted or killed."
@@ -41,7 +41,7 @@ class WatchedProcess:
         return cls(pid, started)
 
     def children(self) -> list[WatchedProcess]:
-        """None where the system does not tell."""
+        """None where the system does not report it."""
         try:
             told = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
         except OSError:
@@ -108,7 +108,7 @@ def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: Wa
     workers: list[WatchedProcess] = []
     while (state := controller.state()) != GONE:
         workers = controller.children() or workers
-        # One that is stopped is as good as dead: its lock ends.
+        # A stopped process counts as dead: its lock expires.
         if state == RUNS and time.monotonic() >= renew_at:
             renew_at = time.monotonic() + ttl / RENEWALS
             try:
@@ -117,9 +117,9 @@ def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: Wa
             except RefusalError:
                 return
             except FleetError:
-                pass  # asked again; the rollout's own steps say what is wrong with the database
+                pass  # Tried again; the rollout's own steps report the problem with the database.
         time.sleep(LOOK_SECONDS)
-    # A worker that outlives its controller may be about to begin a swap, from when on the host's own lock holds.
+    # A worker that outlives its controller may be about to begin a swap; from then on the host's lock protects it.
     patience = time.monotonic() + ttl / 2
     while time.monotonic() < patience and any(worker.state() == RUNS for worker in workers):
         time.sleep(LOOK_SECONDS)
@@ -127,7 +127,7 @@ def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: Wa
 
 
 def _give_back(wanted: ConnectionSettings, rollout_id: int, ttl: float) -> None:
-    """For as long as the lock may last; then it has ended by itself."""
+    """For at most the ttl of the lock; then it has expired."""
     end = {"host": journal.WHOLE_FLEET, "step": "end", "result": "failed", "detail": _ENDED}
     deadline = time.monotonic() + ttl
     while time.monotonic() < deadline:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which instance leads, and which others there are: from the database or, if it is out of reach, from the gateways."""
+"""The leader and the other instances: from the database or, if it can't be reached, from the gateways."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def described(fleet: FleetState) -> dict[str, Any]:
 
 
 def from_gateways(urls: Sequence[str], timeout: float) -> dict[str, Any]:
-    """Ask all at once. What has no path is asked for `/api/about-me`."""
+    """Query all in parallel. A URL without a path gets `/api/about-me`."""
     wrong = [url for url in urls if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname]
     if wrong:
         raise FleetError(f"urls: {', '.join(wrong)} should begin with http:// or https:// and a host.")
@@ -53,7 +53,7 @@ def from_gateways(urls: Sequence[str], timeout: float) -> dict[str, Any]:
 
 
 def _ask(url: str, timeout: float) -> Mapping[str, Any] | str:
-    """The JSON of a gateway about itself, or why there is none."""
+    """The JSON that a gateway reports about itself, or why there is none."""
     address = url if urlsplit(url).path.strip("/") else url.rstrip("/") + ABOUT
     try:
         response = get(address, timeout)
@@ -66,7 +66,7 @@ def _ask(url: str, timeout: float) -> Mapping[str, Any] | str:
 
 
 def compared(answers: Mapping[str, Mapping[str, Any] | str]) -> dict[str, Any]:
-    """The same result as from the database, with what only that knows as None."""
+    """The same result as from the database; None for what only the database has."""
     found = [f"{url} is not usable: {answer}" for url, answer in answers.items() if isinstance(answer, str)]
     telling = [answer for answer in answers.values() if not isinstance(answer, str)]
     told = {str(one["instanceId"]): one for one in telling}
@@ -109,7 +109,7 @@ def compared(answers: Mapping[str, Mapping[str, Any] | str]) -> dict[str, Any]:
 
 
 def settled(look: Any, wait: float) -> dict[str, Any]:
-    """Look again while there are doubts, up to `wait` seconds: an election is over in less."""
+    """Query again while there are doubts, up to `wait` seconds: an election takes less."""
     deadline = time.monotonic() + wait
     while True:
         result: dict[str, Any] = look()

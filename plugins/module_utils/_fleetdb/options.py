@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that the modules of the fleet share, and what each of their `main` does around its one call."""
+"""Shared options of the database modules, and the common part of their `main`."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def renewal_of(options: Mapping[str, Any]) -> LockRenewal:
     return LockRenewal(options["rollout_id"], options["ttl"], options["steps"])
 
 
-# Each says which database is meant, as an option or as libpq's variable in the environment.
+# Each names the database, as an option or as libpq's environment variable.
 _PLACES = ("host", "name", "user", "service", "conninfo")
 _PLACES_OF_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGUSER", "PGSERVICE")
 
 
 def refuse_no_database(options: Mapping[str, Any]) -> None:
-    """libpq would try a socket of this machine, whose absence says nothing about the cause."""
+    """libpq would try a local socket, and its error would not name the cause."""
     if any(options.get(name) for name in _PLACES) or any(os.environ.get(name) for name in _PLACES_OF_LIBPQ):
         return
     raise DatabaseError(

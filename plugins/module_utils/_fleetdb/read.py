@@ -4,7 +4,7 @@
 """Reads the fleet, and takes the locks under which it is changed.
 
 The order of locks is that of the election: the lease first, then the rollout, then the instances. The clock is read
-when all of them are held: a wait for a lock must not make what was read older than it seems.
+when all of them are held: waiting for a lock must not make the data older than it appears.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .errors import FleetError
 from .fleet_state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService, RolloutRecord
 from .journal import PERMIT, SERVICE
 
-with suppress(ImportError):  # said when a connection is asked for
+with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
 
 if TYPE_CHECKING:
     from .database import Connection
 
-# "evenkeel" in ASCII, and one more: held in place of a lease that is not there.
+# "evenkeel" in ASCII, plus one: held if there is no lease.
 _NO_LEASE = 0x6576656E6B65656D
-# So many rollouts back, a host that was not put back into service is still remembered.
+# Hosts that were not put back into service are found in so many last rollouts.
 REMEMBERED = 20
 
 # to_jsonb: older tables lack some of the columns.

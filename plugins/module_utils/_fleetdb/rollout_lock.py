@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lock on changing the fleet: one rollout at a time holds it, and it expires (fleet_state.held_by).
 
-What proves the lock is the id of its row. Ids are never used twice, and only the call that made the row returns it: a
-controller that lost its lock while it was stopped holds an id whose row is closed. A further secret would prove
-nothing, because a client that may write to these tables could write that, too.
+The id of its row proves the lock. Ids are never reused, and only the call that inserts the row returns it: a controller
+that lost its lock while it was stopped has an id whose row is closed. A further secret would prove nothing, because a
+client that may write to these tables could write it, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Steps = Sequence[Mapping[str, Any]]
 POLL_SECONDS = 1.0
 _UNIQUE_VIOLATION = "23505"
-# A mark that a permit set has the very time of the permit's step. With a reason it is meant to last.
+# A mark that a permit set has the time of the permit's step. With a reason it stays.
 _CLEAR = """
 UPDATE ec2_launch SET draining_since = NULL
 WHERE draining_since IS NOT NULL AND EXISTS (
@@ -40,7 +40,7 @@ RETURNING instance_id"""
 
 @dataclass(frozen=True)
 class LockRenewal:
-    """What a call does for a rollout: it renews the lock for `ttl` seconds and writes the steps, or is refused."""
+    """A call on behalf of a rollout: it renews the lock for `ttl` seconds and writes the steps, or is refused."""
 
     rollout_id: int | None = None
     ttl: float = 120.0
@@ -107,7 +107,7 @@ def acquire(
             with database.transaction(keep=not check_mode) as connection:
                 attempt = _attempt(connection, holder, reason, digest, renewal, stale_after, mine)
         except DatabaseError as error:
-            if error.state == _UNIQUE_VIOLATION:  # another client was faster
+            if error.state == _UNIQUE_VIOLATION:  # Another client was faster.
                 continue
             if error.in_doubt and len(mine) == 1:  # the row that was tried will tell
                 continue
@@ -130,7 +130,7 @@ def _attempt(
     stale_after: float,
     mine: list[int],
 ) -> _Acquired | _HeldByOther:
-    create_missing(connection)  # in check mode it has not been called before
+    create_missing(connection)  # In check mode it was not called before.
     fleet = lock(connection, stale_after=stale_after)
     open_ = fleet.rollout
     if open_ and open_.id in mine:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two tables of the rollouts, where no gateway that runs has made them."""
+"""The two rollout tables, if no running gateway has created them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .read import tables
 if TYPE_CHECKING:
     from .database import Connection
 
-# The lock under which a gateway makes its tables.
+# The lock under which a gateway creates its tables.
 _MIGRATIONS = 0x6576656E6B65656C
-# As in the gateway's migrations, which find them there afterwards.
+# As in the gateway's migrations, which accept existing tables.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS fleet_rollout (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

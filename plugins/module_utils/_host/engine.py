@@ -173,7 +173,8 @@ class Engine:
                 f"The Docker engine can't apply {', '.join(places)} while containers run: with another value it would "
                 f"not find {names} again. They would stop, or run without the engine and hold their ports. "
                 "live-restore does not help. Nothing was changed. Drain this host (playbook drain.yml), stop the "
-                f"containers (docker stop {' '.join(running)}), run this again, and put the host back into service (admit.yml)."
+                f"containers (docker stop {' '.join(running)}), run this again, and put the host back into service "
+                "(admit.yml)."
             )
 
     def _refuse_behind_containers(self) -> None:

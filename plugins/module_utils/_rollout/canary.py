@@ -1,17 +1,16 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether hosts with a new image do as well as those with the old one, at the same time, by what their clients saw.
+"""Compare hosts with a new image to those with the old one, at the same time, by the requests of their clients.
 
-Hosts are watched through the same windows of time; in a window, canaries and others have the same load balancer, the
-same backends and the same kind of requests, so that only what differs between them is left. The rules, each of which
-is wrong about an equal canary in at most one of a hundred cases (SIGNIFICANCE):
+Hosts are watched in the same time windows. In a window, canaries and others have the same load balancer, the same
+backends and the same kind of requests, so that only their own differences remain. Each rule condemns an equal canary in
+at most one of a hundred cases (SIGNIFICANCE):
 
-- errors: the share of answers 5xx is larger by more than `errors`, and Fisher's exact test calls it no chance.
+- errors: the share of 5xx responses is larger by more than `errors`, and significant by Fisher's exact test.
 - latency: in every route and window of at least FEWEST requests on either side, the logarithm of the ratio of the mean
   durations; their weighted mean is the slowdown. It is larger than `slower`, and by Student's t over these ratios it is
-  more than nothing. What windows have in common, such as load that comes and goes, drops out; what hosts differ in
-  for good does not.
+  above zero. Common changes, such as of the load, cancel out; permanent differences between hosts do not.
 - tail: requests slower than the others' 99th percentile (the bound of the histogram next above it) are more than
   TAIL_TIMES as frequent, by Fisher's test again.
 - restarts: a canary's process restarted.
@@ -32,14 +31,14 @@ SIGNIFICANCE = 0.01
 FEWEST = 30
 TAIL = 0.01
 TAIL_TIMES = 2.0
-# How many errors must be expected of a canary that is just too bad, for their absence to say something.
+# The number of expected errors of a canary at the limit from which their absence is significant.
 ERRORS_SEEN = 5
 
 
 @dataclass(frozen=True)
 class Traffic:
     """Requests of one route: how many, how many of them failed, seconds in all, and by the histogram's upper bounds
-    how many took no longer. Two of them can be added, and a later one of the same host less an earlier one."""
+    how many took no longer. Two of them can be added, and an earlier one of a host subtracted from a later one."""
 
     requests: float = 0.0
     errors: float = 0.0
@@ -75,7 +74,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a host had done by a moment: `window` counts intervals since 1970, `process` changes with a restart."""
+    """The counters of a host at a moment: `window` counts intervals since 1970, `process` changes with a restart."""
 
     window: int
     process: float
@@ -92,7 +91,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Verdict:
-    """result is promoted, condemned or unclear; words say why, to people; figures say it to programs."""
+    """result is promoted, condemned or unclear; words say why, for people; figures do so for programs."""
 
     result: str
     words: tuple[str, ...]
@@ -102,7 +101,7 @@ class Verdict:
 def judge(
     canaries: Mapping[str, Sequence[Sample]], others: Mapping[str, Sequence[Sample]], limits: Limits | None = None
 ) -> Verdict:
-    """Compare hosts by their samples, in the order of time."""
+    """Compare hosts by their samples, which are in order of time."""
     limits = limits or Limits()
     windows, rest = _windows(canaries.values()), _windows(others.values())
     shared = sorted(windows.keys() & rest.keys())
@@ -130,7 +129,7 @@ def judge(
     if bad:
         return Verdict("condemned", tuple(bad), figures)
     unclear = [
-        *(f"{host} did not tell its figures" for host in silent),
+        *(f"{host} did not report its metrics" for host in silent),
         *_not_enough(canary, other, len(shared), slowdown, error, limits),
     ]
     if unclear:
@@ -139,7 +138,7 @@ def judge(
 
 
 def _windows(hosts: Iterable[Sequence[Sample]]) -> dict[int, dict[str, Traffic]]:
-    """By window, what these hosts did in it together."""
+    """The sum of these hosts' traffic, by window."""
     found: dict[int, dict[str, Traffic]] = {}
     for samples in hosts:
         for before, after in zip(samples, samples[1:]):
@@ -154,12 +153,12 @@ def _windows(hosts: Iterable[Sequence[Sample]]) -> dict[int, dict[str, Traffic]]
 def _slowdown(
     pairs: Sequence[tuple[Mapping[str, Traffic], Mapping[str, Traffic]]],
 ) -> tuple[float | None, float | None]:
-    """By how much the canaries are slower, as a share, and the standard error of that; None where it can't be said."""
+    """By how much the canaries are slower, as a share, and its standard error; None if it can't be computed."""
     logs, weights = [], []
     for route in {route for pair in pairs for route in pair[0]}:
         canary, other = Traffic(), Traffic()
         for ours, theirs in pairs:
-            # Windows with few requests are taken together.
+            # Windows with few requests are combined.
             canary, other = canary + ours.get(route, Traffic()), other + theirs.get(route, Traffic())
             if min(canary.requests, other.requests) >= FEWEST:
                 if canary.seconds > 0 and other.seconds > 0:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a rollout does next: the order of hosts, the size of batches, and what a failure means.
 
-A Rollout is a value. advance() says what to do next, after() returns the rollout that has heard what became of it:
+A Rollout is a value. advance() returns the next step, after() returns the rollout with the result of that step:
 
     rollout = begin(fleet, wanted, policy)
     step, rollout = rollout.advance()                   # update host-2
@@ -11,17 +11,17 @@ A Rollout is a value. advance() says what to do next, after() returns the rollou
     step, rollout = rollout.advance()                   # update host-3, host-4
     …                                                   # hand_over, update the former leader, end
 
-The rules, for any fleet and whatever happens:
+The rules, for any fleet and any sequence of events:
 
-- A host that runs the wanted digest and is not draining is left alone. A draining host was left so by an interrupted
-  rollout: it comes first and is finished.
+- A host that runs the wanted digest and is not draining is left alone. An interrupted rollout left a draining host
+  so: it comes first and is finished.
 - A host that an operator keeps out of service is not touched: a rollout of it must not begin.
 - At no time are fewer than min_in_service hosts in service, or more than max_unavailable out of it.
 - The leader is never updated. It comes last and alone, after one handover to a host that is already updated. There is
   no second one. A fleet of one host has no host to hand over to, and a fleet that does not elect has no leader.
-- A host that turns leader before it is drained is put off to the end, once.
-- With a canary, no more hosts than its share run the wanted digest before it was judged, once, beside those that do
-  not. One that is condemned is put back, unless on_failure is stop.
+- A host that becomes leader before it is drained is put off to the end, once.
+- With a canary, no more hosts than its share run the wanted digest until it was compared, once, with the other hosts.
+  A canary that is condemned is put back, unless on_failure is stop.
 - After a failure no host is updated any more. All hosts that left their old digest are put back, also those that the
   unfinished rollout updated which this one resumes. A host that it left out of service is put back unless on_failure is
   stop.
@@ -48,7 +48,7 @@ Wanted = Union[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class FleetHost:
-    """What is known of one host of the fleet. digest is None where it runs nothing or it is not known.
+    """What is known of one host of the fleet. digest is None if it runs nothing or if that is not known.
 
     before is the digest that it ran before this rollout, or before the unfinished one that this one resumes.
     kept_out says by whom and why it is kept out of service, such as for maintenance; draining is true then, too.
@@ -71,14 +71,14 @@ class FleetHost:
 class Step:
     """What to do next; hosts are named in order.
 
-    update: take these out, swap, gate, admit, all at the same time. Answered by done, failed, unreachable, put_off or
+    update: drain, swap, gate and admit these, all at the same time. Answered by done, failed, unreachable, put_off or
     refused for each. A host that fails is put back within its own step, unless on_failure is stop.
-    hand_over: to one of candidates, the first one that will do, from hosts[0]. Answered by handed_over or
+    hand_over: from hosts[0] to the first of candidates that can lead. Answered by handed_over or
     handover_failed.
-    judge: those of hosts that are updated beside the others, candidates. Answered by promoted or condemned for each.
-    put_back: these to the digest that they had. Answered by put_back or not_put_back for each.
+    judge: compare the updated hosts with the others, candidates. Answered by promoted or condemned for each.
+    put_back: these to their previous digest. Answered by put_back or not_put_back for each.
     wait: for the answers about these.
-    end: result is succeeded or failed; words say why, and in what state things are left.
+    end: result is succeeded or failed; words say why, and in which state the hosts are left.
     """
 
     kind: str
@@ -90,22 +90,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Event:
-    """What has become of a step.
+    """The result of a step.
 
     done: the host runs the wanted digest and is in service.
     failed: it does not; serves says whether the old one is in service again.
     unreachable: its state is not known.
-    put_off: it turned leader, and was not touched.
+    put_off: it became leader, and was not touched.
     refused: the permit was not given, and it was not touched.
     handed_over: this host leads now; without a host, none does.
     handover_failed: leadership is where it was.
-    promoted, condemned: what the canary is found to be, in the same words for each of those that were compared.
+    promoted, condemned: the canary's verdict, with the same words for each of the compared hosts.
     put_back, not_put_back: an updated host runs its old digest and is in service again, or is not.
 
-    News, at any time:
+    Events at any time:
 
     leader: this host leads; without a host, none does.
-    out_of_service: a host that was not in work fails.
+    out_of_service: a host fails that is not being updated.
     lock_lost: another rollout may change the fleet.
     """
 
@@ -128,12 +128,12 @@ class Rollout:
     leader: str = ""
     # Updated by the unfinished rollout that this one resumes.
     inherited: tuple[str, ...] = ()
-    # Left out of service by it.
+    # Left out of service by that rollout.
     left_out: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     in_work: frozenset[str] = frozenset()
     work: str = ""
-    # Who of those in work was in service before.
+    # Those of in_work that were in service before.
     taken_out: frozenset[str] = frozenset()
     put_off: frozenset[str] = frozenset()
     restored: frozenset[str] = frozenset()
@@ -147,7 +147,7 @@ class Rollout:
     failures: tuple[str, ...] = field(default=())
 
     def advance(self) -> tuple[Step, Rollout]:
-        """What to do next, and the rollout that knows that it is being done."""
+        """The next step, and the rollout in which it has begun."""
         if self.in_work or self.handing_over:
             return Step("wait", self._in_order(self.in_work)), self
         if self.failures:
@@ -162,12 +162,12 @@ class Rollout:
         return Step("end", result="succeeded", words=(self._count_of_done(),)), self
 
     def after(self, event: Event) -> Rollout:
-        """The rollout that knows of it; ValueError for an event that answers nothing that was asked."""
+        """The rollout after the event; ValueError for a result of a step that has not begun."""
         host = event.host
         if any(event.kind in answers for answers in ANSWERS.values()):
             asked = self.handing_over if event.kind in ANSWERS["hand_over"] else host in self.in_work
             if not asked or event.kind not in ANSWERS[self.work]:
-                raise ValueError(f"{event.kind}: this answers nothing that was asked of {host or 'the fleet'}")
+                raise ValueError(f"{event.kind}: no such step has begun for {host or 'the fleet'}")
         if host and host not in self.hosts:
             raise ValueError(f"{event.kind}: {host} is not in the fleet")
         handler = getattr(self, f"_on_{event.kind}", None)
@@ -179,7 +179,7 @@ class Rollout:
     # The rules.
 
     def followers(self) -> tuple[str, ...]:
-        """Who is to be updated before the leader; whom it costs nothing to take out comes first."""
+        """The hosts to update before the leader; those out of service come first."""
         alone = len(self.hosts) == 1
         left = [host for host in self.pending if alone or host != self.leader]
         return tuple(sorted(left, key=lambda host: host in self.serving))
@@ -191,7 +191,7 @@ class Rollout:
         return min(above_minimum, at_most(self.policy.max_unavailable, len(self.hosts)) - out_of_service)
 
     def batch(self, candidates: Iterable[str]) -> tuple[str, ...]:
-        """The next batch of them, as large as it may be; empty where no host may be taken out."""
+        """The next batch of them, as large as allowed; empty where no host may be taken out."""
         sizes = self.policy.batches
         size = at_most(sizes[min(self.batches_begun, len(sizes) - 1)], len(self.hosts))
         size = min(size, at_most(self.policy.max_unavailable, len(self.hosts)), self.canaries_left())
@@ -205,7 +205,7 @@ class Rollout:
         return tuple(chosen)
 
     def canaries_left(self) -> int:
-        """How many hosts may be updated before the verdict; without one to come, any number."""
+        """How many hosts may be updated before the verdict; without a verdict to come, any number."""
         if self.judged or self.failures or not is_set(self.policy.canary):
             return len(self.hosts)
         return at_most(self.policy.canary, len(self.hosts)) - len(self.updated & self.serving)
@@ -216,7 +216,7 @@ class Rollout:
         return self.canaries_left() <= 0 or not self.followers()
 
     def on_new_image(self) -> tuple[str, ...]:
-        """Who was taken off its old digest by this rollout or the one that it resumes, from the first."""
+        """Hosts that left their old digest in this rollout or the one that it resumes, in order."""
         return (*self.inherited, *self.done)
 
     def may_hand_over(self) -> bool:
@@ -249,7 +249,7 @@ class Rollout:
             return self._fail(words).advance()
         if not candidates:
             return self._fail(f"{self.leader} leads, and no updated host is in service to take over.").advance()
-        if not self.batch([self.leader]):  # known before the handover, which would be for nothing
+        if not self.batch([self.leader]):  # Checked before the handover, which would be useless.
             return self._fail(self.no_room()).advance()
         step = Step("hand_over", (self.leader,), candidates)
         return step, replace(self, work="hand_over", handovers=self.handovers + 1, handing_over=True)
@@ -362,7 +362,7 @@ class Rollout:
     def _on_lock_lost(self, event: Event) -> Rollout:
         return replace(self, lock_lost=True)._fail(f"The lock on the fleet was lost{_because(event)}.")
 
-    # Small change.
+    # Helpers.
 
     def _take_out(self, work: str, batch: tuple[str, ...]) -> Rollout:
         taken = frozenset(batch)
@@ -395,7 +395,7 @@ class Rollout:
 
 
 def planned_steps(rollout: Rollout) -> list[Step]:
-    """All steps of it if nothing fails, the end among them: the plan to be shown."""
+    """All its steps if nothing fails, including the end: the plan to show."""
     steps: list[Step] = []
     while True:
         step, rollout = rollout.advance()
@@ -409,10 +409,10 @@ def planned_steps(rollout: Rollout) -> list[Step]:
 
 
 def replay(rollout: Rollout, events: Iterable[Event]) -> Step:
-    """What comes next after all this has happened since the beginning; for callers who keep events, not a Rollout."""
+    """The next step after these events since the beginning; for callers that keep events, not a Rollout."""
     answers = {kind for kinds in ANSWERS.values() for kind in kinds}
     for event in events:
-        # An answer follows a question. Other events may come before the next step begins, and change it.
+        # A result follows the begin of its step. Other events may come before a step begins, and change it.
         if event.kind in answers and not rollout.in_work and not rollout.handing_over:
             rollout = rollout.advance()[1]
         rollout = rollout.after(event)

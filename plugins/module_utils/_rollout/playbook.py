@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet as the plan wants it, from what hosts, database and journal say; and what comes next, for a playbook."""
+"""The fleet in the plan's types, from hosts, database and journal; and the next step, for a playbook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .plan import Event, FleetHost, Rollout, Step, Wanted, planned_steps, replay
 from .policy import Policy, at_least, at_most
 from .preconditions import RolloutRefusedError, begin
 
-# Ansible includes each step in the one before. Its stack ends at some 240 of them; hooks and putting back want theirs.
+# Ansible nests each step in the previous one, up to about 240. Hooks and putting back need some of these.
 MOST_STEPS = 110
 
 
@@ -27,8 +27,8 @@ def fleet_of(
 ) -> list[FleetHost]:
     """Every host of the inventory.
 
-    hosts: instance id by name. looks: the result of container_swap (state pulled) of those that were asked; of the
-    others it is not known what they run. instances: as leader_info returns them. interrupted: as rollout_lock does.
+    hosts: instance id by name. looks: the result of container_swap (state pulled) of the queried hosts; what
+    the others run is not known. instances: as leader_info returns them. interrupted: as rollout_lock does.
     With settings_count, a gateway with other settings than the declared ones is another one, whatever its image.
     """
     known = {str(instance["instance_id"]): instance for instance in instances}
@@ -86,9 +86,9 @@ def next_step(
     selected: Iterable[str],
     events: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What comes next, as kind, hosts, candidates, result and words, and how many hosts were updated until now.
+    """The next step, as kind, hosts, candidates, result and words, and the number of hosts updated so far.
 
-    kind is refused where it must not begin.
+    kind is refused if the rollout must not begin.
     """
     try:
         rollout = begin(fleet, wanted, policy_of(policy), selected)
@@ -110,7 +110,7 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
 
 
 def in_service_at_least(fleet: Sequence[FleetHost], policy: Mapping[str, Any]) -> int:
-    """As a number of hosts. Where it can't be told, which is a reason to refuse, all of them."""
+    """As a number of hosts. An invalid value, which is refused elsewhere, means all of them."""
     try:
         return at_least(policy_of(policy).min_in_service, len(fleet))
     except ValueError:
@@ -118,14 +118,14 @@ def in_service_at_least(fleet: Sequence[FleetHost], policy: Mapping[str, Any]) -
 
 
 def checkpoint(shares: Iterable[int | str], fleet: int, before: int, now: int) -> bool:
-    """Whether a rollout that had updated `before` hosts, and `now` has updated more, has come to a checkpoint."""
+    """Whether a rollout that had updated `before` hosts, and has updated `now`, has reached a checkpoint."""
     return any(before < at_most(share, fleet) <= now for share in shares)
 
 
 def plan_lines(
     fleet: Sequence[FleetHost], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
 ) -> list[str]:
-    """The plan in words, a line for each step; the reasons where it must not begin."""
+    """The plan as text, a line for each step; or the reasons why it must not begin."""
     try:
         rollout = begin(fleet, wanted, policy_of(policy), selected)
     except RolloutRefusedError as error:
@@ -140,7 +140,7 @@ def plan_lines(
 def planned_batches(
     fleet: Sequence[FleetHost], wanted: Wanted, policy: Mapping[str, Any], selected: Iterable[str]
 ) -> list[list[str]]:
-    """Who is updated at the same time, batch by batch, if nothing fails; empty where it must not begin."""
+    """The hosts of each batch, if nothing fails; empty if the rollout must not begin."""
     try:
         rollout = begin(fleet, wanted, policy_of(policy), selected)
     except RolloutRefusedError:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator allows a rollout to do to the fleet, and shares of a fleet as numbers of hosts."""
+"""The operator's limits for a rollout, and shares of a fleet as numbers of hosts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Share = Union[int, str]
 
 @dataclass(frozen=True)
 class Policy:
-    """An operator's wishes.
+    """The operator's settings.
 
-    batches are the sizes one after the other, the last one again and again. Percentages are of the whole fleet, also
+    batches are the sizes in order; the last one is repeated. Percentages are of the whole fleet, also
     where only a part of it is updated; batches and max_unavailable are rounded down, but to one at least,
-    min_in_service is rounded up. elects is false for a fleet whose image knows no leader. allow_unhealthy lets a
-    rollout begin where hosts are unhealthy, such as one that brings the remedy. canary is the share of the fleet,
+    min_in_service is rounded up. elects is false for a fleet whose image has no election. allow_unhealthy lets a
+    rollout begin while hosts are unhealthy, such as one that fixes them. canary is the share of the fleet,
     rounded down, but one at least, that is judged before the rest is updated; 0 is none.
     """
 
@@ -51,7 +51,7 @@ def at_least(share: Share, fleet: int) -> int:
 
 
 def policy_problems(policy: Policy, fleet: int) -> list[str]:
-    """A sentence for each wish that can't be."""
+    """A message for each invalid setting."""
     reasons = []
     if not policy.batches:
         reasons.append("rollout_batches is empty: give at least one size, such as [1].")

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a rollout may begin: what the fleet, the selection and the policy have to be."""
+"""Whether a rollout may begin: requirements of the fleet, the selection and the policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .policy import Policy, at_most, is_set, policy_problems
 
 
 class RolloutRefusedError(Exception):
-    """The rollout must not begin. reasons has a sentence for each thing that is wrong, and what to do about it."""
+    """The rollout must not begin. reasons has each problem with its remedy."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__(" ".join(reasons))
@@ -96,7 +96,7 @@ def _capacity_problems(rollout: Rollout, fleet: Sequence[FleetHost]) -> list[str
             f"Unhealthy before the start: {', '.join(unhealthy)}. Repair them, remove them from the inventory, or "
             "set rollout_allow_unhealthy, which counts them as out of service and updates them first."
         ]
-    # Who is out of service and comes first will be in service when the others' turn comes.
+    # Hosts that are out of service are updated first, and are in service when the others are updated.
     later = replace(rollout, serving=rollout.serving | set(rollout.followers()))
     if rollout.serving & set(rollout.pending) and later.room() < 1:
         return [f"{rollout.no_room()} Lower rollout_min_in_service, raise rollout_max_unavailable, or add hosts."]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a fleet is, from what its hosts, the database and the journal say; also where some of them say nothing."""
+"""The status of a fleet from its hosts, the database and the journal; also if some of them do not answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 SCHEMA = 1
 _SHORT_DIGEST = len("sha256:") + 12
-# So much of a time as people want to read.
+# The digits of a timestamp that are shown.
 _SECONDS = len("2026-01-01T00:00:00")
 
-# What a target group and HAProxy call one that gets requests.
+# The states in a target group and in HAProxy of a target that gets requests.
 _GETS_REQUESTS = ("healthy", "up", "no check")
 
 Report = Mapping[str, Any]
@@ -26,11 +26,11 @@ def status_of(
     journal: Report,
     balancer: Mapping[str, Report] | None = None,
 ) -> dict[str, Any]:
-    """The status of a fleet, as it is written as JSON.
+    """The status of a fleet, in the shape of its JSON.
 
-    hosts: instance id by name, of the whole fleet. looks: the results of container_info, of those that were asked.
+    hosts: instance id by name, of the whole fleet. looks: the results of container_info, of the queried hosts.
     leader, journal: the results of leader_info and rollout_info. balancer: those of target_info, of the
-    hosts that have a load balancer in front. One that failed has but `msg`.
+    hosts that have a load balancer in front. A failed one has `msg` only.
 
     `problems` has a sentence for each thing that the operator should check. A host that is kept out of service on
     purpose, or that a running rollout works on, is none. What is not known is None.
@@ -151,7 +151,7 @@ def _troubles_of_the_balancer(balanced: Mapping[str, Report]) -> list[str]:
 
 
 def _different_images(hosts: Sequence[Report], lock: Report | None) -> list[str]:
-    """A host that is kept out of service, such as the idle side, may run another image, and so may all in a rollout."""
+    """Hosts that are kept out of service, such as the idle side, may run another image; so may all in a rollout."""
     if lock is not None and not lock.get("expired"):
         return []
     found: dict[str, list[str]] = {}
@@ -190,7 +190,7 @@ def _rollout(rollout: Report) -> dict[str, Any]:
 
 
 def rows(status: Report) -> list[list[str]]:
-    """The table of hosts for people, with its head."""
+    """The rows of the table of hosts, with its header."""
     head = ["host", "instance", "image", "version", "health", "in service", "leader", "heartbeat"]
     return [head, *(_row(host) for host in status["hosts"])]
 
@@ -220,7 +220,7 @@ def _health(host: Report) -> str:
 
 
 def _seen_from_outside(host: Report) -> str:
-    """How one that is healthy by itself is for others."""
+    """The state of a healthy host as clients reach it."""
     reachable = (host["published"] or {}).get("reachable")
     refused = [] if host["out"] else _places_without_requests(host)
     if reachable is False:
@@ -238,7 +238,7 @@ def _service(host: Report) -> str:
 
 
 def words(status: Report) -> list[str]:
-    """What else is to be said, for people: who is kept out, the lock, the last rollouts."""
+    """Further lines: hosts that are kept out of service, the lock, the last rollouts."""
     kept_out = [(host["name"], host["out"]) for host in status["hosts"] if host["out"] and host["out"].get("reason")]
     lines = [
         f"{name} is kept out of service by {out['by']} since {_moment(out)}: {out['reason']}" for name, out in kept_out

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# From a bare instance to a serving gateway, without an operator: the settings stand above, in the user data.
-# Idempotent: what was done by a run before is done again in no time.
+# From a bare instance to a serving gateway, without an operator. The settings are above, in the user data.
+# Idempotent: a repeated run skips what is done.
 # shellcheck disable=SC2154
 set -euo pipefail
 umask 077
@@ -11,7 +11,7 @@ log=/var/log/evenkeel-bootstrap.log
 python=$home/venv/bin/python
 SECONDS=0
 
-# Does a step in what is left of the time, and says which one failed, and why.
+# Runs a step within the remaining time, and reports its failure with the cause.
 step() {
     local what=$1 left=$((bootstrap_timeout - SECONDS)) status=0
     shift
@@ -20,7 +20,7 @@ step() {
     timeout --kill-after=10 "$left" "$@" || status=$?
     case $status in
         0) return 0 ;;
-        124 | 137) echo "FAILED: $what: not within the $bootstrap_timeout s that all of it may take" ;;
+        124 | 137) echo "FAILED: $what: not finished within the $bootstrap_timeout s for all steps" ;;
         *) echo "FAILED: $what: exit code $status" ;;
     esac
     return "$status"
@@ -41,7 +41,7 @@ write_files() {
     printf '%s\n' "$host_vars" >"$home/vars.json"
     printf '%s\n' "$inventory" >"$home/hosts.json"
     cat >"$home/cloud.py" <<'PYTHON'
-"""fetch URL PATH, or complete GROUP HOOK RESULT: what needs AWS before the AWS command line is there."""
+"""fetch URL PATH, or complete GROUP HOOK RESULT: AWS calls before the AWS CLI is installed."""
 
 import shutil
 import sys
@@ -118,14 +118,14 @@ bootstrap() (
         -i "$home/hosts.json" -e "@$home/vars.json" evenkeel.fleet.site
 )
 
-# Continue, or end this instance: the reason stands above it in the log.
+# Continue, or end this instance: the reason is above in the log.
 conclude() {
     local result=CONTINUE
     [ "$1" -eq 0 ] || result=ABANDON
     echo "$(date -u +%FT%TZ) $result after $SECONDS s"
     [ "$result" = CONTINUE ] || tail -n 15 "$log" >/dev/console 2>/dev/null || true
     timeout --kill-after=10 120 "$python" "$home/cloud.py" complete "$group" "$launching_hook" "$result" && return 0
-    echo "The lifecycle hook $launching_hook was not told: its own timeout decides"
+    echo "The lifecycle action of $launching_hook was not completed: the hook's timeout and default result apply"
 }
 
 kept() { tee -a "$log" | systemd-cat -t evenkeel-bootstrap; }

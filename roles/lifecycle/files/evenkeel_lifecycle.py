@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes this instance's gateway out of service before EC2 takes the instance: evenkeel_lifecycle.py SETTINGS.json
 
-It asks the instance metadata whether the instance is to leave, has the gateway drain and resign, and then tells the
-Auto Scaling group to go on. Where it stands is known from the metadata, the container and the group alone: it may be
-killed at any moment, and goes on where it was.
+It asks the instance metadata whether the instance is to leave, has the gateway drain and resign, and then completes the
+lifecycle action of the Auto Scaling group. Its state is in the metadata, the container and the group only: it may be
+killed at any moment, and continues where it was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOKEN_SECONDS = 300
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 DOCKER_SECONDS = 15.0
 AWS_SECONDS = 30.0
-# The instance is on its way: the load balancer may still send something.
+# The instance is not deregistered yet: the load balancer may still send requests.
 ON_THE_WAY = ("InService", "Terminating", "Warmed:Terminating")
 MY_TURN = ("Terminating:Wait", "Warmed:Terminating:Wait")
 
@@ -40,7 +40,7 @@ class UnansweredError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the role's variables of the same names say."""
+    """The role's variables of the same names."""
 
     hook: str
     container: str
@@ -61,11 +61,11 @@ class Metadata:
         self._endpoint = ""
         self._token = ""
         self._timeout = timeout
-        # Never by a proxy: its answer would be another instance's.
+        # Never through a proxy: it would return another instance's metadata.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> str | None:
-        """What stands there; None where there is no such thing."""
+        """The value at the path, or None if there is none."""
         if not self._token:
             self._begin()
         try:
@@ -73,7 +73,7 @@ class Metadata:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            self._token = ""  # it has ended: the next question begins anew
+            self._token = ""  # It has expired: the next request gets a new one.
             raise UnansweredError(f"{path}: HTTP {error.code}") from None
         except NO_ANSWER as error:
             self._token = ""
@@ -100,7 +100,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Notice:
-    """What the metadata say about this instance's future."""
+    """What the metadata announce for this instance."""
 
     instance: str
     region: str
@@ -145,7 +145,7 @@ PATHS = {
 
 
 class Group:
-    """The Auto Scaling group of this instance, by the AWS CLI, which finds credentials in the metadata itself."""
+    """The Auto Scaling group of this instance, through the AWS CLI, which reads credentials from the metadata."""
 
     def __init__(self, notice: Notice, hook: str) -> None:
         self._notice = notice
@@ -202,14 +202,14 @@ def run(command: list[str], timeout: float, environment: dict[str, str] | None =
     except OSError as error:
         raise UnansweredError(f"{words}: {error.strerror}") from None
     if done.returncode:
-        # The first line says what it is. Further ones of a refused signature hold the session's token.
+        # The first line has the error. Further ones of a refused signature contain the session's token.
         said = next(filter(None, map(str.strip, done.stderr.splitlines())), f"exit code {done.returncode}")
         raise UnansweredError(f"{words}: {said[:300]}")
     return done.stdout
 
 
 class Container:
-    """The gateway. Its SIGTERM means: resign, drain, end; docker gives it the container's own grace for that."""
+    """The gateway. On SIGTERM it resigns, drains and ends, within the container's stop timeout."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -249,7 +249,7 @@ class Container:
 
 
 class Journal:
-    """A line for each step; one that was said is not repeated until it is forgotten."""
+    """A log line for each step, not repeated until forget()."""
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
@@ -267,7 +267,7 @@ class Journal:
 
 
 class Lifecycle:
-    """Looks, and does what is to be done."""
+    """Polls the metadata and takes the gateway out of service."""
 
     def __init__(self, settings: Settings, metadata: Metadata, mark: Path, say: Journal) -> None:
         self._settings = settings
@@ -301,7 +301,7 @@ class Lifecycle:
         self._come_back(notice)
 
     def _deadline(self, reason: str) -> float:
-        """By the monotonic clock, from the first notice, also where this process is not the one that had it."""
+        """By the monotonic clock, from the first notice, also if a previous process got it."""
         if not reason:
             self._since.unlink(missing_ok=True)
             return 0.0
@@ -311,16 +311,16 @@ class Lifecycle:
             if {name: known[name] for name in about} == about:
                 return float(known["since"]) + self._settings.deadline
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # there is none that could be read: this is the first notice
+            pass  # No readable record: this is the first notice.
         since = time.monotonic()
         try:
             self._since.write_text(json.dumps({**about, "since": since}))
         except OSError as error:
-            self._say("not remembered", error=str(error))
+            self._say("state not saved", error=str(error))
         return since + self._settings.deadline
 
     def _leave(self, notice: Notice, reason: str) -> bool:
-        """Whether there is nothing left to do."""
+        """Returns whether all is done."""
         self._say("leaving", instance=notice.instance, reason=reason)
         group = Group(notice, self._settings.hook)
         end = self._end
@@ -331,9 +331,9 @@ class Lifecycle:
         return self._drain(notice, group, end) and self._finish(notice, group, end)
 
     def _await_turn(self, group: Group, end: float) -> bool:
-        """The group takes the instance out of its load balancers before it waits for anybody.
+        """The group deregisters the instance from its load balancers before it waits for the lifecycle hook.
 
-        Where it does not answer, it is given the time that this takes.
+        If the group does not answer, wait as long as that takes.
         """
         end_of_patience = time.monotonic() + self._settings.balancer
         while True:
@@ -362,9 +362,9 @@ class Lifecycle:
                 return
             self._container.tell(self._settings.drain_command)
         except UnansweredError as error:
-            self._say("not turned away", error=str(error))
+            self._say("drain command failed", error=str(error))
             return
-        self._say("turning requests away", seconds=self._settings.balancer)
+        self._say("failing health checks", seconds=self._settings.balancer)
         time.sleep(self._settings.balancer)
 
     def _drain(self, notice: Notice, group: Group, end: float) -> bool:
@@ -372,7 +372,7 @@ class Lifecycle:
             try:
                 name, state = group.state()
                 if time.monotonic() > end:
-                    self._say("no more heartbeats", reason="the deadline is over: the hook's own timeout decides")
+                    self._say("no more heartbeats", reason="the deadline is over: the hook's timeout applies")
                 elif state in MY_TURN:
                     group.heartbeat(name)
                     self._say("heartbeat")
@@ -395,10 +395,10 @@ class Lifecycle:
         try:
             self._mark.write_text(notice.instance)
         except OSError as error:
-            self._say("not remembered", error=str(error))
+            self._say("state not saved", error=str(error))
 
     def _finish(self, notice: Notice, group: Group, end: float) -> bool:
-        """The group may go on. What can't be told to it by the deadline, its hook's own timeout decides."""
+        """Complete the lifecycle action. After the deadline, the hook's timeout applies."""
         on_the_way = ON_THE_WAY if notice.group_takes_it else ON_THE_WAY[1:]
         while True:
             try:
@@ -413,7 +413,7 @@ class Lifecycle:
             except UnansweredError as error:
                 self._say("not completed", error=str(error))
             if time.monotonic() > end:
-                self._say("gave up", reason="the hook's own timeout decides")
+                self._say("gave up", reason="the hook's timeout applies")
                 return True
             time.sleep(self._settings.poll)
 
@@ -426,15 +426,15 @@ class Lifecycle:
         try:
             if stopped == notice.instance:  # else it is a copy of that instance
                 self._container.start()
-                self._say("back", container=self._container.name)
+                self._say("started", container=self._container.name)
         except UnansweredError as error:
-            self._say("not back", error=str(error))
+            self._say("not started", error=str(error))
             return
         self._mark.unlink()
 
 
 def endpoints() -> list[str]:
-    """As the SDKs know them."""
+    """The same ones as in the AWS SDKs."""
     configured = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "").rstrip("/")
     return [configured] if configured else ["http://169.254.169.254", "http://[fd00:ec2::254]"]
 

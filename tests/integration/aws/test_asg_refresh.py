@@ -255,7 +255,7 @@ def test_there_is_no_way_back(aws: Scaled) -> None:
         assert "Use state=cancelled" in result["msg"]
     refused = call(aws, own, None, auto_rollback=True)
     assert refused["msg"] == (
-        "Nothing was changed: auto_rollback needs launch_template, as AWS knows no way back without it."
+        "Nothing was changed: auto_rollback needs launch_template, as AWS can't roll back without it."
     )
 
 

@@ -304,11 +304,11 @@ def test_a_spot_instance_turns_requests_away_before_it_drains_and_comes_back(hos
     host.announce(spot="stop")
     host.says("nothing to complete", state="InService")
     assert not host.container.exists()
-    steps = ["watching", "at risk", "leaving", "turning requests away", "draining", "drained", "nothing to complete"]
+    steps = ["watching", "at risk", "leaving", "failing health checks", "draining", "drained", "nothing to complete"]
     assert host.steps() == steps
     assert "exec gw evenkeel-gateway drain" in (host.docker.parent / "calls").read_text()
     host.announce(spot="none")
-    host.says("back")
+    host.says("started")
     assert host.container.exists() and host.told == []
 
 

@@ -112,7 +112,7 @@ def test_what_the_agent_takes_is_fine(right: dict[str, Any]) -> None:
         (config(procstat=[{"measurement": ["pid"]}]), "procstat[0] needs one of the keys pid_file, exe, pattern"),
         (config(procstat=[{"exe": "a", "measurement": ["memory_rs"]}]), "has no measurement memory_rs"),
         (config(diskio={"measurement": ["diskio_read"]}), "diskio has no measurement diskio_read"),
-        (config(disk={"measurement": ["used", "used"]}), "disk.measurement[1] stands in the list twice"),
+        (config(disk={"measurement": ["used", "used"]}), "disk.measurement[1] is in the list twice"),
         (config(), "metrics.metrics_collected has 0 keys"),
         ({"metrics": {"namespace": "x"}}, "metrics needs the key metrics_collected"),
         (

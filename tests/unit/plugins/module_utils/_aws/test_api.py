@@ -33,5 +33,5 @@ def test_a_page_of_a_proxy_is_no_answer() -> None:
     with pytest.raises(NoAnswerError) as caught:
         Api(client).call("DescribeTargetGroups", "the target group")
     said = str(caught.value)
-    assert said.startswith("DescribeTargetGroups got an answer that is not from AWS. Check that https://elasticload")
+    assert said.startswith("DescribeTargetGroups got a response that is not from AWS. Check that https://elasticload")
     assert "planted-secret" not in said

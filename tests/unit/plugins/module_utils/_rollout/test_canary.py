@@ -110,7 +110,7 @@ def test_a_canary_that_was_started_anew_is_not_promoted() -> None:
         (lambda: verdict(1, EQUAL, windows=3, rate=20), "are too few to tell whether more of them fail"),
         (lambda: verdict(1, EQUAL, limits=Limits(slower=0.001)), "can't be told from chance"),
         (lambda: verdict(1, EQUAL, rate=0), "are too few"),
-        (lambda: judge({"host-1": []}, {"host-2": []}), "host-1 did not tell its figures"),
+        (lambda: judge({"host-1": []}, {"host-2": []}), "host-1 did not report its metrics"),
     ],
 )
 def test_what_can_not_be_told_is_unclear(look: Callable[[], Verdict], words: str) -> None:
