@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Argument specs of the modules that converge, look at or swap what is on a host."""
+"""Argument specs of the modules that converge, query or swap resources of a host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Engine calls on one declared container, under each name that it has during a replacement (see containers.py)."""
+"""Engine calls on one declared container, under each of its names during a replacement (see containers.py)."""
 
 from __future__ import annotations
 

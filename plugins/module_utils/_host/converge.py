@@ -34,7 +34,7 @@ def converge(host: Host, declarations: Sequence[Spec]) -> dict[str, Any]:
 
 
 def settled_containers(declarations: Sequence[Spec], runner: Runner = run_command) -> dict[str, Any] | None:
-    """The containers, where a call would do nothing and have nothing to say; else None. Changes nothing."""
+    """The containers, if a call would change and warn about nothing; else None. Changes nothing."""
     try:
         return converge(DifferenceProbe(runner=runner), declarations)
     except (DifferenceError, HostError):
@@ -67,7 +67,7 @@ def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list
 
 
 class Converger:
-    """One call: what the declarations share, and the order of their steps."""
+    """One call: the shared state of the declarations, and the order of their steps."""
 
     def __init__(self, host: Host, declarations: Sequence[Spec]) -> None:
         self.host = host
@@ -123,7 +123,7 @@ class Converger:
                 raise
 
     def _ensure_published(self) -> None:
-        """Once, before the engine is asked for what needs its rules in the firewall."""
+        """Once, before the engine gets requests that need its firewall rules."""
         if not self.published:
             self.published = True
             with self.host.phase("published"):
@@ -133,7 +133,7 @@ class Converger:
         self._ensure_published()
         created = ensure_network(self.host, self.docker, item)
         if created and not self.host.check_mode:
-            # Its interface is new, and rules that were loaded before may have to let it through.
+            # Its interface is new, and rules that are already loaded may have to accept it.
             for imds in self.imds_applied:
                 if item["name"] in (imds.get("networks") or []):
                     ensure_imds(self.host, self.units, self.docker, imds, self._network_names())
@@ -163,7 +163,7 @@ class Converger:
 
 
 def label(item: Spec) -> str:
-    """What an error calls an entry of a declaration."""
+    """The name of a declaration's entry in errors."""
     return next((str(item[name]) for name in ("path", "name", "registry") if item.get(name)), "") or shlex.join(
         map(str, item.get("argv") or [])
     )

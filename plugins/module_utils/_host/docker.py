@@ -33,14 +33,14 @@ class Docker:
         self.units = units
 
     def expected(self) -> bool:
-        """Whether to ask the engine at all. Only in check mode may it be absent, where a unit may bring it.
+        """Whether to ask the engine at all. It may be absent in check mode only, where a declared unit may start it.
 
         A connection to a socket-activated engine starts it, which check mode must not do.
         """
         return not self.host.check_mode or self.units is None or self.units.state(UNIT).active
 
     def await_answer(self, seconds: float) -> None:
-        """Wait for an engine that is being restarted."""
+        """Wait for an engine that restarts."""
         deadline = time.monotonic() + seconds
         while True:
             try:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPv4 forwarding: without it a published port is reached from the host itself, but not from outside."""
+"""IPv4 forwarding: without it a published port is reachable on the host itself, but not from outside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .units import UNIT_DIR, Units, reload_manager
 
 SYSCTL = Path("/proc/sys/net/ipv4")
 ROUTES = Path("/proc/net/route")
-# The last of all by name, as hardening has files of its own that say 0.
+# Sorts last, because hardening tools have files that set 0.
 FILE = Path("/etc/sysctl.d/zz-evenkeel-forwarding.conf")
 # `sysctl --system` reads it after all others.
 LAST = Path("/etc/sysctl.conf")
@@ -23,7 +23,7 @@ CONTENT = """\
 # Docker forwards what comes to the published ports of containers.
 net.ipv4.ip_forward = 1
 """
-# The engine sets this policy where it switches forwarding on itself, so that the host routes no other traffic.
+# The engine sets this policy if it enables forwarding itself, so that the host routes no other traffic.
 DROP_IN = UNIT_DIR / "docker.service.d" / "evenkeel-forwarding.conf"
 DROP_IN_TEXT = """\
 [Service]

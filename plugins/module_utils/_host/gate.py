@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until a service is healthy, or it is clear that it won't be.
+"""Wait until a service is healthy, or can't become healthy any more.
 
-A gate is a mapping: `url` must answer 200. With `version` or `instance`, the JSON of `about_url` (of `url` itself where
-there is none) must say them. `aggregate_url` and `published_url`, further addresses, must answer 200 at the end, the
-latter of the same service as others reach it. `max_latency` bounds the 95th percentile of the answers that counted.
+A gate is a mapping: `url` must return 200. With `version` or `instance`, the JSON of `about_url` (default: `url`) must
+contain them. `aggregate_url` and `published_url` must return 200 at the end; the latter is the address by which other
+hosts reach the service. `max_latency` limits the 95th percentile of the successful responses.
 `timeout`, `interval`, `request_timeout` and `max_latency` are seconds.
 """
 
@@ -35,7 +35,7 @@ class GateError(HostError):
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """One request to a service: how long its answer took, in seconds, and what it said."""
+    """One request to a service: the duration in seconds, and the response."""
 
     seconds: float
     problem: str = ""
@@ -43,7 +43,7 @@ class ProbeResult:
     instance: str | None = None
     # Healthy, and of a version that isn't the wanted one.
     other_version: bool = False
-    # From another instance than the wanted one, as a load balancer gives them: says nothing about this one.
+    # From another instance behind the same load balancer: no result for this one.
     foreign: bool = False
 
     @property
@@ -89,7 +89,7 @@ class Gate:
             time.sleep(min(self.interval, BETWEEN_GOOD_ONES) if row and not problem else self.interval)
 
     def hold(self, seconds: float, tolerate: int = 0) -> None:
-        """Send requests for so many seconds; raises GateError at once when more of them fail than are tolerated."""
+        """Send requests for so many seconds; raises GateError as soon as more of them fail than tolerated."""
         began = time.monotonic()
         row: list[ProbeResult] = []
         bad = 0
@@ -115,7 +115,7 @@ class Gate:
             raise GateError(f"It has to stay healthy for {seconds:g} s. {problem}")
 
     def report(self) -> dict[str, Any]:
-        """How many answers, how many of them good, who gave them; latencies of the good ones in seconds."""
+        """The number of responses, successes and instances; latencies of the successes in seconds."""
         good = [result for result in self.results if result.good]
         own = [result for result in self.results if not result.foreign]
         seconds = sorted(result.seconds for result in good)
@@ -215,7 +215,7 @@ def last_answer(url: str, answer: Response | OSError) -> str:
 
 
 def about(url: str, timeout: float) -> Any:
-    """The JSON with which a service describes itself, or what came instead of it."""
+    """The JSON that a service reports about itself, or the response without it."""
     return described(url, ask(url, timeout))
 
 
@@ -230,13 +230,13 @@ def described(url: str, answer: Response | OSError) -> dict[str, Any]:
 
 
 def text_at(value: Any, path: str) -> str | None:
-    """What stands in nested mappings at a path such as build.version, as text."""
+    """The value in nested mappings at a path such as build.version, as text."""
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return None if value is None or isinstance(value, (dict, list)) else str(value)
 
 
 def version_of(gate: Spec) -> str | None:
-    """The version that a service says it is, where it says one now."""
+    """The version that a service reports, if it reports one now."""
     url = gate.get("about_url") or gate["url"]
     return text_at(about(url, float(gate.get("request_timeout") or 3)), gate.get("version_field") or VERSION_FIELD)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gate that stands alone: nothing is changed by it, it only says whether a service is and stays healthy."""
+"""A separate gate: it changes nothing and only checks whether a service is and stays healthy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .published_ports import check_reachability, outside_url
 
 
 def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
-    """Ask as the options of the module health_gate say. Returns the report, and why it failed or nothing."""
+    """Check by the options of the module health_gate. Returns the report, and why it failed, or ""."""
     spec = {**options, "version": options.get("wanted_version"), "instance": options.get("wanted_instance")}
     host = Host()
     docker = Docker(host, None)
@@ -33,7 +33,7 @@ def pass_gate(options: Spec) -> tuple[dict[str, Any], str]:
             found = docker.container(name)
             if found is None:
                 raise HostError(f"There is no container {name} on this host.")
-            # The very one that is there now: when it is replaced meanwhile, that is no answer for it.
+            # By id: a container that replaces it meanwhile is not checked in its place.
             watched, restarts = found["Id"], restart_count(found)
             gate.fatal = lambda: fatal_state(docker, watched, restarts)
             spec["published_url"] = outside_url(found, options["url"])

@@ -24,7 +24,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/sna
 
 
 class HostError(Exception):
-    """What happened and what to do about it; the converger adds where."""
+    """Cause and remedy; the converger adds the resource."""
 
     def __init__(self, message: str, *, resource: str = "") -> None:
         super().__init__(message)
@@ -34,12 +34,12 @@ class HostError(Exception):
 
 
 class DifferenceError(Exception):
-    """A DifferenceProbe met something that a call would do."""
+    """A DifferenceProbe found a change that a call would make."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """The result of a command."""
 
     argv: tuple[str, ...]
     code: int
@@ -51,7 +51,7 @@ class Result:
         return self.code == 0
 
     def tail(self, lines: int = 8) -> str:
-        """The last words of the command: standard error where it said something there, else standard output."""
+        """The last lines of the command's standard error, or of standard output if that is empty."""
         output = self.stderr.strip() or self.stdout.strip()
         return "\n".join(output.splitlines()[-lines:])
 
@@ -87,9 +87,9 @@ def run_command(argv: Sequence[str], timeout: float, stdin: str | None, environm
 
 @contextmanager
 def usual_umask() -> Iterator[None]:
-    """What gets no mode of its own (parents of declared paths, what packages make) can be read by all, as ever.
+    """Files without a declared mode (parents of declared paths, files of packages) are readable by all, as by default.
 
-    With the umask of a hardened user, services couldn't read their own configuration.
+    With the umask of a hardened user, services couldn't read their configuration.
     """
     before = os.umask(0o022)
     try:
@@ -99,7 +99,7 @@ def usual_umask() -> Iterator[None]:
 
 
 class Host:
-    """One host, one call: what is declared is compared with what is, applied and recorded."""
+    """One host, one call: declarations are compared with the actual state, applied and recorded."""
 
     def __init__(self, *, check_mode: bool = False, runner: Runner = run_command) -> None:
         self.check_mode = check_mode
@@ -110,7 +110,7 @@ class Host:
         self.restarted: list[str] = []
         self.timings: dict[str, float] = {}
         self.changed_paths: set[str] = set()
-        # In check mode nothing was installed, so a missing program or user is only to be expected.
+        # In check mode nothing was installed, so a missing program or user is expected.
         self.packages_pending = False
         self._runner = runner
         self._os_families: tuple[str, ...] | None = None
@@ -137,9 +137,9 @@ class Host:
 
     @contextmanager
     def change(self, resource: str, action: str, before: str = "", after: str = "") -> Iterator[bool]:
-        """Say that something differs; yields whether to apply it, and records it once that has worked.
+        """Report a difference; yields whether to apply it, and records it after success.
 
-        A change that consists of further ones stands before them.
+        A change that consists of further ones is recorded before them.
         """
         place = len(self.changes)
         yield not self.check_mode
@@ -148,7 +148,7 @@ class Host:
         self.diff.insert(place, {"before_header": header, "after_header": header, "before": before, "after": after})
 
     def would_act(self) -> None:
-        """In check mode: a real call would do something here that is no change of its own, such as a pull."""
+        """In check mode: a real call would do something here that is not a change itself, such as a pull."""
 
     def warn(self, message: str) -> None:
         text = f"{self.declaration}: {message}"
@@ -176,7 +176,7 @@ class Host:
 
 
 class DifferenceProbe(Host):
-    """Looks whether there is anything to do or to say, and raises DifferenceError at the first such thing."""
+    """Raises DifferenceError at the first change or warning."""
 
     def __init__(self, *, runner: Runner = run_command) -> None:
         super().__init__(check_mode=True, runner=runner)
@@ -216,7 +216,7 @@ def mount_point(path: str | Path) -> Path:
 
 
 def free_space(path: str | Path) -> str:
-    """What df would say about the file system that holds a path."""
+    """The free space of the file system that holds a path, as in df."""
     place = mount_point(path)
     usage = os.statvfs(place)
     total = usage.f_blocks * usage.f_frsize // 2**20

@@ -14,7 +14,7 @@ from pathlib import Path
 from .host import Host, HostError
 
 LOCK = Path("/run/evenkeel.lock")
-# A first run on a slow host, left behind by a controller that was killed, takes minutes.
+# A first run on a slow host takes minutes, also after its controller was killed.
 LOCK_WAIT = 300
 
 

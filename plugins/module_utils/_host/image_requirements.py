@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an image fits a host: its architecture, and the space it takes."""
+"""Requirements of an image: the architecture of the host, and disk space."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .host import Host, HostError, Spec, free_space, mount_point
 from .registry import pull_environment
 from .storage import image_folder
 
-# What a processor runs besides programs made for it.
+# Other architectures whose programs a processor runs.
 ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",)}
 EMULATORS = Path("/proc/sys/fs/binfmt_misc")
-# A compressed layer lies beside its unpacked files until it is done, and those are about twice as large.
+# A compressed layer is stored beside its unpacked files until it is complete. Those are about twice as large.
 UNPACKED = 3
 
 
 def architecture(docker: Docker) -> str:
-    """The host's, in the engine's words: amd64, arm64."""
+    """The host's architecture in the engine's terms: amd64, arm64."""
     return str((docker.get("/version") or {}).get("Arch") or "unknown")
 
 
@@ -45,7 +45,7 @@ def refuse_other_architecture(docker: Docker, reference: str, image: Mapping[str
 
 
 def misfit(docker: Docker, container: str) -> str:
-    """What to say when the kernel can't execute a container's program."""
+    """The message for a program that the kernel can't execute."""
     image = docker.image((docker.container(container) or {}).get("Image") or "-") or {}
     return (
         f"This host can't execute its program: the host is {architecture(docker)}, "
@@ -54,10 +54,10 @@ def misfit(docker: Docker, container: str) -> str:
 
 
 def requirements(host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec]) -> dict[str, Any] | None:
-    """What a pull would need, asked of the registry: `architectures`, `download_mb`, `disk_mb`; and `free_mb` here.
+    """Requirements of a pull, from the registry: `architectures`, `download_mb`, `disk_mb`; and `free_mb` here.
 
-    None where the client can't tell: it needn't reach the registry in the way in which the engine does. Raises
-    HostError where the image does not fit this host.
+    None if the client can't query the registry: it may connect in another way than the engine. Raises HostError if
+    this host does not meet them.
     """
     reference = spec["image"]
     variants = _variants(host, docker, spec, logins, reference)
@@ -125,7 +125,7 @@ def _variants(
 
 
 def _may_be_insecure(docker: Docker, registry: str) -> bool:
-    """The client doesn't know which registries the engine speaks to without TLS, and would say there is no image."""
+    """The client doesn't know the engine's insecure registries, and would report a missing image."""
     known = (docker.info().get("RegistryConfig") or {}).get("IndexConfigs") or {}
     return registry.startswith(("127.", "localhost:")) or (known.get(registry) or {}).get("Secure") is False
 
@@ -139,7 +139,7 @@ def _layers(variant: Mapping[str, Any]) -> dict[str, int]:
 def _without_those_here(
     host: Host, docker: Docker, spec: Spec, logins: Sequence[Spec], layers: dict[str, int]
 ) -> dict[str, int]:
-    """The engine knows its layers by other digests than the registry; those of the image that runs are asked for."""
+    """The engine's layer digests differ from the registry's; the registry is queried for the running image."""
     running = docker.image((docker.container(spec["name"]) or {}).get("Image") or "-") or {}
     for reference in running.get("RepoDigests") or []:
         for variant in _variants(host, docker, spec, logins, str(reference)) or []:

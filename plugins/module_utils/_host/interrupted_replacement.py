@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a call that was killed during a replacement left behind, put right (see containers.py for the states)."""
+"""Recovery after a call that was killed during a replacement (see containers.py for the states)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Recovery:
         return operations.find(operations.name) if apply else aside
 
     def _may_pass(self, unproven: Mapping[str, Any]) -> bool:
-        """A container that has ended by itself had its chance."""
+        """A container that has ended by itself has failed."""
         fresh = unproven["State"]["Running"] or unproven["State"]["Status"] == "created"
         spec = self.operations.spec
         return fresh and matches(spec, unproven, self.operations.docker.image(spec["image"]))

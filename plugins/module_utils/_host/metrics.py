@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a gateway counts of its clients' requests, from the text that Prometheus reads."""
+"""A gateway's counters of client requests, from its metrics in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 def watch(options: Spec) -> dict[str, Any]:
     """Samples at full intervals since 1970, for so many seconds: the same moments on all hosts whose clocks agree.
 
-    A sample that can't be had is left out, and counted as missing with its reason.
+    A sample that fails is left out, and counted as missing with its reason.
     """
     interval, url = options["interval"], options["url"]
     # The first one is due at the next full interval; with it, there is a window more than samples.
@@ -45,8 +45,8 @@ def watch(options: Spec) -> dict[str, Any]:
 def parse(text: str, requests: str, duration: str) -> dict[str, Any]:
     """The process and its routes: requests, errors, seconds and `within`, by the bounds of the histogram.
 
-    requests is a counter with a label status or code, duration a histogram; both may have a label route, and what has
-    the route "-" is no client's. HostError where one of them is not there.
+    requests is a counter with a label status or code, duration a histogram; both may have a label route; the route
+    "-" has no client requests. Raises HostError if one of them is missing.
     """
     routes: dict[str, dict[str, Any]] = {}
     process, seen = 0.0, set()

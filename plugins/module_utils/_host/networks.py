@@ -19,7 +19,7 @@ ROUTES = Path("/proc/net/route")
 
 
 def ensure_network(host: Host, docker: Docker, spec: Spec) -> bool:
-    """Bring a network to its declared shape; says whether it was created."""
+    """Bring a network to its declared state; returns whether it was created."""
     name = spec["name"]
     wanted = wanted_shape(spec)
     current = docker.network(name)
@@ -34,7 +34,7 @@ def ensure_network(host: Host, docker: Docker, spec: Spec) -> bool:
         return False
     attached = attached_containers(docker, current)
     if attached and {**actual, "labels": wanted["labels"]} == wanted:
-        # Nothing that is attached works differently for it.
+        # Labels don't affect attached containers.
         host.warn(f"the labels of the network {name} stay as they are while {', '.join(attached)} use it")
         return False
     if attached:
@@ -48,7 +48,7 @@ def ensure_network(host: Host, docker: Docker, spec: Spec) -> bool:
 
 
 def wanted_shape(spec: Spec) -> dict[str, Any]:
-    """What is declared, and nothing that is left to the engine."""
+    """The declared settings, without those that the engine chooses."""
     shape: dict[str, Any] = {
         "driver": spec.get("driver") or "bridge",
         "internal": bool(spec.get("internal")),
@@ -124,7 +124,7 @@ def bridge_name(network: Mapping[str, Any]) -> str:
 
 
 def refuse_route_clash(name: str, subnet: str | None, *, own_bridge: str) -> None:
-    """The engine looks at its own networks only; a range that the host routes elsewhere would silently become local."""
+    """The engine checks only its own networks; a range that the host routes elsewhere would silently become local."""
     if not subnet:
         return
     import ipaddress

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What packages are wanted for: the same thing also comes under other packages' names, as a snap or by an installer."""
+"""The commands of packages: another package, a snap or an installer may provide them, too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVERYWHERE = {
     "moby-engine": ENGINE,
     "nftables": "nft",
 }
-# The command of each package, by the family of systems; a package that isn't named here stands for itself alone.
+# The command of each package, by the family of systems; a package that isn't listed here has no alternative.
 COMMANDS = {
     "debian": {
         **_EVERYWHERE,
@@ -55,18 +55,18 @@ SNAP_ENGINE = Path("/snap/bin/docker.dockerd")
 
 
 def command_of(host: Host, package: str) -> str:
-    """The command that a package is wanted for, or none."""
+    """The command that a package provides, or none."""
     family = "debian" if "debian" in host.os_families else "redhat"
     return COMMANDS[family].get(package, "")
 
 
 def unprovided(host: Host, packages: Iterable[str]) -> list[str]:
-    """Of packages that are not installed, those whose command nothing else has brought either."""
+    """The packages that are not installed and whose command is missing, too."""
     return [name for name in packages if not (command := command_of(host, name)) or not host.has_command(command)]
 
 
 def engine_in_the_way(host: Host, packages: Iterable[str]) -> str:
-    """Why an engine can't be installed beside what takes its place on this host; no text where nothing does."""
+    """Why an engine can't be installed beside another one on this host, or ""."""
     engines = [name for name in packages if command_of(host, name) == ENGINE]
     if not engines:
         return ""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP proxies by which a host, its engine and its containers reach others."""
+"""The HTTP proxies of a host, its engine and its containers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .storage import DAEMON_CONFIG
 
 ENVIRONMENT = Path("/etc/environment")
 DROP_INS = Path("/etc/systemd/system/docker.service.d")
-# What speaks HTTP; a database behind a proxy for HTTP would not be reached by it.
+# Ports of HTTP; a database can't be reached through an HTTP proxy.
 VARIABLES = {443: "HTTPS_PROXY", 80: "HTTP_PROXY"}
 
 
@@ -40,13 +40,13 @@ class HttpProxy:
 
 
 def settings(declarations: Sequence[Spec]) -> list[tuple[str, dict[str, str]]]:
-    """Who sets what, in the form of environment variables, as far as it is about proxies."""
+    """The proxy variables of each source, in the form of environment variables."""
     found = [(source, _proxy_variables(variables)) for source, variables in _sources(declarations)]
     return [(source, variables) for source, variables in found if variables]
 
 
 def proxies_for(name: str, port: int, known: Iterable[tuple[str, Mapping[str, str]]]) -> list[HttpProxy]:
-    """The proxies that a connection to `name` takes; none where it is made directly."""
+    """The proxies for connections to `name`; empty for a direct connection."""
     variable = VARIABLES.get(port)
     found = []
     for source, variables in known:
@@ -84,7 +84,7 @@ def excluded(name: str, port: int, no_proxy: str) -> bool:
 
 
 def problem_by_proxy(name: str, port: int, proxy: HttpProxy, timeout: float) -> str:
-    """Why `name` can't be reached by a proxy; no text where it can."""
+    """Why `name` can't be reached through a proxy, or ""."""
     parts = urlsplit(proxy.url)
     if parts.scheme.startswith("socks"):
         request, default = b"", 1080

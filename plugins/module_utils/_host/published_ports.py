@@ -1,11 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether what the engine publishes is reached from outside, and its rules in the firewall put back.
+"""Check whether published ports are reachable from outside, and restore the engine's firewall rules.
 
-A request from the host itself never passes the way of one from outside: it is not forwarded, and docker's proxy answers
-it without any rule. So the way is looked at: the engine's chains, its rules for each published port, what the kernel
-forwards, and what drops everything before the engine's rules have their say.
+A request from the host itself takes another path than one from outside: it is not forwarded, and docker's proxy answers
+it without any rule. So the path is checked: the engine's chains, its rules for each published port, forwarding by the
+kernel, and rules that drop everything before the engine's rules apply.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ LOOPBACK = ("127.0.0.1", "localhost")
 # An address for documentation (RFC 5737), which no host has.
 ANYBODY = "192.0.2.1"
 RESOURCE = "Docker's rules in the firewall"
-# systemd starts an engine that died again, after a pause.
+# systemd restarts a crashed engine after a pause.
 ENGINE_PATIENCE = 30.0
 # An engine that answers may still be writing its rules.
 RULES_PATIENCE = 5.0
 DROPS = re.compile(r"-A \S+ -j (DROP|REJECT)( --reject-with \S+)?")
 ESTABLISHED = re.compile("established", re.IGNORECASE)
-# Docker's other chains, which come back where they have nothing to say.
+# Docker's other chains, which return if no rule matches.
 OF_DOCKER = re.compile(r"-j DOCKER\S*$")
 FORWARD_JUMP = re.compile(r"-A FORWARD( .*)? -j DOCKER(-FORWARD)?")
 FORWARD_HOOK = re.compile(
     r"^table (?P<table>\S+ \S+) \{|^\s*chain (?P<chain>\S+) \{|hook forward .*policy (?P<policy>\w+);"
 )
-# The iptables command's own table, and those that are looked at elsewhere.
+# The tables of the iptables command, and those that are checked elsewhere.
 KNOWN_TABLES = re.compile(r"ip filter|ip docker-bridges|inet evenkeel_\w+")
 LETS_PASS = re.compile(r"\b(accept|jump|goto|queue|vmap)\b")
-# As firewalld has it: what was led to a container passes.
+# As in firewalld: traffic that was redirected to a container is accepted.
 LETS_PUBLISHED_PASS = re.compile(r"ct status .*dnat.* accept")
 
 
 @dataclass
 class Reachability:
-    """Whether published ports are reached from outside: missing rules, other obstacles, and what is not known."""
+    """Reachability of published ports from outside: missing rules, other problems, and what is not known."""
 
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ def check_reachability(
 ) -> Reachability:
     """Check whether the published ports of running containers (as the engine describes them) are reached from outside.
 
-    publishes: whether others are to have such ports.
+    publishes: whether further containers are to publish ports.
     """
     reach = Reachability()
     of_ports = [container for container in containers if container["State"]["Running"] and published(container)]
@@ -104,9 +104,9 @@ def check_reachability(
 
 
 def ensure_published(host: Host, docker: Docker, specs: Sequence[Spec], *, mend: bool = True) -> None:
-    """Before declared containers are started or replaced: have the engine's rules in the firewall again.
+    """Restore the engine's firewall rules before declared containers are started or replaced.
 
-    Raises HostError where nothing could be published, or not be reached from outside. An engine writes its rules when
+    Raises HostError if no port can be published or reached from outside. An engine writes its rules when
     it starts; with live-restore that leaves containers alone.
     """
     if not docker.expected() or (host.check_mode and UNIT in host.restarted):
@@ -159,7 +159,7 @@ def _await_chains(host: Host, docker: Docker) -> None:
 
 
 def outside_url(container: Mapping[str, Any], url: str) -> str:
-    """A URL of a published port on the loopback address as others have it; empty where it isn't for others.
+    """The external URL for a published port's URL on the loopback address; "" if it isn't published to others.
 
     A request to it takes docker's rules in place of its proxy.
     """
@@ -181,7 +181,7 @@ def own_address() -> str:
 
 
 def restart_loses(docker: Docker) -> str:
-    """Why a restart of the engine would lose containers that run; empty where it wouldn't."""
+    """Why a restart of the engine would lose running containers, or ""."""
     running = docker.running()
     if not running:
         return ""
@@ -199,7 +199,7 @@ def restart_loses(docker: Docker) -> str:
 
 
 def restart_engine(host: Host, docker: Docker) -> bool:
-    # Else systemd might take it for the last start too many of an engine that crashes, and leave it stopped.
+    # Otherwise systemd may count it towards the start limit and leave the engine stopped.
     host.run(["systemctl", "reset-failed", UNIT], timeout=30)
     if not host.run(["systemctl", "restart", UNIT], timeout=120).ok:
         return False
@@ -240,7 +240,7 @@ def missing_rules(nat: str, container: Mapping[str, Any]) -> list[str]:
     found = []
     for port in published(container):
         if bound is not None and str(port.outer) not in given:
-            # Of a kind of network that publishes nothing.
+            # The network's driver publishes no ports.
             continue
         targets = {f"{address}:{port.inner}" for address in addresses}
         leads = re.findall(rf"^-A DOCKER .*--dport {port.outer} .*--to-destination (\S+)", nat, re.M)
@@ -268,7 +268,7 @@ def drops_before_docker(rules: str) -> list[str]:
 
 
 def forward_hooks(listing: str) -> list[tuple[str, str]]:
-    """Table and chain of those that drop what they don't let pass on its way through the host (nft list chains)."""
+    """Table and chain of those that drop forwarded traffic by policy (nft list chains)."""
     found = []
     table = chain = ""
     for line in listing.splitlines():

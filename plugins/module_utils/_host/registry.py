@@ -31,7 +31,7 @@ def home() -> Path:
 
 
 def client_environment(environment: Mapping[str, Any] | None) -> dict[str, str]:
-    """sudo may leave another user's HOME; login and pull must agree on one."""
+    """sudo may keep another user's HOME; login and pull must use the same one."""
     return {"HOME": str(home()), **{name: str(value) for name, value in (environment or {}).items()}}
 
 
@@ -47,7 +47,7 @@ def docker_config() -> Path:
 
 
 def ensure_helper(host: Host, registry: str) -> None:
-    """The credential helper asks AWS at each pull; nothing is stored that could expire or leak."""
+    """The credential helper gets a token at each pull; no credentials are stored that could expire or leak."""
     program = f"docker-credential-{HELPER}"
     if not host.has_command(program) and not host.expects_packages:
         raise HostError(f"{program} isn't installed here: declare the package amazon-ecr-credential-helper.")
@@ -88,7 +88,7 @@ def ensure_token(host: Host, spec: Spec) -> None:
     config = parse_json(path, read(path) or b"{}")
     expiries = parse_json(TOKENS, read(TOKENS) or b"{}")
     left = float(expiries.get(registry) or 0) - time.time()
-    # Where a helper is set for a registry, the client passes over a stored login.
+    # If a helper is set for a registry, the client ignores a stored login.
     helped = registry in (config.get("credHelpers") or {})
     stored = registry in (config.get("auths") or {}) and not helped
     if stored and left > RENEW_BEFORE:
@@ -150,7 +150,7 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     what = f"The image {reference} can't be pulled"
     if result.code == 127:
         raise HostError(f"{what}: the docker command line isn't installed here.")
-    # The client hides why the helper gave no credentials; the helper's own log says it.
+    # The client hides why the helper gave no credentials; the helper's log has the cause.
     output = errors_since(log, read_before)
     if advice(ECR_PROBLEMS, output, machine="this host"):
         raise HostError(explain_aws(what, output))

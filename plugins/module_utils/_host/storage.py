@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where images and containers take their space."""
+"""The directories in which the engine stores images and containers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]
 
 
 def image_folder(info: Mapping[str, Any]) -> Path:
-    """Where an engine that says `info` of itself (GET /info) unpacks images."""
+    """Where an engine with this `info` (GET /info) unpacks images."""
     if CONTAINERD_STORE in (info.get("DriverStatus") or []):
         return _containerd_folder()
     return Path(info.get("DockerRootDir") or DATA)
@@ -36,7 +36,7 @@ def wanted_folder(declarations: Sequence[Spec], info: Mapping[str, Any]) -> Path
     try:
         configured = parse_json(DAEMON_CONFIG, DAEMON_CONFIG.read_bytes()).get("data-root")
     except (OSError, HostError):
-        # A file that can't be read is a finding of its own.
+        # An unreadable file is reported separately.
         configured = None
     return Path(configured) if configured else image_folder(info)
 
