@@ -24,6 +24,7 @@ def lines(path: str, text: str) -> list[int]:
         ("a.md", "One.\n\nIt tells whoever\nasks.\n", [3, 3]),
         ("a.md", "`whoever`\n\n```\nwhoever\n```\n\n[a](whoever.md)\n\nThe host\nwho leads.", [9, 10]),
         ("a.md", "It tells hosts apart by their address.", []),
+        ("a.md", "Nobody leads.\nIt is somebody else's lock.\nEverybody reads it, as `nobody`.", [1, 2, 3]),
         (
             "a.yml",
             "- name: Know the hosts\n  ansible.builtin.debug:\n    msg: The listeners are not of one mind.\n",
