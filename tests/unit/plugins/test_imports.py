@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_cloudwatch": {"_common"},
     "_fleetdb": {"_common"},
     "_balancer": {"_common", "_aws"},
+    "_ecs": {"_common", "_aws"},
     "_rollout": {"_common", "_fleetdb"},
     "_user_data": {"_common"},
 }
