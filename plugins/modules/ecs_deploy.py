@@ -38,7 +38,7 @@ options:
     type: str
     required: true
   task_definition:
-    description: The task definition to deploy, as an ARN, as C(family:revision), or as a family for its newest revision.
+    description: The task definition to deploy, as an ARN, as C(family:revision), or a family for its newest revision.
     type: str
     required: true
   force:

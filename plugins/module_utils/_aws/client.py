@@ -65,3 +65,7 @@ def client(module: AnsibleModule, service: str, region: str = "") -> Any:
         raise OperationError(
             f"The AWS client could not be created: {error} Check region, profile and endpoint_url."
         ) from error
+
+
+def _region_of_the_environment() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
