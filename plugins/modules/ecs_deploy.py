@@ -171,11 +171,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.container_logs import ContainerLogs
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deploy import (
-    DeployReport,
-    DeployWish,
-    ServiceDeployments,
-)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deploy import Deploy, DeployReport, DeployWish
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_deployments import ServiceDeployments
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
@@ -222,9 +219,9 @@ def act(module: AnsibleModule, report: DeployReport) -> None:
     )
     ecs = Api(aws.client(module, "ecs"))
     logs = ContainerLogs(ecs, lambda region: Api(aws.client(module, "logs", region)))
-    deployments = ServiceDeployments(ecs, logs, wanted["cluster"], wanted["service"])
-    if deployments.start(wish, report, check_mode=module.check_mode) and wanted["wait"] and not module.check_mode:
-        deployments.follow(wish, report)
+    deploy = Deploy(ServiceDeployments(ecs, wanted["cluster"], wanted["service"]), logs, wish, report)
+    if deploy.start(check_mode=module.check_mode) and wanted["wait"] and not module.check_mode:
+        deploy.follow()
 
 
 if __name__ == "__main__":

@@ -23,12 +23,19 @@ class ContainerLogs:
     logs: Callable[[str], Api]
     _definitions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def tail(self, task: StoppedTask, lines: int) -> list[str]:
-        """The last lines of the containers that say why the task stopped, without secrets; or why there are none."""
+    def tail(self, task: StoppedTask, lines: int, *, of_all: bool = False) -> list[str]:
+        """The last lines of the containers that say why the task stopped, or of all; or why there are none.
+
+        Secrets are hidden.
+        """
         if lines < 1:
             return []
         try:
-            return [line for one in task.culprits for line in self._tail_of(task, one.name, lines)]
+            return [
+                line
+                for one in (task.containers if of_all else task.culprits)
+                for line in self._tail_of(task, one.name, lines)
+            ]
         except OperationError as error:
             return [f"(no log lines: {error})"]
 

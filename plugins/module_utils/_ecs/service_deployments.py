@@ -1,0 +1,130 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The calls of the API on the deployments of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from .._aws.api import Api
+from .._common.progress import OperationError
+from .service_deployment import ServiceDeployment, StoppedTask, short
+
+# A call to DescribeTasks takes so many.
+TASKS_A_CALL = 100
+
+
+class ServiceDeployments:
+    """Of one service. What never changes, such as the task definition of a revision, is asked once."""
+
+    def __init__(self, ecs: Api, cluster: str, service: str) -> None:
+        self._ecs = ecs
+        self._cluster = cluster
+        self.name = service
+        self.about = f"the service {service} in the cluster {cluster}"
+        self._definitions: dict[str, str] = {}
+
+    def find(self) -> dict[str, Any] | None:
+        """The service as DescribeServices has it; None where there is none, or where it is being deleted."""
+        said = self.call("DescribeServices", services=[self.name])
+        return next((one for one in said["services"] if one["status"] == "ACTIVE"), None)
+
+    def service(self) -> dict[str, Any]:
+        """The service, which must exist and be deployed by ECS itself."""
+        found = self.find()
+        if found is None:
+            raise OperationError(
+                f"The cluster {self._cluster} has no active service {self.name}. Create it with ecs_service first."
+            )
+        controller = found.get("deploymentController", {}).get("type", "ECS")
+        if controller != "ECS":
+            raise OperationError(
+                f"The service {self.name} is deployed by {controller}. Only the deployment controller ECS is supported."
+            )
+        return found
+
+    def definition(self, name: str) -> str:
+        """The ARN of an active task definition, given as ARN, `family:revision` or family."""
+        said = self._ecs.call("DescribeTaskDefinition", f"the task definition {name}", taskDefinition=name)
+        described = said["taskDefinition"]
+        if described.get("status", "ACTIVE") != "ACTIVE":
+            raise OperationError(
+                f"The task definition {short(described['taskDefinitionArn'])} is {described['status']}. AWS starts no "
+                "tasks of it: register it again, and deploy the new revision."
+            )
+        return str(described["taskDefinitionArn"])
+
+    def newest(self) -> ServiceDeployment | None:
+        listed = next(iter(self.listed()), None)
+        return self.described(listed["serviceDeploymentArn"]) if listed else None
+
+    def listed(self, **only: Any) -> list[Mapping[str, Any]]:
+        """From the newest."""
+        listed = list(self.pages("ListServiceDeployments", "serviceDeployments", service=self.name, **only))
+        return sorted(listed, key=lambda one: one["createdAt"], reverse=True)
+
+    def described(self, arn: str) -> ServiceDeployment:
+        said = self._ecs.call("DescribeServiceDeployments", arn, serviceDeploymentArns=[arn])
+        if not said["serviceDeployments"]:
+            raise OperationError(f"AWS does not know the deployment {arn} (it forgets them after 90 days).")
+        return ServiceDeployment.of(said["serviceDeployments"][0])
+
+    def brought_by(self, deployment: ServiceDeployment) -> str:
+        """The ARN of the task definition that a deployment brings."""
+        return self.definition_of(deployment.target.arn) if deployment.target else ""
+
+    def definition_of(self, revision: str) -> str:
+        """The ARN of the task definition of a service revision, or ""."""
+        if revision and revision not in self._definitions:
+            said = self._ecs.call("DescribeServiceRevisions", revision, serviceRevisionArns=[revision])
+            found = said["serviceRevisions"]
+            self._definitions[revision] = found[0]["taskDefinition"] if found else ""
+        return self._definitions.get(revision, "")
+
+    def last_good(self, besides: str = "") -> str:
+        """The task definition of the newest deployment that succeeded, or that a rollback restored; "" for none."""
+        for one in self.listed(status=["SUCCESSFUL", "ROLLBACK_SUCCESSFUL"]):
+            described = self.described(one["serviceDeploymentArn"])
+            succeeded = described.status == "SUCCESSFUL"
+            definition = self.brought_by(described) if succeeded else self.definition_of(described.rolled_back_to)
+            if definition and definition != besides:
+                return definition
+        return ""
+
+    def failed_tasks(
+        self, definition: str = "", since: datetime | None = None, besides: Collection[str] = ()
+    ) -> list[StoppedTask]:
+        """The tasks that failed, of one task definition and started since then, but for those with the ARNs `besides`.
+
+        AWS keeps stopped tasks for an hour.
+        """
+        listed = self.pages("ListTasks", "taskArns", serviceName=self.name, desiredStatus="STOPPED")
+        arns = [arn for arn in listed if arn not in besides]
+        found = []
+        for first in range(0, len(arns), TASKS_A_CALL):
+            for said in self.call("DescribeTasks", tasks=arns[first : first + TASKS_A_CALL])["tasks"]:
+                task = StoppedTask.of(said)
+                late = since is None or "createdAt" not in said or said["createdAt"] >= since
+                ours = not definition or task.definition == definition
+                if said["lastStatus"] == "STOPPED" and task.failed and ours and late:
+                    found.append(task)
+        return found
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        return self._ecs.call(operation, self.about, cluster=self._cluster, **arguments)
+
+    def roll_back(self, deployment: str) -> None:
+        """Let AWS go back to the revision that the deployment replaces."""
+        self._ecs.call("StopServiceDeployment", self.about, serviceDeploymentArn=deployment, stopType="ROLLBACK")
+
+    def pages(self, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+        token: dict[str, str] = {}
+        while True:
+            said = self.call(operation, **arguments, **token)
+            yield from said[key]
+            if not said.get("nextToken"):
+                return
+            token = {"nextToken": said["nextToken"]}
