@@ -27,7 +27,8 @@ REQUIRED_TOGETHER = [("access_key", "secret_key")]
 MUTUALLY_EXCLUSIVE = [("profile", "access_key")]
 
 
-def client(module: AnsibleModule, service: str) -> Any:
+def client(module: AnsibleModule, service: str, region: str = "") -> Any:
+    """In the region of the module's options, or in another one."""
     # Imported here, because it takes longer than all other imports of a module.
     try:
         import boto3
@@ -43,7 +44,7 @@ def client(module: AnsibleModule, service: str) -> Any:
             aws_access_key_id=wanted["access_key"],
             aws_secret_access_key=wanted["secret_key"],
             aws_session_token=wanted["session_token"],
-            region_name=wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            region_name=region or wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
             profile_name=wanted["profile"],
         )
         return session.client(

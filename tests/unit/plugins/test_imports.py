@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_common": set(),
     "_host": {"_common"},
     "_aws": {"_common"},
+    "_ecs": {"_common", "_aws"},
     "_cloudwatch": {"_common"},
     "_fleetdb": {"_common"},
     "_balancer": {"_common", "_aws"},
