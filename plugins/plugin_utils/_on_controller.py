@@ -70,6 +70,8 @@ class InProcessModule:
 
     def __init__(self, name: str, arguments: dict[str, Any], specification: dict[str, Any], check_mode: bool) -> None:
         specification.pop("supports_check_mode")
+        # Keeps arguments out of the system's log, which is not written here.
+        specification.pop("no_log", None)
         self._name = name
         self._warnings: list[str] = []
         self.check_mode = check_mode

@@ -80,15 +80,16 @@ class Api:
         except BotoCoreError as error:
             raise OperationError(f"{operation} failed: {error}. {_advice(str(error))}".strip()) from error
 
-    def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    def pages(self, operation: str, what: str, key: str, **arguments: Any) -> Iterator[Any]:
         """The items below the key in the responses of all pages."""
         token: dict[str, Any] = {}
         while True:
             answer = self.call(operation, what, **arguments, **token)
             yield from answer.get(key, [])
-            if not answer.get("NextToken"):
+            # ECS, ECR and CloudWatch Logs have it in camel case.
+            token = {name: answer[name] for name in ("NextToken", "nextToken") if answer.get(name)}
+            if not token:
                 return
-            token = {"NextToken": answer["NextToken"]}
 
     def _refused(self, operation: str, what: str, code: str, said: str, status: int) -> OperationError:
         if DENIED.search(code):

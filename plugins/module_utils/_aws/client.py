@@ -28,7 +28,7 @@ MUTUALLY_EXCLUSIVE = [("profile", "access_key")]
 
 
 def client(module: AnsibleModule, service: str, region: str = "") -> Any:
-    """`region`: another one than the module's."""
+    """In the region of the module's options, or in another one."""
     # Imported here, because it takes longer than all other imports of a module.
     try:
         import boto3
@@ -65,7 +65,3 @@ def client(module: AnsibleModule, service: str, region: str = "") -> Any:
         raise OperationError(
             f"The AWS client could not be created: {error} Check region, profile and endpoint_url."
         ) from error
-
-
-def _region_of_the_environment() -> str | None:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -121,10 +121,4 @@ class ServiceDeployments:
         self._ecs.call("StopServiceDeployment", self.about, serviceDeploymentArn=deployment, stopType="ROLLBACK")
 
     def pages(self, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-        token: dict[str, str] = {}
-        while True:
-            said = self.call(operation, **arguments, **token)
-            yield from said[key]
-            if not said.get("nextToken"):
-                return
-            token = {"nextToken": said["nextToken"]}
+        return self._ecs.pages(operation, self.about, key, cluster=self._cluster, **arguments)
