@@ -1,0 +1,62 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would make a deployment on ECS fail, found before it begins. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from ..._aws.api import Api
+from ..._common.progress import OperationError
+
+
+class Declared(TypedDict):
+    """`task` is a task definition, `service` has parameters of CreateService; both with AWS's names."""
+
+    cluster: str
+    task: dict[str, Any]
+    service: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`subject` is the object with the fault, such as `container api`."""
+
+    subject: str
+    problem: str
+    remedy: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.subject}: {self.problem}. {self.remedy}"
+
+    def result(self) -> dict[str, str]:
+        return {"subject": self.subject, "problem": self.problem, "remedy": self.remedy}
+
+
+class Clients:
+    """The services of AWS, each made when it is first asked for. `make` takes the name of a service and a region."""
+
+    def __init__(self, make: Callable[[str, str], Api]) -> None:
+        self._make = make
+        self._made: dict[tuple[str, str], Api] = {}
+
+    def __call__(self, service: str, region: str = "") -> Api:
+        return self._made.setdefault((service, region), self._make(service, region))
+
+
+Check = Callable[[Declared, Clients], Iterator[Finding]]
+
+
+def answered(check: Check, declared: Declared, clients: Clients) -> list[Finding]:
+    """The findings of a check. One that AWS does not answer is a finding, too: what is not known is not well."""
+    found: list[Finding] = []
+    try:
+        for finding in check(declared, clients):
+            found.append(finding)
+    except OperationError as error:
+        found.append(Finding(f"check of {check.__name__}", f"not all was checked: {str(error).rstrip('.')}", ""))
+    return found
