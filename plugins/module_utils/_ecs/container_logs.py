@@ -12,6 +12,7 @@ from typing import Any
 from .._aws.api import Api, RefusedError
 from .._common.progress import OperationError
 from .._common.redact import redacted
+from .definition_lookup import described_definition
 from .service_deployment import StoppedTask, short
 
 
@@ -65,8 +66,7 @@ class ContainerLogs:
     def _options(self, definition: str, container: str) -> Mapping[str, str] | None:
         """Those of awslogs; None where the container logs elsewhere."""
         if definition not in self._definitions:
-            said = self.ecs.call("DescribeTaskDefinition", definition, taskDefinition=definition)
-            self._definitions[definition] = said["taskDefinition"]
+            self._definitions[definition] = described_definition(self.ecs, definition)
         for one in self._definitions[definition]["containerDefinitions"]:
             configuration = one.get("logConfiguration", {})
             if one["name"] == container and configuration.get("logDriver") == "awslogs":

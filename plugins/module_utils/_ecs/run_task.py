@@ -12,6 +12,7 @@ from typing import Any
 from .._aws.api import Api
 from .._common.progress import OperationError, Progress
 from .container_logs import ContainerLogs
+from .definition_lookup import described_definition
 from .service import differences
 from .service_deployment import StoppedTask, short
 
@@ -78,8 +79,7 @@ class OneOffTask:
     def start(self, report: RunReport, *, check_mode: bool) -> None:
         """Start the task, or join one that a call before this one started in the same way."""
         wanted = self._wanted
-        described = self._ecs.call("DescribeTaskDefinition", self._what, taskDefinition=wanted.task_definition)
-        definition = described["taskDefinition"]
+        definition = described_definition(self._ecs, wanted.task_definition)
         self._essential = [one["name"] for one in definition["containerDefinitions"] if one.get("essential", True)]
         arguments = {**self._of_the_service(), **wanted.definition}
         report.arn = self._running(definition["taskDefinitionArn"], arguments.get("overrides", {}))

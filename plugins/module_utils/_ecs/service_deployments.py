@@ -11,6 +11,7 @@ from typing import Any
 
 from .._aws.api import Api
 from .._common.progress import OperationError
+from .definition_lookup import described_definition
 from .service_deployment import ServiceDeployment, StoppedTask, short
 
 # A call to DescribeTasks takes so many.
@@ -48,8 +49,7 @@ class ServiceDeployments:
 
     def definition(self, name: str) -> str:
         """The ARN of an active task definition, given as ARN, `family:revision` or family."""
-        said = self._ecs.call("DescribeTaskDefinition", f"the task definition {name}", taskDefinition=name)
-        described = said["taskDefinition"]
+        described = described_definition(self._ecs, name)
         if described.get("status", "ACTIVE") != "ACTIVE":
             raise OperationError(
                 f"The task definition {short(described['taskDefinitionArn'])} is {described['status']}. AWS starts no "

@@ -12,6 +12,7 @@ from typing import Any
 from .._aws.api import Api
 from .._aws.tags import obsolete, ours_of, recorded
 from .._common.progress import OperationError, Progress
+from .definition_lookup import described_definition
 from .service import described, differences, fixed_settings, merged, only_declared, unknown_settings
 from .service_deployment import short
 
@@ -171,9 +172,7 @@ class Services:
         return found[0] if found else None
 
     def _definition(self, name: str) -> str:
-        """The ARN of a task definition, given as ARN, `family:revision` or family."""
-        said = self._ecs.call("DescribeTaskDefinition", f"the task definition {name}", taskDefinition=name)
-        return str(said["taskDefinition"]["taskDefinitionArn"])
+        return str(described_definition(self._ecs, name)["taskDefinitionArn"])
 
     def _has_scalable_target(self, wanted: DeclaredService) -> bool:
         """Whether Application Auto Scaling sets the count."""

@@ -1,0 +1,26 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task definition by the names that AWS takes for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._aws.api import Api, RefusedError
+from .._common.progress import OperationError
+
+
+def described_definition(ecs: Api, name: str) -> dict[str, Any]:
+    """As the API describes it, of an ARN, `family:revision`, or a family for its newest active revision."""
+    try:
+        said = ecs.call("DescribeTaskDefinition", f"the task definition {name}", taskDefinition=name)
+    except RefusedError as error:
+        if error.code != "ClientException":
+            raise
+        raise OperationError(
+            f"There is no task definition {name} ({error.said.rstrip('.')}). Register it with ecs_task_definition, or "
+            "correct its name."
+        ) from error
+    found: dict[str, Any] = said["taskDefinition"]
+    return found

@@ -1,0 +1,221 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ecs_deploy: deployments that succeed, fail, are superseded or interrupted, and the way back."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from testbed.services.aws.ecs.pretended import (
+    NEVER_HEALTHY,
+    Behaviour,
+    crashes,
+    no_image,
+    no_secret,
+    out_of_memory,
+)
+from tests.integration.aws.ecs_stage import CLUSTER, Stage, stage
+from tests.integration.endpoint import REGION
+from tests.integration.support import start_module
+
+CHECK = {"command": ["CMD-SHELL", "true"], "interval": 5, "retries": 1}
+SLOW = Behaviour(healthy_after=3.0)
+
+
+@pytest.fixture(scope="module")
+def ecs() -> Iterator[Stage]:
+    with stage() as made:
+        yield made
+
+
+def test_a_new_revision_is_deployed_once(ecs: Stage) -> None:
+    service, first = ecs.serving()
+    second = ecs.register(service, f"{service}:2")
+    ecs.fake.writes.clear()
+    would = ecs.deploy(service, second, check=True)
+    assert (would["changed"], ecs.writes) == (True, [])
+    done = ecs.deploy(service, service)
+    assert not done["failed"], done["msg"]
+    assert (done["changed"], done["outcome"], done["diff"]) == (True, "succeeded", would["diff"])
+    assert done["diff"] == {"before": {"task_definition": first}, "after": {"task_definition": second}}
+    assert ecs.runs(service) == {second}
+    assert ecs.writes == ["UpdateService"]
+    assert any("has started" in event for event in done["events"])
+    assert "SUCCESSFUL: 2 of 2 tasks running" in done["progress"][-1]
+    for name in (second, service, f"{service}:2"):
+        again = ecs.deploy(service, name)
+        assert (again["failed"], again["changed"], again["outcome"]) == (False, False, "unchanged")
+    assert ecs.writes == ["UpdateService"]
+
+
+def test_the_same_revision_is_started_again_by_force(ecs: Stage) -> None:
+    service, first = ecs.serving()
+    done = ecs.deploy(service, first, force=True)
+    assert (done["failed"], done["changed"], done["outcome"]) == (False, True, "succeeded")
+    assert [given.get("forceNewDeployment") for _action, given in ecs.fake.writes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "container", "expected"),
+    [
+        (crashes(code=3), {}, "container api: exit code 3"),
+        (out_of_memory(), {}, "exit code 137, OutOfMemoryError: Container killed due to memory usage"),
+        (no_image("permissions:2"), {}, "CannotPullContainerError: permissions:2: not found"),
+        (no_secret("DATABASE_URL"), {}, "can't find DATABASE_URL"),
+        (NEVER_HEALTHY, {"healthCheck": CHECK}, "health checks"),
+    ],
+    ids=["crash", "memory", "image", "secret", "unhealthy"],
+)
+def test_a_broken_revision_fails_early_and_the_good_one_runs_again(
+    ecs: Stage, behaviour: Behaviour, container: dict[str, Any], expected: str
+) -> None:
+    service, first = ecs.serving()
+    broken = ecs.register(service, f"{service}:broken", behaviour, **container)
+    done = ecs.deploy(service, broken)
+    assert done["failed"]
+    assert expected in done["msg"], done["msg"]
+    assert f"It was rolled back: {service}:1 runs again." in done["msg"]
+    assert (done["outcome"], done["rolled_back_to"], done["task_definition"]) == ("rolled_back", first, first)
+    assert ecs.runs(service) == {first}
+    assert len(done["failures"]) >= 2
+    assert done["seconds"] < 15, "it did not wait for the breaker or the timeout"
+
+
+def test_the_last_log_lines_are_shown_without_secrets(ecs: Stage) -> None:
+    service, _first = ecs.serving()
+    broken = ecs.register(service, f"{service}:broken", crashes())
+    done = ecs.deploy(service, broken)
+    line = f"api: {service}:broken starts, password=(hidden)"
+    assert line in done["failures"][0]["log"]
+    assert f"Its last log lines:\n  {line}" in done["msg"]
+    assert "hunter2" not in str(done)
+
+
+def test_the_way_back_passes_over_a_revision_that_never_ran(ecs: Stage) -> None:
+    service, first = ecs.serving()
+    second = ecs.register(service, f"{service}:2", crashes())
+    left = ecs.deploy(service, second, on_failure="leave")
+    assert left["failed"] and "It was left as it is, by on_failure=leave." in left["msg"]
+    third = ecs.register(service, f"{service}:3", crashes())
+    done = ecs.deploy(service, third)
+    assert done["failed"]
+    assert f"It was rolled back: {service}:1 runs again." in done["msg"], done["msg"]
+    assert done["rolled_back_to"] == first
+    assert ecs.runs(service) == {first}
+
+
+def test_a_rollback_by_the_circuit_breaker_is_a_failure(ecs: Stage) -> None:
+    threshold = {"type": "COUNT", "value": 3}
+    service, first = ecs.serving({"enable": True, "rollback": True, "thresholdConfiguration": threshold})
+    broken = ecs.register(service, f"{service}:broken", crashes())
+    ecs.fake.writes.clear()
+    done = ecs.deploy(service, broken, fail_after=0)
+    assert done["failed"]
+    assert "circuit breaker" in done["msg"]
+    assert f"AWS rolled it back: {service}:1 runs again." in done["msg"]
+    assert (done["outcome"], done["rolled_back_to"]) == ("rolled_back", first)
+    assert ecs.writes == ["UpdateService"]
+
+
+def test_a_circuit_breaker_without_rollback_leaves_the_way_back_to_us(ecs: Stage) -> None:
+    threshold = {"type": "COUNT", "value": 3}
+    service, first = ecs.serving({"enable": True, "rollback": False, "thresholdConfiguration": threshold})
+    broken = ecs.register(service, f"{service}:broken", crashes())
+    done = ecs.deploy(service, broken, fail_after=0)
+    assert done["failed"]
+    assert f"It was rolled back: {service}:1 runs again." in done["msg"], done["msg"]
+    assert ecs.runs(service) == {first}
+
+
+def test_without_a_good_revision_there_is_no_way_back(ecs: Stage) -> None:
+    service, first = ecs.serving(count=0)
+    broken = ecs.register(service, f"{service}:broken", crashes())
+    ecs.ecs.delete_service(cluster=CLUSTER, service=service, force=True)
+    name = f"{service}-new"
+    ecs.ecs.create_service(
+        cluster=CLUSTER, serviceName=name, taskDefinition=broken, desiredCount=1, launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-0123456789abcdef0"]}},
+    )  # fmt: skip
+    done = ecs.deploy(name, broken)
+    assert done["failed"] and done["joined"]
+    assert f"No deployment of {name} has succeeded yet, so there is nothing to go back to." in done["msg"]
+    assert first != broken
+
+
+def test_a_newer_deployment_is_named_and_left_alone(ecs: Stage) -> None:
+    service, _first = ecs.serving()
+    second = ecs.register(service, f"{service}:2", SLOW, healthCheck=CHECK)
+    third = ecs.register(service, f"{service}:3")
+    other = threading.Timer(1.5, lambda: ecs.ecs.update_service(cluster=CLUSTER, service=service, taskDefinition=third))
+    other.start()
+    done = ecs.deploy(service, second)
+    other.join()
+    assert done["failed"]
+    assert f"was superseded by a newer deployment of {service}:3, started at" in done["msg"], done["msg"]
+    assert "Nothing was rolled back." in done["msg"]
+    ecs.await_status(service, "SUCCESSFUL")
+    assert ecs.runs(service) == {third}
+
+
+def test_a_deployment_that_supersedes_another_says_so(ecs: Stage) -> None:
+    service, _first = ecs.serving()
+    second = ecs.register(service, f"{service}:2", SLOW, healthCheck=CHECK)
+    third = ecs.register(service, f"{service}:3")
+    assert not ecs.deploy(service, second, wait=False)["failed"]
+    done = ecs.deploy(service, third)
+    assert not done["failed"]
+    assert any(f"A deployment of {service}:2 runs since" in warning for warning in done["warnings"])
+    assert ecs.runs(service) == {third}
+
+
+def test_one_that_is_too_slow_is_rolled_back(ecs: Stage) -> None:
+    service, first = ecs.serving()
+    slow = ecs.register(service, f"{service}:slow", Behaviour(healthy_after=60.0), healthCheck=CHECK)
+    done = ecs.deploy(service, slow, wait_timeout=2)
+    assert done["failed"]
+    assert "did not end within 2 s: IN_PROGRESS" in done["msg"]
+    assert f"It was rolled back: {service}:1 runs again." in done["msg"], done["msg"]
+    assert ecs.runs(service) == {first}
+
+
+def test_what_can_not_be_deployed_is_refused(ecs: Stage) -> None:
+    service, first = ecs.serving()
+    gone = ecs.register(service, f"{service}:gone")
+    ecs.ecs.deregister_task_definition(taskDefinition=gone)
+    ecs.fake.writes.clear()
+    assert "is INACTIVE. AWS starts no tasks of it" in ecs.deploy(service, gone)["msg"]
+    assert "There is no task definition nothing (" in ecs.deploy(service, "nothing")["msg"]
+    assert "has no active service nothing. Create it with ecs_service first." in ecs.deploy("nothing", first)["msg"]
+    assert ecs.writes == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_killed_call_is_finished_by_the_next(ecs: Stage, seed: int) -> None:
+    """The next call joins the deployment, or starts it; there is never a second one to the same revision."""
+    moment = random.Random(seed)
+    service, first = ecs.serving()
+    broken = bool(seed % 2)
+    behaviour = crashes() if broken else Behaviour(healthy_after=1.0)
+    second = ecs.register(service, f"{service}:2", behaviour, healthCheck=CHECK)
+    ecs.fake.writes.clear()
+    arguments = {
+        "cluster": CLUSTER, "service": service, "task_definition": second, "endpoint_url": ecs.endpoint.url,
+        "region": REGION, "access_key": "AKIATEST", "secret_key": "secret",
+    }  # fmt: skip
+    running = start_module("ecs_deploy", arguments)
+    try:
+        running.process.wait(timeout=0.8 + 2.0 * moment.random())
+    except Exception:  # a timeout is what is expected
+        running.process.kill()
+    running.process.communicate()
+    done = ecs.deploy(service, second)
+    assert done["failed"] is broken, done
+    assert ecs.runs(service) == {first if broken else second}
+    brought = [given["taskDefinition"] for action, given in ecs.fake.writes if action == "UpdateService"]
+    assert brought.count(second) <= (2 if broken else 1)
