@@ -18,7 +18,7 @@ from testbed.services.aws.ecs.state import Pace
 from tests.integration.aws.stage import call
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
-CLUSTER, LOGS = "production", "/ecs/permissions"
+CLUSTER = "production"
 NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-0123456789abcdef0"], "securityGroups": ["sg-0123456789abcdef0"]}}
 # Of which no test wants that it ends a deployment first.
 PATIENT = {"enable": True, "rollback": True, "thresholdConfiguration": {"type": "COUNT", "value": 1000}}
@@ -29,15 +29,16 @@ class LoggingAgent(PretendedAgent):
     """Its containers write a line to CloudWatch Logs when they start."""
 
     logs: Any = None
+    group = ""
 
     def start(self, order: Order, now: float) -> None:
         super().start(order, now)
         for container in order.definition["containerDefinitions"]:
             stream = f"ecs/{container['name']}/{order.arn.rpartition('/')[2]}"
-            self.logs.create_log_stream(logGroupName=LOGS, logStreamName=stream)
+            self.logs.create_log_stream(logGroupName=self.group, logStreamName=stream)
             message = f"{container['image']} starts, password=hunter2"
             event = {"timestamp": int(now * 1000), "message": message}
-            self.logs.put_log_events(logGroupName=LOGS, logStreamName=stream, logEvents=[event])
+            self.logs.put_log_events(logGroupName=self.group, logStreamName=stream, logEvents=[event])
 
 
 class Stage:
@@ -47,14 +48,15 @@ class Stage:
         self.endpoint, self.fake, self.agent = endpoint, ecs, agent
         self.ecs = endpoint.client("ecs")
         self.ecs.create_cluster(clusterName=CLUSTER)
-        agent.logs = endpoint.client("logs")
-        agent.logs.create_log_group(logGroupName=LOGS)
+        # moto keeps one account for all endpoints of a process.
+        agent.logs, agent.group = endpoint.client("logs"), f"/ecs/permissions-{next(_numbers)}"
+        agent.logs.create_log_group(logGroupName=agent.group)
 
     def register(self, family: str, image: str, behaviour: Behaviour | None = None, **container: Any) -> str:
         """The ARN of a new revision whose image fares like that."""
         if behaviour:
             self.agent.behaviours[image] = behaviour
-        options = {"awslogs-group": LOGS, "awslogs-region": REGION, "awslogs-stream-prefix": "ecs"}
+        options = {"awslogs-group": self.agent.group, "awslogs-region": REGION, "awslogs-stream-prefix": "ecs"}
         definition = {
             "name": "api",
             "image": image,
