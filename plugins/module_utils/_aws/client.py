@@ -44,7 +44,10 @@ def client(module: AnsibleModule, service: str, region: str = "") -> Any:
             aws_access_key_id=wanted["access_key"],
             aws_secret_access_key=wanted["secret_key"],
             aws_session_token=wanted["session_token"],
-            region_name=region or wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+            region_name=region
+            or wanted["region"]
+            or os.environ.get("AWS_REGION")
+            or os.environ.get("AWS_DEFAULT_REGION"),
             profile_name=wanted["profile"],
         )
         return session.client(
