@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.aws.stage import SECRET, call, network
+from tests.integration.aws.stage import SECRET, call
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import start_module
 
@@ -256,7 +256,8 @@ def revisions(aws: Endpoint, family: str) -> list[int]:
 
 
 def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
-    declared = definition()
+    """moto runs no tasks with a network of their own."""
+    declared = definition(requiresCompatibilities=["EC2"], networkMode="bridge")
     arns = []
     for level in ("1", "2", "3", "4", "5"):
         api(declared)["environment"][0]["value"] = level
@@ -267,15 +268,7 @@ def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
 def test_old_revisions_go_unless_they_are_in_use(aws: Endpoint) -> None:
     declared, arns = five_revisions(aws)
     where = service_of(aws, arns[1])
-    around = network(aws)
-    aws.client("ecs").run_task(
-        cluster=where["cluster"],
-        taskDefinition=arns[0],
-        launchType="FARGATE",
-        networkConfiguration={
-            "awsvpcConfiguration": {"subnets": around["subnets"], "securityGroups": around["security_groups"]}
-        },
-    )
+    aws.client("ecs").run_task(cluster=where["cluster"], taskDefinition=arns[0], launchType="FARGATE")
     api(declared)["environment"][0]["value"] = "6"
 
     expected = run(aws, declared, keep=3, check=True)
