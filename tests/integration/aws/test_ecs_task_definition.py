@@ -86,7 +86,7 @@ def registered(aws: Endpoint, declared: dict[str, Any], **more: Any) -> dict[str
     return result
 
 
-def service_of(aws: Endpoint, task_definition: str) -> dict[str, str]:
+def service_of(aws: Endpoint, task_definition: str) -> dict[str, Any]:
     ecs = aws.client("ecs")
     number = next(_numbers)
     ecs.create_cluster(clusterName=f"cluster-{number}")

@@ -105,7 +105,7 @@ def theirs(aws: Endpoint, service: dict[str, str], name: str) -> None:
 
 
 def test_a_target_with_policies(aws: Endpoint, service: dict[str, str]) -> None:
-    options = {"min_capacity": 2, "max_capacity": 10, "policies": [CPU, REQUESTS]}
+    options: dict[str, Any] = {"min_capacity": 2, "max_capacity": 10, "policies": [CPU, REQUESTS]}
     written = both(aws, service, **options)
     assert written == ["RegisterScalableTarget", "TagResource", "PutScalingPolicy", "PutScalingPolicy"]
     found = target(aws, service)
@@ -140,7 +140,7 @@ def test_a_target_with_policies(aws: Endpoint, service: dict[str, str]) -> None:
 def test_a_change_writes_that_alone(
     aws: Endpoint, service: dict[str, str], change: dict[str, Any], written: list[str]
 ) -> None:
-    options = {"min_capacity": 2, "max_capacity": 10, "policies": [CPU]}
+    options: dict[str, Any] = {"min_capacity": 2, "max_capacity": 10, "policies": [CPU]}
     run(aws, service, **options)
     assert both(aws, service, **{**options, **change}) == written
 
@@ -162,7 +162,7 @@ def test_what_is_not_declared_is_left_alone(aws: Endpoint, service: dict[str, st
 
 
 def test_policies_of_others_stay(aws: Endpoint, service: dict[str, str]) -> None:
-    options = {"min_capacity": 2, "max_capacity": 10}
+    options: dict[str, Any] = {"min_capacity": 2, "max_capacity": 10}
     run(aws, service, **options, policies=[CPU, REQUESTS])
     theirs(aws, service, "steps")
     assert both(aws, service, **options, policies=[REQUESTS]) == ["DeleteScalingPolicy", "TagResource"]
@@ -173,7 +173,7 @@ def test_policies_of_others_stay(aws: Endpoint, service: dict[str, str]) -> None
 
 
 def test_an_interrupted_run_is_completed(aws: Endpoint, service: dict[str, str]) -> None:
-    options = {"min_capacity": 2, "max_capacity": 10}
+    options: dict[str, Any] = {"min_capacity": 2, "max_capacity": 10}
     aws.faults.denied["application-autoscaling:PutScalingPolicy"] = "requests"
     result = run(aws, service, **options, policies=[CPU, REQUESTS])
     assert "needs application-autoscaling:PutScalingPolicy on the policy requests" in result["msg"]
