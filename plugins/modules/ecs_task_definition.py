@@ -193,7 +193,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.images import 
     pinned,
     with_images,
 )
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.limits import problems
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.limits import problems, shape_problems
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.revisions import Outcome, Wanted, ensure, remove
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.task_definition import secret_values, shown_pair
 
@@ -224,9 +224,10 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
-    definition = hide_secrets(module)
+    definition: dict[str, Any] = module.params["definition"] or {}
     images = PinnedImages()
     try:
+        hide_secrets(module, definition)
         if module.params["state"] == "absent":
             family = module.params["family"]
             outcome = remove(Api(client.client(module, "ecs")), family, module.params["clusters"], module.check_mode)
@@ -241,13 +242,17 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module.exit_json(family=family, images=images.images, **result(outcome))
 
 
-def hide_secrets(module: AnsibleModule) -> dict[str, Any]:
-    """The declared definition. The module's own copy, which Ansible shows with -vvv, keeps no secrets."""
-    definition: dict[str, Any] = module.params["definition"] or {}
-    if definition:
-        module.no_log_values.update(value for value in secret_values(definition) if len(value) >= SHORTEST_HIDDEN)
-        module.params["definition"] = shown_pair({}, definition)[1]
-    return definition
+def refuse(problems_found: list[str]) -> None:
+    if problems_found:
+        raise OperationError(f"Nothing was registered: {' '.join(problems_found)}")
+
+
+def hide_secrets(module: AnsibleModule, definition: Mapping[str, Any]) -> None:
+    """The arguments, which Ansible shows with -vvv, keep no secrets. Refuses a definition of another shape."""
+    module.params["definition"] = {}
+    refuse(shape_problems(definition))
+    module.no_log_values.update(value for value in secret_values(definition) if len(value) >= SHORTEST_HIDDEN)
+    module.params["definition"] = shown_pair({}, definition)[1]
 
 
 def prepare(module: AnsibleModule, definition: Mapping[str, Any]) -> tuple[dict[str, Any], PinnedImages]:
@@ -258,8 +263,7 @@ def prepare(module: AnsibleModule, definition: Mapping[str, Any]) -> tuple[dict[
         found.append("keep is below 1, and the newest revision always stays: set 1 or more.")
     if module.params["tags"] is not None and definition.get("tags"):
         found.append("tags are declared twice, as an option and in definition: remove one.")
-    if found:
-        raise OperationError(f"Nothing was registered: {' '.join(found)}")
+    refuse(found)
     if module.params["pin"] == "tag":
         return with_images(definition, images), PinnedImages(images)
 

@@ -113,11 +113,13 @@ def tidy(definition: Definition) -> dict[str, Any]:
 
 
 def filled(definition: Definition) -> dict[str, Any]:
-    """The definition with AWS's defaults and with sorted lists, for comparison; the same for a declared and a described one.
+    """The definition with AWS's defaults and with sorted lists, for comparison; an empty one stays empty.
 
-    Applying it twice changes nothing more.
+    It is the same for a declared and for a described definition. Applying it twice changes nothing more.
     """
     result: dict[str, Any] = _without_off_flags(tidy(definition))
+    if not result:
+        return result
     launch_types = result.get("requiresCompatibilities", [])
     if "FARGATE" in launch_types:
         result["runtimePlatform"] = _over(FARGATE_PLATFORM, result.get("runtimePlatform"))

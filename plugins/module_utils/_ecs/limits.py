@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .defaults import Definition, tidy
+from .defaults import TEXT_MAPS, UNORDERED, Definition, tidy
 from .images import Reference
 
 Container = Mapping[str, Any]
@@ -28,12 +28,41 @@ FARGATE_MEMORY: dict[int, Sequence[int]] = {
     16384: range(32 * GIB, 120 * GIB + 1, 8 * GIB),
 }
 LONGEST_STOP_ON_FARGATE = 120
+LISTS = ("containerDefinitions", *(name for name, fields in UNORDERED.items() if fields))
+STRUCTURES = ("healthCheck", "logConfiguration", "linuxParameters", "restartPolicy", "runtimePlatform", *TEXT_MAPS)
+
+
+def shape_problems(definition: Definition) -> list[str]:
+    """Lists of the API that are declared as something else; the other functions of this package need them as lists."""
+    found = list(_misshapen(definition, "", "the task definition"))
+    containers = definition.get("containerDefinitions")
+    for number, container in enumerate(containers if isinstance(containers, list) else [], 1):
+        if isinstance(container, Mapping):
+            found += _misshapen(container, "", f"container {container.get('name') or number}")
+    return found
+
+
+def _misshapen(value: Mapping[str, Any], path: str, where: str) -> Iterator[str]:
+    for name, entries in value.items():
+        if name in LISTS and entries is not None:
+            like = " and ".join(UNORDERED.get(name) or ("name",))
+            if isinstance(entries, Mapping):
+                yield f"{path}{name} of {where} is a mapping: declare a list of mappings with {like}, as in the API."
+            elif not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+                yield f"{path}{name} of {where} is not a list of mappings: declare one, as in the API."
+        elif name in STRUCTURES and entries is not None and not isinstance(entries, Mapping):
+            yield f"{path}{name} of {where} is not a mapping: declare one, as in the API."
+        elif isinstance(entries, Mapping) and name not in TEXT_MAPS:
+            yield from _misshapen(entries, f"{path}{name}.", where)
 
 
 def problems(definition: Definition) -> list[str]:
-    """Sentences that name the container and the remedy; empty where nothing is known to be wrong."""
+    """Sentences that name the container and the remedy; empty where nothing is known to be wrong.
+
+    For a definition without shape problems.
+    """
     tidied = tidy(definition)
-    containers = [entry for entry in tidied.get("containerDefinitions", []) if isinstance(entry, Mapping)]
+    containers = tidied.get("containerDefinitions", [])
     return [*_of_task(tidied, containers), *_of_containers(tidied, containers), *_of_fargate(tidied, containers)]
 
 

@@ -109,8 +109,8 @@ def remove(ecs: Api, family: str, clusters: Sequence[str], check_mode: bool) -> 
     users = [f"{arn.rpartition('/')[2]} by {used[arn]}" for arn in arns if arn in used]
     if users:
         raise OperationError(
-            f"Nothing was deregistered: revisions of {family} are in use, {', '.join(users)}. Delete the service or stop "
-            "the task first."
+            f"Nothing was deregistered: revisions of {family} are in use, {', '.join(users)}. Delete the service or "
+            "stop the task first."
         )
     outcome.before = {"family": family, "revisions": [arn.rpartition(":")[2] for arn in arns]}
     if not check_mode:

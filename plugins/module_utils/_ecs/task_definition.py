@@ -54,8 +54,7 @@ class Difference:
 
 def differences(before: Definition, after: Definition) -> list[Difference]:
     """What distinguishes a definition from another one, after AWS's defaults; both may be declared or described."""
-    one, other = picture(before), picture(after)
-    raw = list(_differing((), one, other))
+    raw = list(_differing((), _picture(filled(before)), _picture(filled(after))))
     shown_before, shown_after = shown_pair(before, after)
     found = [Difference(path, _at(shown_before, path), _at(shown_after, path)) for path in raw]
     names, new_names = _names(before), _names(after)
@@ -69,24 +68,23 @@ def shown_pair(before: Definition, after: Definition) -> tuple[dict[str, Any], d
 
     A hidden value that changes is marked, because it would look the same otherwise.
     """
-    one, other = picture(before), picture(after)
-    shown_before, shown_after = _shown(one, ""), _shown(other, "")
-    return shown_before, _marked(one, other, shown_before, shown_after)
-
-
-def picture(definition: Definition) -> dict[str, Any]:
-    """With defaults, and with each list of named entries as a mapping by these names."""
-    result: dict[str, Any] = _by_name(filled(definition), "") if definition else {}
-    return result
+    shown_before, shown_after = _picture(_hidden(filled(before), "")), _picture(_hidden(filled(after), ""))
+    return shown_before, _marked(_picture(filled(before)), _picture(filled(after)), shown_before, shown_after)
 
 
 def secret_values(definition: Definition) -> set[str]:
     """Values of environment variables, options and labels that must not be shown."""
-    return set().union(*map(secrets, _text_maps(picture(definition), "")))
+    return set().union(*map(secrets, _text_maps(filled(definition))))
 
 
 def _names(definition: Definition) -> list[str]:
     return [str(container.get("name", "")) for container in filled(definition).get(CONTAINERS, [])]
+
+
+def _picture(definition: Definition) -> dict[str, Any]:
+    """With each list of named entries as a mapping by these names. Its keys are names of fields and of entries."""
+    result: dict[str, Any] = _by_name(definition, "")
+    return result
 
 
 def _by_name(value: Any, name: str) -> Any:
@@ -142,32 +140,33 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return value
 
 
-def _text_maps(value: Any, name: str) -> Iterator[dict[str, str]]:
+def _text_maps(value: Any) -> Iterator[dict[str, str]]:
     """The maps in which a name says whether its value is a secret."""
     if isinstance(value, Mapping):
-        if name in (*TEXT_MAPS, "environment"):
-            yield {key: entry for key, entry in value.items() if isinstance(entry, str)}
         for key, entry in value.items():
-            yield from _text_maps(entry, key)
+            if key in TEXT_MAPS:
+                yield entry
+            elif key == "environment":
+                yield {str(variable.get("name")): str(variable.get("value", "")) for variable in entry}
+            else:
+                yield from _text_maps(entry)
     elif isinstance(value, list):
-        if name == "environment":
-            yield {str(entry.get("name")): str(entry.get("value", "")) for entry in value}
         for entry in value:
-            yield from _text_maps(entry, "")
+            yield from _text_maps(entry)
 
 
-def _shown(value: Any, name: str) -> Any:
+def _hidden(value: Any, name: str) -> Any:
+    """A definition, or its field of that name, with hidden secrets."""
     if isinstance(value, Mapping):
-        if name in (*TEXT_MAPS, "environment"):
-            texts = shown_environment({key: entry for key, entry in value.items() if isinstance(entry, str)})
-            return {key: texts.get(key, HIDDEN) for key in value}
-        return {key: _shown(entry, key) for key, entry in value.items()}
+        if name in TEXT_MAPS:
+            return shown_environment(dict(value))
+        return {key: _hidden(entry, key) for key, entry in value.items()}
     if isinstance(value, list):
         if name == "environment":
             return [{**entry, **_shown_variable(entry)} for entry in value]
         if name in ARGUMENTS:
             return list(_shown_arguments(value))
-        return [_shown(entry, "") for entry in value]
+        return [_hidden(entry, "") for entry in value]
     return value
 
 

@@ -43,7 +43,8 @@ def _services(ecs: Api, cluster: str, about: str) -> Iterator[Mapping[str, Any]]
     for some in _portions(arns, SERVICES_AT_ONCE):
         said = ecs.call("DescribeServices", about, cluster=cluster, services=some)
         _refuse_failures(said, about)
-        yield from said["services"]
+        # A deleted service stays for a while, without tasks.
+        yield from (service for service in said["services"] if service.get("status") != "INACTIVE")
 
 
 def _tasks(ecs: Api, cluster: str, family: str, about: str) -> Iterator[Mapping[str, Any]]:
