@@ -303,6 +303,7 @@ class Engine:
     def _stop(self, service: Service, tasks: list[Task], now: float) -> None:
         if not tasks:
             return
+        service.steady = False
         running = [task for task in tasks if task.last_status == "RUNNING"]
         pending = len(tasks) - len(running)
         for task in tasks:
