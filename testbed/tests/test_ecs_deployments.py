@@ -228,7 +228,7 @@ def test_unhealthy_targets_are_replaced() -> None:
 
 def test_alarms_roll_back_also_while_it_bakes() -> None:
     alarms: dict[str, Any] = {"alarms": {"enable": True, "rollback": True, "alarmNames": ["5xx", "lag"]}}
-    bench = Bench(1, bakeTimeInMinutes=5, **alarms)
+    bench = Bench(1, **alarms, bakeTimeInMinutes=5)
     bench.pass_time(40)
     assert (bench.service.deployments[0].status, bench.service.deployments[0].alarm_status) == (
         "SUCCESSFUL",
