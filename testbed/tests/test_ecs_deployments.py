@@ -247,6 +247,15 @@ def test_alarms_roll_back_also_while_it_bakes() -> None:
     )
 
 
+def test_an_alarm_that_is_on_from_the_beginning_is_ignored() -> None:
+    watched: dict[str, Any] = {"alarms": {"enable": True, "rollback": True, "alarmNames": ["5xx"]}}
+    bench = steady(Bench(1, **watched))
+    bench.triggered = ["5xx"]
+    deployment = bench.deploy("better")
+    bench.pass_time(20)
+    assert (deployment.status, deployment.alarm_status) == ("SUCCESSFUL", "DISABLED")
+
+
 def test_a_user_rolls_back_or_aborts() -> None:
     bench = steady(Bench(1, behaviours={"slow": Behaviour(starts_after=100)}))
     deployment = bench.deploy("slow")
@@ -353,7 +362,10 @@ def test_a_green_revision_that_fails_gets_no_traffic() -> None:
 def test_linear_and_canary_shift_by_steps() -> None:
     linear = {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 40.0, "stepBakeTimeInMinutes": 2}}
     assert [stages.weight(linear, minutes) for minutes in (0, 1.9, 2, 4)] == [40.0, 40.0, 80.0, 100.0]
-    canary = {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 3}}
+    canary: dict[str, Any] = {
+        "strategy": "CANARY",
+        "canaryConfiguration": {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 3},
+    }
     assert [stages.weight(canary, minutes) for minutes in (0, 2.9, 3)] == [5.0, 5.0, 100.0]
     bench = steady(Bench(1, **canary))
     deployment = bench.deploy("better")

@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from testbed.services.aws.ecs.api import Ecs
+from werkzeug.wrappers import Request, Response
+
+from testbed.services.aws.calls import Call
+from testbed.services.aws.ecs.api import MODEL, Ecs
 from testbed.services.aws.ecs.pretended import PretendedAgent
 from testbed.services.aws.ecs.state import Pace
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
@@ -16,7 +21,33 @@ from tests.integration.support import await_true
 
 NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}}
 PACE = Pace(state=0.02, settle=0.2, retry=0.05, minute=0.5)
+TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "boolean": bool,
+    "double": float,
+    "timestamp": float,
+    "map": dict,
+    "structure": dict,
+    "list": list,
+}
 _numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+
+
+def unknown(shape: Any, value: Any, path: str) -> Iterator[str]:
+    """Members that a shape does not have, and values that are not of its type or not among those that it allows."""
+    if shape.type_name == "structure" and isinstance(value, dict):
+        for name, member in value.items():
+            if name not in shape.members:
+                yield f"{path}.{name}"
+            else:
+                yield from unknown(shape.members[name], member, f"{path}.{name}")
+    elif shape.type_name == "list" and isinstance(value, list):
+        for item in value:
+            yield from unknown(shape.member, item, path)
+    elif not isinstance(value, TYPES[shape.type_name]) or value not in (shape.metadata.get("enum") or [value]):
+        yield f"{path}: {value!r}"
 
 
 class Cluster:
@@ -32,7 +63,8 @@ class Cluster:
             functions=lambda _hook, stage, _arn: self.functions.get(stage, "SUCCEEDED"),
             pace=pace,
         )
-        self.endpoint = Endpoint(self.ecs.answer)
+        self.strange: set[str] = set()
+        self.endpoint = Endpoint(self._answer)
         self.ecs.engine.tasks.targets = self.endpoint.states
         self.name = f"cluster-{next(_numbers)}"
 
@@ -44,6 +76,14 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.endpoint.__exit__()
+
+    def _answer(self, call: Call, request: Request) -> Response | None:
+        """The stand-in's answer. strange collects what the API's model does not have: boto3 would leave it out."""
+        answer = self.ecs.answer(call, request)
+        if answer and answer.status_code == 200:
+            shape = MODEL.operation_model(call.action).output_shape
+            self.strange |= set(unknown(shape, json.loads(answer.get_data()), call.action))
+        return answer
 
     def family(self, image: str = "good", family: str = "", **container: Any) -> str:
         """A definition of one container for Fargate, in a new family or as the next revision of one: its ARN."""

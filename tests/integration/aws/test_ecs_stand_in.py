@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Amazon ECS of the endpoint as clients see it: boto3 checks the shapes of all requests and responses."""
+"""Amazon ECS of the endpoint as clients see it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def served() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def aws(served: Cluster) -> Cluster:
+def aws(served: Cluster) -> Iterator[Cluster]:
     served.endpoint.at_its_best()
     served.agent.behaviours.clear()
     served.functions.clear()
-    return served
+    yield served
+    assert served.strange == set(), "answers have what the API's model does not know"
 
 
 def refusal(call: Any, **given: Any) -> tuple[str, str]:
@@ -331,7 +332,8 @@ def test_a_deployment_is_stopped_once(aws: Cluster) -> None:
     aws.update(name, taskDefinition=aws.family("slow"))
     arn = aws.await_status(name, "IN_PROGRESS")["serviceDeploymentArn"]
     assert aws.client.stop_service_deployment(serviceDeploymentArn=arn)["serviceDeploymentArn"] == arn
-    assert aws.await_status(name, "ROLLBACK_SUCCESSFUL")["rollback"]["reason"]
+    ended = aws.await_status(name, "ROLLBACK_SUCCESSFUL")
+    assert ended["rollback"]["reason"] == "Service deployment rolled back by user."
     assert refusal(aws.client.stop_service_deployment, serviceDeploymentArn=arn)[0] == "ConflictException"
     missing = refusal(aws.client.stop_service_deployment, serviceDeploymentArn=f"{arn}x")
     assert missing[0] == "ServiceDeploymentNotFoundException"
@@ -364,8 +366,9 @@ def test_alarms_of_cloudwatch_fail_a_deployment(aws: Cluster) -> None:
     alarms = {"alarms": {"alarmNames": ["5xx"], "enable": True, "rollback": True}}
     name = aws.create(aws.family(), 1, deploymentConfiguration=alarms)
     aws.await_status(name, "SUCCESSFUL")
+    aws.agent.behaviours["slow"] = Behaviour(starts_after=60)
+    aws.update(name, taskDefinition=aws.family("slow"))
     cloudwatch.set_alarm_state(AlarmName="5xx", StateValue="ALARM", StateReason="test")
-    aws.update(name, forceNewDeployment=True)
     ended = aws.await_status(name, "ROLLBACK_SUCCESSFUL")
     assert ended["alarms"] == {"status": "TRIGGERED", "alarmNames": ["5xx"], "triggeredAlarmNames": ["5xx"]}
 
@@ -376,9 +379,9 @@ def test_blue_green_pauses_until_it_is_told_to_go_on(aws: Cluster) -> None:
     name = aws.create(aws.family(), 1)
     aws.await_status(name, "SUCCESSFUL")
     aws.update(name, deploymentConfiguration=strategy, taskDefinition=aws.family("better"))
-    stage = "PRE_PRODUCTION_TRAFFIC_SHIFT"
-    await_true(lambda: aws.deployments(name)[0].get("lifecycleStage") == stage, stage)
+    await_true(lambda: "lifecycleHookDetails" in aws.deployments(name)[0], "a hook")
     waiting = aws.deployments(name)[0]
+    assert waiting["lifecycleStage"] == "PRODUCTION_TRAFFIC_SHIFT"
     assert waiting["targetServiceRevision"]["requestedTestTrafficWeight"] == 100.0
     assert waiting["targetServiceRevision"]["requestedProductionTrafficWeight"] == 0.0
     assert waiting["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] == 100.0
@@ -422,6 +425,17 @@ def test_one_off_tasks(aws: Cluster) -> None:
     assert listed == [task["taskArn"]]
     aws.client.deregister_task_definition(taskDefinition=definition)
     assert refusal(aws.client.run_task, **given | {"clientToken": "again"})[1] == "TaskDefinition is inactive"
+
+
+def test_boto3_waits_for_services_and_tasks(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    quick = {"Delay": 1, "MaxAttempts": 10}
+    aws.client.get_waiter("services_stable").wait(cluster=aws.name, services=[name], WaiterConfig=quick)
+    arns = [task["taskArn"] for task in aws.tasks(name)]
+    aws.client.get_waiter("tasks_running").wait(cluster=aws.name, tasks=arns, WaiterConfig=quick)
+    aws.client.delete_service(cluster=aws.name, service=name, force=True)
+    aws.client.get_waiter("tasks_stopped").wait(cluster=aws.name, tasks=arns, WaiterConfig=quick)
+    aws.client.get_waiter("services_inactive").wait(cluster=aws.name, services=[name], WaiterConfig=quick)
 
 
 def test_a_task_is_stopped(aws: Cluster) -> None:
