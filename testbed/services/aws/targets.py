@@ -116,16 +116,22 @@ class TargetStates:
         group = self.groups.setdefault(name, {})
         group.update({(target, port): Standing(float("-inf")) for target in targets})
 
-    def register(self, arn: str, target: str) -> None:
-        """What an Auto Scaling group does with an instance that comes into service."""
+    def register(self, arn: str, target: str, port: int = 80) -> None:
+        """What an Auto Scaling group does with an instance that comes into service, and ECS with a task."""
         with self._lock:
-            self._register(_name(arn), [(target, 80)])
+            self._register(_name(arn), [(target, port)])
 
-    def deregister(self, arn: str, target: str) -> None:
-        """What an Auto Scaling group does with an instance that it takes out."""
+    def deregister(self, arn: str, target: str, port: int | None = None) -> None:
+        """What an Auto Scaling group does with an instance that it takes out, and ECS with a task."""
         name = _name(arn)
         with self._lock:
-            self._deregister(name, [key for key in self.groups.get(name, {}) if key[0] == target])
+            keys = [key for key in self.groups.get(name, {}) if key[0] == target and port in (None, key[1])]
+            self._deregister(name, keys)
+
+    def state(self, arn: str, target: str, port: int) -> str:
+        """What DescribeTargetHealth says."""
+        with self._lock:
+            return self._state(_name(arn), (target, port))[0]
 
     def weigh(self, arn: str, weight: int) -> None:
         """What a listener gives to the group. One that is registered later has what it had."""

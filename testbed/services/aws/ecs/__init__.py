@@ -18,11 +18,12 @@ Simplified:
 - The circuit breaker counts a task once, whether it never ran or failed its health checks; AWS counts in two stages.
 - Times are shorter: `Pace` has the seconds between two states of a task, of a retry, and of what AWS calls a minute.
 - While a deployment runs, tasks of the old revision that stop by themselves are replaced by tasks of the new one.
-- Lifecycle hooks work for BLUE_GREEN, LINEAR and CANARY, not for ROLLING.
+- Lifecycle hooks work for BLUE_GREEN, LINEAR and CANARY, not for ROLLING. Each is called once, also where AWS calls it
+  before every step of a traffic shift.
 - A Network Load Balancer adds no ten minutes to the traffic shift. Traffic weights are told, and move no traffic.
 - Classic Load Balancers, task sets, the deployment controllers CODE_DEPLOY and EXTERNAL, DAEMON services, container
   instances and placement do not exist here. All tasks find capacity.
 - Subnets, security groups and roles are kept, and not looked at.
-- Texts that AWS does not publish are ours: those of an alarm, of a deployment without a rollback, of a rollback that a
-  user asks for, of StopServiceDeployment's refusals, and of a task definition without an essential container.
+- Texts that AWS does not publish are ours: the status reasons of an alarm and of a deployment that fails without a
+  rollback, StopServiceDeployment's refusals, and that of a task definition without an essential container.
 """

@@ -62,24 +62,24 @@ class Agent(Protocol):
 
 
 class Targets(Protocol):
-    """The target groups of services."""
+    """The target groups of services. `TargetStates` of the endpoint is one."""
 
-    def register(self, group: str, address: str, port: int) -> None:
+    def register(self, group: str, address: str, port: int, /) -> None:
         """Of a target group's ARN. May be called twice."""
 
-    def deregister(self, group: str, address: str, port: int) -> None:
+    def deregister(self, group: str, address: str, port: int, /) -> None:
         """The target drains from now on."""
 
-    def state(self, group: str, address: str, port: int) -> str:
+    def state(self, group: str, address: str, port: int, /) -> str:
         """What DescribeTargetHealth calls it: initial, healthy, unhealthy, draining or unused."""
 
 
 class HealthyTargets:
     """Target groups without health checks and without a delay."""
 
-    def register(self, group: str, address: str, port: int) -> None: ...
+    def register(self, group: str, address: str, port: int, /) -> None: ...
 
-    def deregister(self, group: str, address: str, port: int) -> None: ...
+    def deregister(self, group: str, address: str, port: int, /) -> None: ...
 
-    def state(self, _group: str, _address: str, _port: int) -> str:
+    def state(self, _group: str, _address: str, _port: int, /) -> str:
         return "healthy"

@@ -65,14 +65,20 @@ class ClusterCalls:
         return {}
 
     def mirror(self) -> None:
-        """Tell moto which services exist: its Application Auto Scaling asks for them."""
+        """Tell moto which services exist: its Application Auto Scaling and its tagging API ask for them."""
         for service in self._world.engine.services.values():
             key = f"{service.cluster.rpartition('/')[2]}:{service.name}"
             if service.status == "INACTIVE":
                 self._world.moto.services.pop(key, None)
             else:
-                names = {"name": service.name, "arn": service.arn, "service_arn": service.arn, "task_sets": []}
-                self._world.moto.services[key] = SimpleNamespace(**names)
+                self._world.moto.services[key] = SimpleNamespace(
+                    name=service.name,
+                    arn=service.arn,
+                    physical_resource_id=service.arn,
+                    cluster_name=service.cluster.rpartition("/")[2],
+                    tags=service.tags,
+                    task_sets=[],
+                )
 
     def _tags(self, arn: str) -> list[dict[str, str]] | None:
         engine = self._world.engine

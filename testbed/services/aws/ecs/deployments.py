@@ -96,7 +96,9 @@ class Engine:
             serving.weight, revision.weight = 100.0, 0.0
         if configuration.get("deploymentCircuitBreaker", {}).get("enable"):
             deployment.breaker_status = "MONITORING"
-        if configuration.get("alarms", {}).get("enable"):
+        watched = configuration.get("alarms", {})
+        # AWS ignores alarms for a deployment that begins while one of them is in the state ALARM.
+        if watched.get("enable") and not list(self.alarms(watched["alarmNames"])):
             deployment.alarm_status = "MONITORING"
         service.deployments.insert(0, deployment)
         return deployment
@@ -219,7 +221,7 @@ class Engine:
             deployment.failures = 0 if deployment.unfinished else deployment.failures
             return
         watched = configuration.get("alarms", {})
-        if watched.get("enable") and deployment.status == "IN_PROGRESS":
+        if deployment.alarm_status == "MONITORING" and deployment.status == "IN_PROGRESS":
             deployment.triggered = sorted(self.alarms(watched["alarmNames"]))
             if deployment.triggered:
                 deployment.alarm_status = "TRIGGERED"
@@ -303,6 +305,7 @@ class Engine:
     def _stop(self, service: Service, tasks: list[Task], now: float) -> None:
         if not tasks:
             return
+        service.steady = False
         running = [task for task in tasks if task.last_status == "RUNNING"]
         pending = len(tasks) - len(running)
         for task in tasks:

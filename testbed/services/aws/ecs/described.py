@@ -11,7 +11,9 @@ from typing import Any
 from .deployments import Engine
 from .state import Deployment, Revision, Service, Task
 
-TEXT = ("launchType", "platformVersion", "platformFamily", "capacityProviderStrategy", "networkConfiguration")
+# A stage that hooks can name, and that DescribeServiceDeployments has no word for.
+TOLD = {"PRE_PRODUCTION_TRAFFIC_SHIFT": "PRODUCTION_TRAFFIC_SHIFT"}
+ROLLOUT = ("launchType", "platformVersion", "platformFamily", "capacityProviderStrategy", "networkConfiguration")
 
 
 def filled(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def service(engine: Engine, item: Service, *, tags: bool = False) -> dict[str, A
 
 def _rollout(engine: Engine, item: Service, revision: Revision) -> dict[str, Any]:
     wanted, running, pending = engine.live_counts(item, revision)
-    kept = {name: revision.settings[name] for name in TEXT if name in revision.settings}
+    kept = {name: revision.settings[name] for name in ROLLOUT if name in revision.settings}
     return filled(
         {
             **kept,
@@ -113,7 +115,7 @@ def deployment(engine: Engine, item: Service, made: Deployment) -> dict[str, Any
             "stoppedAt": made.stopped,
             "sourceServiceRevisions": [counted(revision) for revision in made.sources],
             "targetServiceRevision": counted(made.target),
-            "lifecycleStage": made.stage,
+            "lifecycleStage": TOLD.get(made.stage, made.stage),
             "lifecycleHookDetails": [_hook(hook) for hook in made.hooks] or None,
             "deploymentConfiguration": made.configuration,
             "rollback": made.rollback or None,
@@ -163,8 +165,9 @@ def revision(item: Service, made: Revision, definition: Mapping[str, Any]) -> di
 
 
 def task(item: Task, *, tags: bool = False) -> dict[str, Any]:
-    fargate = item.options.get("launchType") == "FARGATE" or bool(item.options.get("capacityProviderStrategy"))
     providers = item.options.get("capacityProviderStrategy", [])
+    provided = any(provider["capacityProvider"].startswith("FARGATE") for provider in providers)
+    fargate = provided or item.options.get("launchType") == "FARGATE"
     return filled(
         {
             "taskArn": item.arn,

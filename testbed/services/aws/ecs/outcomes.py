@@ -33,29 +33,36 @@ class Cause:
 
     event: str
     rollout: str
-    status: str
-
-    @property
-    def rolled_back(self) -> str:
-        return f"Service deployment rolled back because {self.status}"
-
-    @property
-    def stopped(self) -> str:
-        return f"Service deployment stopped because {self.status}"
+    rolled_back: str
+    stopped: str
 
 
-BREAKER = Cause(
+def because(event: str, rollout: str, why: str) -> Cause:
+    return Cause(
+        event,
+        rollout,
+        f"Service deployment rolled back because {why}",
+        f"Service deployment stopped because {why}",
+    )
+
+
+BREAKER = because(
     "tasks failed to start.",
     "ECS deployment circuit breaker: tasks failed to start.",
     "the circuit breaker threshold was exceeded.",
 )
-ALARM = Cause("alarm detected.", "ECS deployment alarms: alarm detected.", "one or more alarms were triggered.")
-USER = Cause("stopped by a user.", "ECS deployment was stopped by a user.", "of a user request.")
+ALARM = because("alarm detected.", "ECS deployment alarms: alarm detected.", "one or more alarms were triggered.")
+USER = Cause(
+    "stopped by user.",
+    "ECS deployment stopped by user.",
+    "Service deployment rolled back by user.",
+    "Service deployment stopped by user.",
+)
 
 
 def hook_failed(stage: str, detail: str) -> Cause:
     text = f"{stage} lifecycle hook(s) failed. {detail}"
-    return Cause(f"Service deployment rolled back because {text}", f"ECS deployment failed: {text}", text)
+    return because(f"Service deployment rolled back because {text}", f"ECS deployment failed: {text}", text)
 
 
 def say(service: Service, now: float, text: str) -> None:

@@ -74,7 +74,7 @@ def advance(
         done = not deployment.sources or elapsed >= configuration.get("bakeTimeInMinutes", 0)
     elif stage == "CLEAN_UP":
         done = progress.cleaned
-    if not done or waiting or now - deployment.stage_since < pace.state:
+    if not done or waiting or now <= deployment.stage_since or now - deployment.stage_since < pace.state:
         return False
     if stage == STAGES[-1]:
         return True

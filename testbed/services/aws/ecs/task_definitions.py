@@ -63,7 +63,20 @@ def completed(given: Mapping[str, Any]) -> dict[str, Any]:
     content.setdefault("enableFaultInjection", False)
     content["compatibilities"] = ["EC2", "FARGATE"] if fargate else ["EC2", *(r for r in required if r != "EC2")]
     _check(content, fargate)
+    content["requiresAttributes"] = [{"name": name} for name in attributes(content)]
     return content
+
+
+def attributes(content: Mapping[str, Any]) -> list[str]:
+    """Some of the attributes that AWS derives: clients have to leave them out of a comparison."""
+    capability = "com.amazonaws.ecs.capability"
+    containers = content["containerDefinitions"]
+    found = {f"{capability}.docker-remote-api.1.18"}
+    found |= {f"{capability}.task-iam-role"} if content.get("taskRoleArn") else set()
+    found |= {"ecs.capability.task-eni"} if content["networkMode"] == "awsvpc" else set()
+    found |= {"ecs.capability.container-health-check"} if any("healthCheck" in item for item in containers) else set()
+    drivers = {item["logConfiguration"]["logDriver"] for item in containers if "logConfiguration" in item}
+    return sorted(found | {f"{capability}.logging-driver.{driver}" for driver in drivers})
 
 
 def units(name: str, text: str, unit: str) -> str:

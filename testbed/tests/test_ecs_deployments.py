@@ -1,0 +1,458 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine of Amazon ECS: services, deployments and tasks, with a clock that the test moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.services.aws.ecs import breaker, pretended, stages
+from testbed.services.aws.ecs.pretended import Behaviour
+from testbed.services.aws.ecs.service_calls import CONFIGURATION
+from testbed.services.aws.ecs.state import Deployment, Service
+from testbed.tests.ecs_bench import BREAKER, GROUP, Bench
+
+
+def steady(bench: Bench) -> Bench:
+    bench.pass_time(20)
+    assert bench.service.deployments[0].status == "SUCCESSFUL"
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("configuration", "desired", "expected"),
+    [
+        ({}, 1, 3),
+        ({}, 7, 4),
+        ({}, 25, 13),
+        ({}, 1000, 200),
+        ({"type": "COUNT", "value": 1}, 100, 1),
+        ({"type": "COUNT", "value": 500}, 1, 500),
+        ({"type": "BOUNDED_PERCENT", "value": 10}, 10, 3),
+        ({"type": "UNBOUNDED_PERCENT", "value": 10}, 10, 1),
+        ({"type": "UNBOUNDED_PERCENT", "value": 100}, 1000, 1000),
+    ],
+)
+def test_threshold_of_the_circuit_breaker(configuration: dict[str, Any], desired: int, expected: int) -> None:
+    assert breaker.threshold({"thresholdConfiguration": configuration} if configuration else {}, desired) == expected
+
+
+def test_a_service_starts_its_tasks_and_becomes_steady() -> None:
+    bench = Bench(2)
+    [deployment] = bench.service.deployments
+    assert (deployment.status, bench.service.primary.rollout_state) == ("PENDING", "IN_PROGRESS")
+    bench.pass_time(2)
+    assert (deployment.status, bench.images) == ("IN_PROGRESS", ["good", "good"])
+    bench.pass_time(10)
+    assert (deployment.status, bench.service.primary.rollout_state) == ("SUCCESSFUL", "COMPLETED")
+    number = bench.service.primary.deployment_id
+    assert bench.events == [
+        "(service web) has started 2 tasks: ",
+        f"(service web) (deployment {number}) deployment completed.",
+        "(service web) has reached a steady state.",
+    ]
+    bench.pass_time(60)
+    assert len(bench.events) == 3
+
+
+def test_a_rolling_update_keeps_to_its_limits() -> None:
+    bench = steady(Bench(4, minimumHealthyPercent=50, maximumPercent=100))
+    before = bench.service.primary
+    deployment = bench.deploy("better")
+    seen = set()
+    bench.pass_time(40, lambda: seen.add((len(bench.tasks(before)), len(bench.tasks(bench.service.primary)))))
+    assert (deployment.status, bench.images) == ("SUCCESSFUL", ["better"] * 4)
+    assert {old for old, _new in seen} == {2, 0}
+    assert max(old + new for old, new in seen) == 4
+    assert [item.status for item in bench.service.listed] == ["PRIMARY"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "reason", "exit_code"),
+    [
+        (pretended.crashes(after=1, code=3), "EssentialContainerExited", "Essential container in task exited", 3),
+        (pretended.out_of_memory(after=1), "EssentialContainerExited", "Essential container in task exited", 137),
+        (pretended.no_image("bad"), "TaskFailedToStart", "CannotPullContainerError: bad: not found", None),
+        (pretended.no_secret("db"), "TaskFailedToStart", "ResourceInitializationError: ", None),
+    ],
+)
+def test_the_breaker_rolls_back(behaviour: Behaviour, code: str, reason: str, exit_code: int | None) -> None:
+    bench = steady(Bench(2, behaviours={"bad": behaviour}, **BREAKER))
+    good = bench.service.primary
+    deployment = bench.deploy("bad")
+    bad = deployment.target
+    bench.pass_time(60)
+    assert bench.images == ["good", "good"]
+    assert (deployment.status, deployment.breaker_status) == ("ROLLBACK_SUCCESSFUL", "TRIGGERED")
+    assert deployment.reason == "Service deployment rolled back because the circuit breaker threshold was exceeded."
+    assert deployment.rollback["serviceRevisionArn"] == good.arn
+    assert (bad.rollout_state, bad.status, good.status) == ("FAILED", "INACTIVE", "PRIMARY")
+    assert bench.service.settings["taskDefinition"] == "good"
+    failed = [task for task in bench.engine.tasks.tasks.values() if task.revision == bad.id]
+    assert len(failed) >= 3
+    assert {(task.stop_code, task.last_status) for task in failed} <= {
+        (code, "STOPPED"),
+        ("ServiceSchedulerInitiated", "STOPPED"),
+    }
+    first = failed[0]
+    assert first.stopped_reason.startswith(reason)
+    assert first.containers[0].report.exit_code == exit_code
+    named = [f"(deployment {bad.deployment_id}) deployment failed: tasks failed to start."]
+    named += [f"rolling back to deployment {good.deployment_id}."]
+    assert [event for event in bench.events if event.removeprefix("(service web) ") in named] == [
+        f"(service web) {text}" for text in named
+    ]
+
+
+def test_rollback_goes_to_the_revision_that_succeeded_last_and_not_to_the_one_before() -> None:
+    bench = steady(Bench(1, behaviours={"bad": pretended.crashes()}))
+    good = bench.service.primary
+    never_ran = bench.deploy("bad")
+    bench.pass_time(5)
+    assert never_ran.status == "IN_PROGRESS"
+    worse = bench.deploy("bad", deploymentConfiguration={**CONFIGURATION, **BREAKER})
+    bench.pass_time(60)
+    assert (never_ran.status, never_ran.reason) == ("STOPPED", "Replaced by a new service deployment.")
+    assert (worse.status, worse.way_back, bench.service.primary) == ("ROLLBACK_SUCCESSFUL", None, good)
+
+
+def test_without_a_candidate_the_rollback_fails() -> None:
+    bench = Bench(1, behaviours={"good": pretended.crashes()}, **BREAKER)
+    bench.pass_time(60)
+    [deployment] = bench.service.deployments
+    assert (deployment.status, deployment.rollback) == ("ROLLBACK_FAILED", {})
+    assert deployment.reason == "No rollback candidate was found to run the rollback."
+    started = len(bench.agent.starts)
+    bench.pass_time(60)
+    assert len(bench.agent.starts) == started, "a failed deployment launches no tasks"
+
+
+def test_without_rollback_the_old_tasks_stay() -> None:
+    switch: dict[str, Any] = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    bench = steady(Bench(2, behaviours={"bad": pretended.crashes()}, **switch))
+    deployment = bench.deploy("bad")
+    bench.pass_time(60)
+    assert (deployment.status, deployment.finished, bench.images) == ("STOPPED", None, ["good", "good"])
+    assert [(item.status, item.rollout_state) for item in bench.service.listed] == [
+        ("PRIMARY", "FAILED"),
+        ("ACTIVE", "COMPLETED"),
+    ]
+
+
+def test_retries_take_longer_each_time() -> None:
+    bench = Bench(1, behaviours={"good": pretended.crashes()})
+    starts: list[float] = []
+
+    def note() -> None:
+        starts.extend([bench.now] * (len(bench.agent.starts) - len(starts)))
+
+    bench.pass_time(60, note)
+    pauses = [later - earlier for earlier, later in zip(starts, starts[1:])]
+    assert len(pauses) >= 4 and pauses == sorted(pauses) and pauses[-1] > 4 * pauses[0]
+    assert sum("unable to consistently start tasks" in event for event in bench.events) == 1
+
+
+def test_a_healthy_task_resets_the_count_unless_that_is_off() -> None:
+    flaky = {"bad": Behaviour(exits_after=10)}  # longer than it takes to settle
+    bench = steady(Bench(1, behaviours=flaky, **BREAKER))
+    bench.deploy("bad")
+    bench.pass_time(30)
+    assert bench.service.deployments[0].status == "SUCCESSFUL"
+
+    switch: dict[str, Any] = {"enable": True, "rollback": True, "resetOnHealthyTask": False}
+    bench = steady(Bench(3, behaviours={}, deploymentCircuitBreaker=switch))
+    deployment = bench.deploy("better")
+    deployment.failures = 1
+    bench.pass_time(3)
+    assert deployment.failures == 1
+
+
+def test_a_task_that_is_never_healthy_fails_the_deployment() -> None:
+    bench = steady(Bench(1, checked=True, behaviours={"bad": pretended.NEVER_HEALTHY}, **BREAKER))
+    deployment = bench.deploy("bad")
+    bench.pass_time(60)
+    assert (deployment.status, bench.images) == ("ROLLBACK_SUCCESSFUL", ["good"])
+    failed = [task for task in bench.engine.tasks.tasks.values() if task.revision == deployment.target.id]
+    assert failed[0].stopped_reason == "Task failed container health checks"
+    ids = {task.id for task in failed}
+    told = [event["message"] for event in bench.service.events if "failed container health checks" in event["message"]]
+    assert told and all(any(f"(service web) (task {identifier}) failed" in text for identifier in ids) for text in told)
+
+
+def test_grace_period_holds_health_checks_off() -> None:
+    bench = Bench(1, checked=True, behaviours={"good": pretended.NEVER_HEALTHY})
+    bench.service.settings["healthCheckGracePeriodSeconds"] = 200  # 20 s of this clock
+    bench.pass_time(18)
+    assert len(bench.agent.starts) == 1
+    bench.pass_time(10)
+    assert len(bench.agent.starts) > 1
+
+
+def test_targets_gate_a_deployment_and_drain_before_sigterm() -> None:
+    bench = Bench(1)
+    bench.service.settings["loadBalancers"] = [
+        {"targetGroupArn": GROUP, "containerName": "main", "containerPort": 8080}
+    ]
+    bench.targets.first = "initial"
+    bench.deploy("better")
+    bench.pass_time(20)
+    assert bench.service.deployments[0].status == "IN_PROGRESS"
+    bench.targets.become("healthy", "initial")
+    bench.pass_time(3)
+    assert bench.service.deployments[0].status == "SUCCESSFUL"
+
+    [old] = bench.tasks()
+    bench.targets.first = "healthy"
+    deployment = bench.deploy("best")
+    bench.pass_time(20)
+    assert (old.last_status, old.arn in bench.agent.stops, deployment.status) == ("DEACTIVATING", False, "IN_PROGRESS")
+    bench.targets.become("unused", "draining")
+    bench.pass_time(3)
+    assert (old.last_status, old.arn in bench.agent.stops, deployment.status) == ("STOPPED", True, "SUCCESSFUL")
+
+
+def test_unhealthy_targets_are_replaced() -> None:
+    bench = Bench(1, **BREAKER)
+    bench.service.settings["loadBalancers"] = [
+        {"targetGroupArn": GROUP, "containerName": "main", "containerPort": 8080}
+    ]
+    bench.targets.first = "unhealthy"
+    bench.deploy("better")
+    bench.pass_time(60, lambda: bench.targets.become("unused", "draining"))
+    assert bench.service.deployments[0].status == "ROLLBACK_FAILED"
+    assert any("is unhealthy in (target-group" in event["message"] for event in bench.service.events)
+
+
+def test_alarms_roll_back_also_while_it_bakes() -> None:
+    alarms: dict[str, Any] = {"alarms": {"enable": True, "rollback": True, "alarmNames": ["5xx", "lag"]}}
+    bench = Bench(1, **alarms, bakeTimeInMinutes=5)
+    bench.pass_time(40)
+    assert (bench.service.deployments[0].status, bench.service.deployments[0].alarm_status) == (
+        "SUCCESSFUL",
+        "MONITORING_COMPLETE",
+    )
+    deployment = bench.deploy("better")
+    bench.pass_time(20)
+    assert (deployment.status, deployment.stage, bench.images) == ("IN_PROGRESS", "BAKE_TIME", ["better"])
+    bench.triggered = ["lag"]
+    bench.pass_time(20)
+    assert (deployment.status, deployment.alarm_status, deployment.triggered, bench.images) == (
+        "ROLLBACK_SUCCESSFUL",
+        "TRIGGERED",
+        ["lag"],
+        ["good"],
+    )
+
+
+def test_an_alarm_that_is_on_from_the_beginning_is_ignored() -> None:
+    watched: dict[str, Any] = {"alarms": {"enable": True, "rollback": True, "alarmNames": ["5xx"]}}
+    bench = steady(Bench(1, **watched))
+    bench.triggered = ["5xx"]
+    deployment = bench.deploy("better")
+    bench.pass_time(20)
+    assert (deployment.status, deployment.alarm_status) == ("SUCCESSFUL", "DISABLED")
+
+
+def test_a_user_rolls_back_or_aborts() -> None:
+    bench = steady(Bench(1, behaviours={"slow": Behaviour(starts_after=100)}))
+    deployment = bench.deploy("slow")
+    bench.pass_time(3)
+    bench.engine.stop_deployment(deployment, "ROLLBACK", bench.now)
+    assert deployment.status == "ROLLBACK_REQUESTED"
+    bench.pass_time(10)
+    assert (deployment.status, bench.images) == ("ROLLBACK_SUCCESSFUL", ["good"])
+    assert "(service web) stopped 1 pending tasks." in bench.events
+    deployment = bench.deploy("slow")
+    bench.pass_time(3)
+    bench.engine.stop_deployment(deployment, "ABORT", bench.now)
+    bench.pass_time(10)
+    assert (deployment.status, bench.images) == ("STOPPED", ["good"])
+
+
+def test_early_success_leaves_the_rest_for_later() -> None:
+    criteria: dict[str, Any] = {"enable": True, "healthyPercent": 50, "sourceServiceRevisionCleanup": "DEFERRED"}
+    slow = Behaviour(stops_after=30)
+    bench = steady(Bench(2, behaviours={"good": slow}, earlySuccessCriteria=criteria))
+    deployment = bench.deploy("better")
+    bench.pass_time(8)
+    assert deployment.status == "SUCCESSFUL"
+    assert len([task for task in bench.engine.tasks.of(bench.service.arn) if task.containers[0].image == "good"]) > 0
+    bench.pass_time(60)
+    assert bench.images == ["better", "better"]
+
+
+def test_impossible_limits_are_told() -> None:
+    bench = steady(Bench(1, minimumHealthyPercent=100, maximumPercent=100))
+    bench.deploy("better")
+    bench.pass_time(10)
+    assert sum("because of the service deployment configuration" in event for event in bench.events) == 1
+
+
+def test_protected_tasks_are_not_stopped() -> None:
+    bench = steady(Bench(1))
+    [task] = bench.tasks()
+    task.protected_until = bench.now + 30
+    deployment = bench.deploy("better")
+    bench.pass_time(20)
+    assert (bench.images, deployment.status) == (["better", "good"], "IN_PROGRESS")
+    assert any("1 tasks under protection" in event["message"] for event in bench.service.events)
+    bench.pass_time(20)
+    assert (bench.images, deployment.status) == (["better"], "SUCCESSFUL")
+
+
+def test_a_changed_count_is_no_deployment() -> None:
+    bench = steady(Bench(1))
+    bench.service.desired = 3
+    bench.pass_time(10)
+    assert (len(bench.images), len(bench.service.deployments)) == (3, 1)
+    bench.service.desired = 2
+    bench.pass_time(10)
+    assert len(bench.images) == 2
+    assert bench.events[-1] == "(service web) has reached a steady state."
+
+
+def test_delete_drains() -> None:
+    bench = steady(Bench(2, behaviours={"good": Behaviour(stops_after=5)}))
+    bench.engine.delete(bench.service, bench.now)
+    bench.pass_time(2)
+    assert bench.service.status == "DRAINING"
+    bench.pass_time(10)
+    assert (bench.service.status, bench.service.listed) == ("INACTIVE", [])
+
+
+def stage_list(bench: Bench, deployment: Deployment, seconds: float) -> list[tuple[str, float, float]]:
+    seen: list[tuple[str, float, float]] = []
+
+    def note() -> None:
+        now = (deployment.stage, deployment.target.test_weight, deployment.target.weight)
+        if not seen or seen[-1] != now:
+            seen.append(now)
+
+    bench.pass_time(seconds, note)
+    return seen
+
+
+def test_blue_green_goes_through_its_stages() -> None:
+    bench = steady(Bench(2, strategy="BLUE_GREEN", bakeTimeInMinutes=1))
+    blue = bench.service.primary
+    deployment = bench.deploy("better")
+    assert (blue.weight, deployment.target.weight) == (100.0, 0.0)
+    counts: set[int] = set()
+    seen = stage_list(bench, deployment, 10)
+    bench.pass_time(3, lambda: counts.add(len(bench.tasks(blue))))
+    assert (deployment.stage, deployment.target.weight, blue.weight, counts) == ("BAKE_TIME", 100.0, 0.0, {2})
+    bench.pass_time(20)
+    assert (deployment.status, bench.images) == ("SUCCESSFUL", ["better", "better"])
+    order = [stage for stage, _test, _weight in seen if stage]
+    assert list(dict.fromkeys(order)) == list(stages.STAGES[1 : stages.STAGES.index("BAKE_TIME") + 1])
+    assert ("PRE_PRODUCTION_TRAFFIC_SHIFT", 100.0, 0.0) in seen
+
+
+def test_a_green_revision_that_fails_gets_no_traffic() -> None:
+    bench = steady(Bench(2, strategy="BLUE_GREEN", behaviours={"bad": pretended.crashes()}, **BREAKER))
+    blue = bench.service.primary
+    deployment = bench.deploy("bad")
+    bench.pass_time(40)
+    assert (deployment.status, blue.weight, bench.images) == ("ROLLBACK_SUCCESSFUL", 100.0, ["good", "good"])
+
+
+def test_linear_and_canary_shift_by_steps() -> None:
+    linear = {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 40.0, "stepBakeTimeInMinutes": 2}}
+    assert [stages.weight(linear, minutes) for minutes in (0, 1.9, 2, 4)] == [40.0, 40.0, 80.0, 100.0]
+    canary: dict[str, Any] = {
+        "strategy": "CANARY",
+        "canaryConfiguration": {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 3},
+    }
+    assert [stages.weight(canary, minutes) for minutes in (0, 2.9, 3)] == [5.0, 5.0, 100.0]
+    bench = steady(Bench(1, **canary))
+    deployment = bench.deploy("better")
+    seen = stage_list(bench, deployment, 60)
+    assert ("PRODUCTION_TRAFFIC_SHIFT", 100.0, 5.0) in seen and deployment.status == "SUCCESSFUL"
+
+
+def hooked(kind: str, timeout: int = 100, action: str = "ROLLBACK") -> Bench:
+    hook = {
+        "targetType": kind,
+        "hookTargetArn": "arn:aws:lambda:eu-central-1:123456789012:function:check",
+        "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
+        "timeoutConfiguration": {"timeoutInMinutes": timeout, "action": action},
+    }
+    bench = Bench(1, strategy="BLUE_GREEN", lifecycleHooks=[hook])
+    bench.functions = {"POST_TEST_TRAFFIC_SHIFT": "SUCCEEDED"}
+    if kind == "PAUSE":
+        bench.pass_time(20)
+        [waiting] = bench.service.deployments[0].hooks
+        waiting.status = "SUCCEEDED"
+    return steady(bench)
+
+
+def test_a_pause_waits_for_somebody() -> None:
+    bench = hooked("PAUSE")
+    deployment = bench.deploy("better")
+    bench.pass_time(30)
+    [hook] = deployment.hooks
+    assert (deployment.stage, hook.status, deployment.target.weight) == (
+        "POST_TEST_TRAFFIC_SHIFT",
+        "AWAITING_ACTION",
+        0.0,
+    )
+    hook.status = "SUCCEEDED"
+    bench.pass_time(10)
+    assert deployment.status == "SUCCESSFUL"
+
+
+@pytest.mark.parametrize(("action", "status"), [("ROLLBACK", "ROLLBACK_SUCCESSFUL"), ("CONTINUE", "SUCCESSFUL")])
+def test_a_pause_that_times_out(action: str, status: str) -> None:
+    bench = hooked("PAUSE", timeout=10, action=action)
+    deployment = bench.deploy("better")
+    bench.pass_time(100)
+    assert (deployment.status, deployment.hooks[0].status) == (status, "TIMED_OUT")
+
+
+def test_a_function_that_fails_rolls_back() -> None:
+    bench = hooked("AWS_LAMBDA")
+    bench.functions = {"POST_TEST_TRAFFIC_SHIFT": "FAILED"}
+    deployment = bench.deploy("better")
+    bench.pass_time(60)
+    assert (deployment.status, bench.images) == ("ROLLBACK_SUCCESSFUL", ["good"])
+    assert deployment.reason.startswith(
+        "Service deployment rolled back because POST_TEST_TRAFFIC_SHIFT lifecycle hook(s) failed."
+    )
+
+
+def test_stopped_tasks_are_kept_for_an_hour() -> None:
+    bench = steady(Bench(1))
+    [task] = bench.tasks()
+    bench.deploy("better")
+    bench.pass_time(20)
+    assert bench.engine.tasks.tasks[task.arn].last_status == "STOPPED"
+    bench.engine.tick(bench.now + 3700)
+    assert task.arn not in bench.engine.tasks.tasks
+
+
+def test_events_are_a_hundred_at_most() -> None:
+    bench = steady(Bench(1))
+    for number in range(60):
+        bench.service.desired = 1 + number % 2
+        bench.pass_time(5)
+    assert len(bench.service.events) == 100
+    assert len({event["id"] for event in bench.service.events}) == 100
+
+
+def test_states_of_a_task() -> None:
+    bench = Bench(1)
+    service: Service = bench.service
+    states: list[str] = []
+
+    def note() -> None:
+        status = next(iter(bench.engine.tasks.tasks.values())).last_status
+        if not states or states[-1] != status:
+            states.append(status)
+
+    bench.pass_time(5, note)
+    bench.engine.delete(service, bench.now)
+    bench.pass_time(5, note)
+    assert states == ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "STOPPING", "DEPROVISIONING", "STOPPED"]

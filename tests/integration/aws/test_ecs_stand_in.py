@@ -1,0 +1,537 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Amazon ECS of the endpoint as clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from testbed.services.aws.ecs import pretended
+from testbed.services.aws.ecs.pretended import Behaviour
+from tests.integration.aws.ecs import NETWORK, Cluster
+from tests.integration.endpoint import ACCOUNT, REGION
+from tests.integration.support import await_true
+
+BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+CONTAINER = {"name": "main", "image": "good"}
+FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def aws(served: Cluster) -> Iterator[Cluster]:
+    served.endpoint.at_its_best()
+    served.agent.behaviours.clear()
+    served.functions.clear()
+    yield served
+    assert served.strange == set(), "answers have what the API's model does not know"
+
+
+def refusal(call: Any, **given: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**given)
+    told = caught.value.response["Error"]
+    return str(told["Code"]), str(told["Message"])
+
+
+def messages(aws: Cluster, service: str) -> list[str]:
+    return [event["message"] for event in aws.service(service)["events"]]
+
+
+def test_a_definition_has_the_defaults_of_aws(aws: Cluster) -> None:
+    made = aws.client.register_task_definition(
+        family="defaults",
+        **{**FARGATE, "cpu": "1 vCPU", "memory": "2 GB"},
+        containerDefinitions=[
+            {
+                **CONTAINER,
+                "portMappings": [{"containerPort": 80}],
+                "healthCheck": {"command": ["CMD", "true"]},
+            }
+        ],
+        tags=[{"key": "team", "value": "core"}],
+    )
+    definition = made["taskDefinition"]
+    assert made["tags"] == [{"key": "team", "value": "core"}]
+    assert (definition["cpu"], definition["memory"], definition["status"]) == ("1024", "2048", "ACTIVE")
+    assert (definition["compatibilities"], definition["volumes"]) == (["EC2", "FARGATE"], [])
+    assert definition["containerDefinitions"] == [
+        {
+            "name": "main",
+            "image": "good",
+            "cpu": 0,
+            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
+            "essential": True,
+            "environment": [],
+            "mountPoints": [],
+            "volumesFrom": [],
+            "systemControls": [],
+            "healthCheck": {"command": ["CMD", "true"], "interval": 30, "timeout": 5, "retries": 3},
+        }
+    ]
+    described = aws.client.describe_task_definition(taskDefinition="defaults", include=["TAGS"])
+    assert described["taskDefinition"] == definition and described["tags"] == made["tags"]
+    assert isinstance(definition["registeredAt"], datetime)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"containerDefinitions": []}, "Container list cannot be empty."),
+        ({"containerDefinitions": [{**CONTAINER, "essential": False}]}, "at least one essential container"),
+        ({"containerDefinitions": [{"name": "main"}]}, "Container.image should not be null or empty."),
+        ({"cpu": "7"}, "No Fargate configuration exists for given values: 7 CPU, 512 memory."),
+        ({"memory": "4096"}, "No Fargate configuration exists for given values: 256 CPU, 4096 memory."),
+        ({"requiresCompatibilities": ["MOON"]}, "Invalid compatibility: MOON"),
+        ({"networkMode": "bridge"}, "Fargate only supports network mode"),
+        (
+            {"containerDefinitions": [{**CONTAINER, "secrets": [{"name": "A", "valueFrom": "b"}]}]},
+            "must also specify a value for 'executionRoleArn'",
+        ),
+        (
+            {"containerDefinitions": [{**CONTAINER, "portMappings": [{"containerPort": 1, "hostPort": 2}]}]},
+            "the host ports and container ports in port mappings must match",
+        ),
+    ],
+)
+def test_definitions_that_aws_refuses(aws: Cluster, change: dict[str, Any], message: str) -> None:
+    given = {"family": "refused", "containerDefinitions": [CONTAINER], **FARGATE, **change}
+    code, told = refusal(aws.client.register_task_definition, **given)
+    assert code == "ClientException" and message in told
+
+
+def test_revisions_are_listed_and_deregistered(aws: Cluster) -> None:
+    first = aws.family(family="listed")
+    second = aws.family(family="listed")
+    aws.client.deregister_task_definition(taskDefinition="listed:1")
+    listed = aws.client.list_task_definitions
+    assert listed(familyPrefix="listed")["taskDefinitionArns"] == [second]
+    assert listed(familyPrefix="listed", status="INACTIVE")["taskDefinitionArns"] == [first]
+    assert aws.client.describe_task_definition(taskDefinition=first)["taskDefinition"]["status"] == "INACTIVE"
+    unknown = refusal(aws.client.describe_task_definition, taskDefinition="listed:3")
+    assert unknown == ("ClientException", "Unable to describe task definition.")
+    third = aws.family(family="listed")
+    newest_first = listed(familyPrefix="listed", sort="DESC", maxResults=1)
+    assert newest_first["taskDefinitionArns"] == [third]
+    rest = listed(familyPrefix="listed", sort="DESC", nextToken=newest_first["nextToken"])
+    assert rest["taskDefinitionArns"] == [second]
+
+
+def test_a_service_keeps_what_was_declared(aws: Cluster) -> None:
+    definition = aws.family()
+    family = definition.rpartition("/")[2].partition(":")[0]
+    name = aws.create(
+        family,
+        1,
+        enableExecuteCommand=True,
+        healthCheckGracePeriodSeconds=30,
+        availabilityZoneRebalancing="DISABLED",
+        propagateTags="SERVICE",
+        enableECSManagedTags=True,
+        tags=[{"key": "team", "value": "core"}],
+        deploymentConfiguration={**BREAKER, "maximumPercent": 150},
+    )
+    service = aws.service(name)
+    assert service["taskDefinition"] == definition
+    assert service["deploymentConfiguration"] == {
+        "deploymentCircuitBreaker": {
+            "enable": True,
+            "rollback": True,
+            "resetOnHealthyTask": True,
+            "thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 50},
+        },
+        "maximumPercent": 150,
+        "minimumHealthyPercent": 100,
+        "strategy": "ROLLING",
+        "bakeTimeInMinutes": 0,
+    }
+    expected = {
+        "enableExecuteCommand": True,
+        "healthCheckGracePeriodSeconds": 30,
+        "availabilityZoneRebalancing": "DISABLED",
+        "propagateTags": "SERVICE",
+        "enableECSManagedTags": True,
+        "launchType": "FARGATE",
+        "platformVersion": "LATEST",
+        "schedulingStrategy": "REPLICA",
+        "status": "ACTIVE",
+        "networkConfiguration": {
+            "awsvpcConfiguration": {**NETWORK["awsvpcConfiguration"], "assignPublicIp": "DISABLED"}
+        },
+    }
+    assert {key: service[key] for key in expected} == expected
+    assert "tags" not in service
+    again = refusal(
+        aws.client.create_service, cluster=aws.name, serviceName=name, taskDefinition=family, desiredCount=1
+    )
+    assert again == ("InvalidParameterException", "Creation of service was not idempotent.")
+    assert service["serviceArn"] in aws.client.list_services(cluster=aws.name, maxResults=100)["serviceArns"]
+    tags = aws.client.list_tags_for_resource(resourceArn=service["serviceArn"])["tags"]
+    assert tags == [{"key": "team", "value": "core"}]
+
+
+def test_which_updates_start_a_deployment(aws: Cluster) -> None:
+    definition = aws.family()
+    family = definition.rpartition("/")[2].partition(":")[0]
+    name = aws.create(definition, 1)
+    aws.await_status(name, "SUCCESSFUL")
+    for same in (
+        {"desiredCount": 2},
+        {"taskDefinition": definition},
+        {"taskDefinition": family},
+        {"taskDefinition": f"{family}:1"},
+        {"networkConfiguration": NETWORK},
+        {"deploymentConfiguration": {"minimumHealthyPercent": 50}},
+        {"enableExecuteCommand": True, "healthCheckGracePeriodSeconds": 5},
+    ):
+        assert len(aws.update(name, **same)["deployments"]) == 1, same
+    assert aws.service(name)["deploymentConfiguration"]["maximumPercent"] == 200
+    other = {"awsvpcConfiguration": {"subnets": ["subnet-2"]}}
+    for different in (
+        {"forceNewDeployment": True},
+        {"networkConfiguration": other},
+        {"taskDefinition": aws.family(family=family)},
+    ):
+        aws.await_status(name, "SUCCESSFUL")
+        assert len(aws.update(name, **different)["deployments"]) == 2, different
+    assert len(aws.deployments(name)) == 4
+
+
+def test_refused_updates(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 0)
+    update = aws.client.update_service
+    unknown = refusal(update, cluster=aws.name, service=name, taskDefinition="nosuch:1")
+    assert unknown == ("ClientException", "TaskDefinition not found.")
+    inactive = aws.family()
+    aws.client.deregister_task_definition(taskDefinition=inactive)
+    assert refusal(update, cluster=aws.name, service=name, taskDefinition=inactive) == (
+        "ClientException",
+        "TaskDefinition is inactive",
+    )
+    assert refusal(update, cluster=aws.name, service="nosuch") == ("ServiceNotFoundException", "Service not found.")
+    assert refusal(update, cluster="nosuch", service=name) == ("ClusterNotFoundException", "Cluster not found.")
+    balancer = {"targetGroupArn": "arn:none", "containerName": "main", "containerPort": 81}
+    code, message = refusal(update, cluster=aws.name, service=name, loadBalancers=[balancer])
+    assert (code, message) == (
+        "InvalidParameterException",
+        "The container main did not have a container port 81 defined.",
+    )
+
+
+def test_a_deployment_from_its_start_to_its_end(aws: Cluster) -> None:
+    first = aws.family()
+    name = aws.create(first, 2)
+    begun = aws.deployments(name)[0]
+    assert begun["status"] in ("PENDING", "IN_PROGRESS")
+    assert begun["sourceServiceRevisions"] == []
+    ended = aws.await_status(name, "SUCCESSFUL")
+    assert (ended["targetServiceRevision"]["runningTaskCount"], "statusReason" in ended) == (2, False)
+    assert ended["deploymentCircuitBreaker"]["status"] == "DISABLED"
+
+    second = aws.family("better", family=first.rpartition("/")[2].partition(":")[0])
+    updated = aws.update(name, taskDefinition=second)
+    assert [item["status"] for item in updated["deployments"]] == ["PRIMARY", "ACTIVE"]
+    assert updated["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+    ended = aws.await_status(name, "SUCCESSFUL")
+    [source] = ended["sourceServiceRevisions"]
+    [only] = aws.service(name)["deployments"]
+    assert (only["taskDefinition"], only["rolloutState"], only["runningCount"]) == (second, "COMPLETED", 2)
+    assert only["rolloutStateReason"] == f"ECS deployment {only['id']} completed."
+    assert messages(aws, name)[:2] == [
+        f"(service {name}) has reached a steady state.",
+        f"(service {name}) (deployment {only['id']}) deployment completed.",
+    ]
+    arns = [ended["targetServiceRevision"]["arn"], source["arn"], "arn:missing"]
+    described = aws.client.describe_service_revisions(serviceRevisionArns=arns)
+    assert [item["taskDefinition"] for item in described["serviceRevisions"]] == [second, first]
+    [image] = described["serviceRevisions"][0]["containerImages"]
+    assert image["image"] == "better" and image["imageDigest"].startswith("sha256:")
+    assert described["failures"] == [{"arn": "arn:missing", "reason": "MISSING"}]
+    listed = aws.client.list_service_deployments(cluster=aws.name, service=name, status=["SUCCESSFUL"], maxResults=1)
+    assert len(listed["serviceDeployments"]) == 1 and listed["nextToken"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "reason", "container"),
+    [
+        (pretended.crashes(code=3), "EssentialContainerExited", "Essential container", {"exitCode": 3}),
+        (
+            pretended.out_of_memory(),
+            "EssentialContainerExited",
+            "Essential container",
+            {"exitCode": 137, "reason": "OutOfMemoryError: Container killed due to memory usage"},
+        ),
+        (pretended.no_image("bad"), "TaskFailedToStart", "CannotPullContainerError: bad", {}),
+        (pretended.no_secret("db"), "TaskFailedToStart", "ResourceInitializationError: unable to pull secrets", {}),
+    ],
+)
+def test_a_broken_image_is_rolled_back(
+    aws: Cluster, behaviour: Behaviour, code: str, reason: str, container: dict[str, Any]
+) -> None:
+    aws.agent.behaviours["bad"] = behaviour
+    good = aws.family()
+    name = aws.create(good, 1, deploymentConfiguration=BREAKER)
+    aws.await_status(name, "SUCCESSFUL")
+    [before] = aws.service(name)["deployments"]
+    bad = aws.family("bad", family=good.rpartition("/")[2].partition(":")[0])
+    failed_id = aws.update(name, taskDefinition=bad)["deployments"][0]["id"]
+    ended = aws.await_status(name, "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
+    assert (ended["status"], ended["deploymentCircuitBreaker"]["status"]) == ("ROLLBACK_SUCCESSFUL", "TRIGGERED")
+    assert (ended["deploymentCircuitBreaker"]["threshold"], ended["targetServiceRevision"]["runningTaskCount"]) == (
+        3,
+        0,
+    )
+    assert ended["rollback"]["serviceRevisionArn"] == ended["sourceServiceRevisions"][0]["arn"]
+    assert ended["rollback"]["reason"] == ended["statusReason"]
+    service = aws.service(name)
+    assert service["taskDefinition"] == good
+    [after] = service["deployments"]
+    assert (after["id"], after["rolloutState"]) == (before["id"], "COMPLETED")
+    told = messages(aws, name)
+    assert f"(service {name}) (deployment {failed_id}) deployment failed: tasks failed to start." in told
+    assert f"(service {name}) rolling back to deployment {before['id']}." in told
+    stopped = [task for task in aws.tasks(name, "STOPPED") if task["taskDefinitionArn"] == bad]
+    task = stopped[0]
+    assert task["startedBy"] == failed_id and task["group"] == f"service:{name}"
+    assert (task["stopCode"], task["lastStatus"]) == (code, "STOPPED")
+    assert task["stoppedReason"].startswith(reason)
+    [described] = task["containers"]
+    assert {key: described[key] for key in container} == container
+
+
+def test_a_newer_deployment_replaces_one_that_runs(aws: Cluster) -> None:
+    aws.agent.behaviours["slow"] = Behaviour(starts_after=60)
+    good = aws.family()
+    name = aws.create(good, 1)
+    aws.await_status(name, "SUCCESSFUL")
+    aws.update(name, taskDefinition=aws.family("slow"))
+    aws.await_status(name, "IN_PROGRESS")
+    aws.update(name, taskDefinition=aws.family("better"))
+    aws.await_status(name, "SUCCESSFUL")
+    newest, replaced, _first = aws.deployments(name)
+    assert (replaced["status"], replaced["statusReason"]) == ("STOPPED", "Replaced by a new service deployment.")
+    assert replaced["stoppedAt"] and "finishedAt" not in replaced
+    assert len(newest["sourceServiceRevisions"]) == 2
+
+
+def test_a_deployment_is_stopped_once(aws: Cluster) -> None:
+    aws.agent.behaviours["slow"] = Behaviour(starts_after=60)
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    aws.update(name, taskDefinition=aws.family("slow"))
+    arn = aws.await_status(name, "IN_PROGRESS")["serviceDeploymentArn"]
+    assert aws.client.stop_service_deployment(serviceDeploymentArn=arn)["serviceDeploymentArn"] == arn
+    ended = aws.await_status(name, "ROLLBACK_SUCCESSFUL")
+    assert ended["rollback"]["reason"] == "Service deployment rolled back by user."
+    assert refusal(aws.client.stop_service_deployment, serviceDeploymentArn=arn)[0] == "ConflictException"
+    missing = refusal(aws.client.stop_service_deployment, serviceDeploymentArn=f"{arn}x")
+    assert missing[0] == "ServiceDeploymentNotFoundException"
+
+
+def test_targets_are_registered_and_gate_the_deployment(aws: Cluster) -> None:
+    _name, group = aws.endpoint.group(kind="ip")
+    balancer = {"targetGroupArn": group, "containerName": "main", "containerPort": 8080}
+    aws.endpoint.states.registering = 60.0
+    name = aws.create(aws.family(), 1, loadBalancers=[balancer], healthCheckGracePeriodSeconds=10)
+    await_true(lambda: aws.service(name)["runningCount"] == 1, "a running task")
+    assert set(aws.endpoint.standings(group).values()) == {"initial"}
+    assert aws.deployments(name)[0]["status"] == "IN_PROGRESS"
+    aws.endpoint.states.registering = 0.0
+    aws.await_status(name, "SUCCESSFUL")
+    [task] = aws.tasks(name)
+    [interface] = task["containers"][0]["networkInterfaces"]
+    assert aws.endpoint.standings(group) == {f"{interface['privateIpv4Address']}:8080": "healthy"}
+    aws.update(name, taskDefinition=aws.family("better"))
+    aws.await_status(name, "SUCCESSFUL")
+    assert len(aws.endpoint.standings(group)) == 1
+
+
+def test_alarms_of_cloudwatch_fail_a_deployment(aws: Cluster) -> None:
+    cloudwatch = aws.endpoint.client("cloudwatch")
+    metric = {"MetricName": "5xx", "Namespace": "web", "Period": 60, "Statistic": "Sum", "Threshold": 1.0}
+    cloudwatch.put_metric_alarm(
+        AlarmName="5xx", EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold", **metric
+    )
+    alarms = {"alarms": {"alarmNames": ["5xx"], "enable": True, "rollback": True}}
+    name = aws.create(aws.family(), 1, deploymentConfiguration=alarms)
+    aws.await_status(name, "SUCCESSFUL")
+    aws.agent.behaviours["slow"] = Behaviour(starts_after=60)
+    aws.update(name, taskDefinition=aws.family("slow"))
+    cloudwatch.set_alarm_state(AlarmName="5xx", StateValue="ALARM", StateReason="test")
+    ended = aws.await_status(name, "ROLLBACK_SUCCESSFUL")
+    assert ended["alarms"] == {"status": "TRIGGERED", "alarmNames": ["5xx"], "triggeredAlarmNames": ["5xx"]}
+
+
+def test_blue_green_pauses_until_it_is_told_to_go_on(aws: Cluster) -> None:
+    hook = {"targetType": "PAUSE", "lifecycleStages": ["PRE_PRODUCTION_TRAFFIC_SHIFT"]}
+    strategy = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1, "lifecycleHooks": [hook]}
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    aws.update(name, deploymentConfiguration=strategy, taskDefinition=aws.family("better"))
+    await_true(lambda: "lifecycleHookDetails" in aws.deployments(name)[0], "a hook")
+    waiting = aws.deployments(name)[0]
+    assert waiting["lifecycleStage"] == "PRODUCTION_TRAFFIC_SHIFT"
+    assert waiting["targetServiceRevision"]["requestedTestTrafficWeight"] == 100.0
+    assert waiting["targetServiceRevision"]["requestedProductionTrafficWeight"] == 0.0
+    assert waiting["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] == 100.0
+    [detail] = waiting["lifecycleHookDetails"]
+    assert (detail["status"], detail["timeoutAction"]) == ("AWAITING_ACTION", "ROLLBACK")
+    identifiers = {"serviceDeploymentArn": waiting["serviceDeploymentArn"], "hookId": detail["hookId"]}
+    aws.client.continue_service_deployment(**identifiers)
+    assert aws.await_status(name, "SUCCESSFUL")["targetServiceRevision"]["requestedProductionTrafficWeight"] == 100.0
+    assert refusal(aws.client.continue_service_deployment, **identifiers)[0] == "InvalidParameterException"
+
+
+def test_one_off_tasks(aws: Cluster) -> None:
+    aws.agent.behaviours["migrate"] = Behaviour(exits_after=0.3, exit_code=1)
+    definition = aws.family("migrate")
+    run = {"cluster": aws.name, "taskDefinition": definition, "launchType": "FARGATE"}
+    assert refusal(aws.client.run_task, **run) == (
+        "InvalidParameterException",
+        "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+    )
+    overrides = {"containerOverrides": [{"name": "main", "environment": [{"name": "A", "value": "1"}]}]}
+    wrong = {"containerOverrides": [{"name": "other"}]}
+    code, message = refusal(aws.client.run_task, **run, networkConfiguration=NETWORK, overrides=wrong)
+    assert code == "InvalidParameterException" and "not a container in the TaskDefinition" in message
+    given: dict[str, Any] = {**run, "networkConfiguration": NETWORK, "overrides": overrides, "clientToken": "once"}
+    [task] = aws.client.run_task(**given, startedBy="deployer")["tasks"]
+    assert (task["lastStatus"], task["overrides"]) == ("PROVISIONING", overrides)
+    [same] = aws.client.run_task(**given)["tasks"]
+    assert same["taskArn"] == task["taskArn"]
+    seen: list[str] = []
+
+    def stopped() -> bool:
+        [found] = aws.client.describe_tasks(cluster=aws.name, tasks=[task["taskArn"]])["tasks"]
+        seen.append(found["lastStatus"])
+        return seen[-1] == "STOPPED"
+
+    await_true(stopped, "stopped")
+    assert "RUNNING" in seen
+    [found] = aws.client.describe_tasks(cluster=aws.name, tasks=[task["taskArn"]])["tasks"]
+    assert (found["stopCode"], found["containers"][0]["exitCode"]) == ("EssentialContainerExited", 1)
+    listed = aws.client.list_tasks(cluster=aws.name, startedBy="deployer", desiredStatus="STOPPED")["taskArns"]
+    assert listed == [task["taskArn"]]
+    aws.client.deregister_task_definition(taskDefinition=definition)
+    assert refusal(aws.client.run_task, **given | {"clientToken": "again"})[1] == "TaskDefinition is inactive"
+
+
+def test_boto3_waits_for_services_and_tasks(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    quick = {"Delay": 1, "MaxAttempts": 10}
+    aws.client.get_waiter("services_stable").wait(cluster=aws.name, services=[name], WaiterConfig=quick)
+    arns = [task["taskArn"] for task in aws.tasks(name)]
+    aws.client.get_waiter("tasks_running").wait(cluster=aws.name, tasks=arns, WaiterConfig=quick)
+    aws.client.delete_service(cluster=aws.name, service=name, force=True)
+    aws.client.get_waiter("tasks_stopped").wait(cluster=aws.name, tasks=arns, WaiterConfig=quick)
+    aws.client.get_waiter("services_inactive").wait(cluster=aws.name, services=[name], WaiterConfig=quick)
+
+
+def test_a_task_is_stopped(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    [task] = aws.tasks(name)
+    stopped = aws.client.stop_task(cluster=aws.name, task=task["taskArn"], reason="drill")["task"]
+    assert (stopped["desiredStatus"], stopped["stopCode"], stopped["stoppedReason"]) == (
+        "STOPPED",
+        "UserInitiated",
+        "drill",
+    )
+    await_true(lambda: aws.service(name)["runningCount"] == 1, "another task")
+    assert [item["taskArn"] for item in aws.tasks(name)] != [task["taskArn"]]
+    missing = refusal(aws.client.stop_task, cluster=aws.name, task="0" * 32)
+    assert missing == ("InvalidParameterException", "The referenced task was not found.")
+    described = aws.client.describe_tasks(cluster=aws.name, tasks=["0" * 32])
+    assert [failure["reason"] for failure in described["failures"]] == ["MISSING"]
+
+
+def test_exec_needs_to_be_on(aws: Cluster) -> None:
+    definition = aws.family()
+    off, on = aws.create(definition, 1), aws.create(definition, 1, enableExecuteCommand=True)
+    for name in (off, on):
+        aws.await_status(name, "SUCCESSFUL")
+    command = {"cluster": aws.name, "command": "sh", "interactive": True}
+    code, message = refusal(aws.client.execute_command, **command, task=aws.tasks(off)[0]["taskArn"])
+    assert code == "InvalidParameterException"
+    assert message.startswith(
+        "The execute command failed because execute command was not enabled when the task was run"
+    )
+    [task] = aws.tasks(on)
+    assert task["enableExecuteCommand"]
+    assert task["containers"][0]["managedAgents"][0]["lastStatus"] == "RUNNING"
+    session = aws.client.execute_command(**command, task=task["taskArn"])
+    assert session["containerName"] == "main" and session["session"]["streamUrl"].startswith("wss://")
+
+
+def test_a_protected_task_outlives_a_deployment(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    [task] = aws.tasks(name)
+    named: dict[str, Any] = {"cluster": aws.name, "tasks": [task["taskArn"]]}
+    [protected] = aws.client.update_task_protection(**named, protectionEnabled=True)["protectedTasks"]
+    assert protected["protectionEnabled"] and protected["expirationDate"]
+    aws.update(name, forceNewDeployment=True)
+    await_true(lambda: any("under protection" in text for text in messages(aws, name)), "an event")
+    assert aws.client.get_task_protection(**named)["protectedTasks"][0]["protectionEnabled"]
+    aws.client.update_task_protection(**named, protectionEnabled=False)
+    aws.await_status(name, "SUCCESSFUL")
+
+
+def test_a_service_is_deleted(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    refused = refusal(aws.client.delete_service, cluster=aws.name, service=name)
+    assert refused == ("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
+    deleted = aws.client.delete_service(cluster=aws.name, service=name, force=True)["service"]
+    assert (deleted["status"], deleted["desiredCount"]) == ("DRAINING", 0)
+    await_true(lambda: aws.service(name)["status"] == "INACTIVE", "inactive")
+    gone = refusal(aws.client.update_service, cluster=aws.name, service=name, desiredCount=1)
+    assert gone == ("ServiceNotActiveException", "Service was not ACTIVE.")
+    described = aws.client.describe_services(cluster=aws.name, services=["nosuch"])
+    assert [failure["reason"] for failure in described["failures"]] == ["MISSING"]
+
+
+def test_clusters_and_scalable_targets_of_moto_know_the_services(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    aws.await_status(name, "SUCCESSFUL")
+    [cluster] = aws.client.describe_clusters(clusters=[aws.name], include=["SETTINGS"])["clusters"]
+    assert cluster["runningTasksCount"] >= 1 and cluster["activeServicesCount"] >= 1
+    assert (cluster["capacityProviders"], cluster["tags"]) == ([], [])
+    insights = [{"name": "containerInsights", "value": "enabled"}]
+    changed = aws.client.update_cluster_settings(cluster=aws.name, settings=insights)["cluster"]
+    assert changed["settings"] == insights
+    assert cluster["clusterArn"] == f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{aws.name}"
+    assert cluster["clusterArn"] in aws.client.list_clusters()["clusterArns"]
+    scaling = aws.endpoint.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": "ecs",
+        "ResourceId": f"service/{aws.name}/{name}",
+        "ScalableDimension": "ecs:service:DesiredCount",
+    }
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=4)
+    refused = refusal(aws.client.delete_cluster, cluster=aws.name)
+    assert refused[0] == "ClusterContainsServicesException"
+    arn = aws.service(name)["serviceArn"]
+    aws.client.tag_resource(resourceArn=arn, tags=[{"key": "a", "value": "1"}])
+    aws.client.untag_resource(resourceArn=arn, tagKeys=["b"])
+    tagged = aws.client.describe_services(cluster=aws.name, services=[name], include=["TAGS"])["services"]
+    assert tagged[0]["tags"] == [{"key": "a", "value": "1"}]
+
+
+def test_writes_are_recorded(aws: Cluster) -> None:
+    aws.ecs.writes.clear()
+    aws.client.describe_clusters(clusters=[aws.name])
+    assert aws.ecs.writes == []
+    aws.family()
+    assert [action for action, _given in aws.ecs.writes] == ["RegisterTaskDefinition"]
