@@ -38,7 +38,9 @@ options:
     type: str
     required: true
   task_definition:
-    description: The task definition to deploy, as an ARN, as C(family:revision), or a family for its newest revision.
+    description:
+      - The task definition to deploy, as an ARN, as C(family:revision), or a family for its newest revision.
+      - In check mode it may be empty, for a revision that M(evenkeel.fleet.ecs_task_definition) would register.
     type: str
     required: true
   force:

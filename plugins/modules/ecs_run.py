@@ -26,7 +26,9 @@ options:
     type: str
     default: default
   task_definition:
-    description: The task definition, as an ARN, as C(family:revision), or a family for its newest revision.
+    description:
+      - The task definition, as an ARN, as C(family:revision), or a family for its newest revision.
+      - In check mode it may be empty, for a revision that M(evenkeel.fleet.ecs_task_definition) would register.
     type: str
     required: true
   service:

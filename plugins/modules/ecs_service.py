@@ -41,8 +41,13 @@ options:
   task_definition:
     description:
       - The task definition, as an ARN, as C(family:revision), or a family for its newest revision.
-      - Needed to create the service. Leave it out for an existing one that M(evenkeel.fleet.ecs_deploy) deploys to.
+      - Needed to create the service. In check mode it may be empty, for a revision that
+        M(evenkeel.fleet.ecs_task_definition) would register.
     type: str
+  keep_task_definition:
+    description: Leave the task definition of an existing service to M(evenkeel.fleet.ecs_deploy).
+    type: bool
+    default: false
   desired_count:
     description:
       - How many tasks are to run.
@@ -82,6 +87,7 @@ EXAMPLES = r"""
     cluster: production
     name: permissions
     task_definition: permissions
+    keep_task_definition: true
     desired_count: 2
     definition:
       launchType: FARGATE
@@ -142,6 +148,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
     "name": {"type": "str", "required": True, "aliases": ["service"]},
     "task_definition": {"type": "str"},
+    "keep_task_definition": {"type": "bool", "default": False},
     "desired_count": {"type": "int"},
     "definition": {"type": "dict", "default": {}},
     "tags": {"type": "dict"},
@@ -177,6 +184,7 @@ def act(module: AnsibleModule, report: ServiceReport) -> None:
         name=wanted["name"],
         cluster=wanted["cluster"],
         task_definition=wanted["task_definition"] or "",
+        keep_task_definition=wanted["keep_task_definition"],
         desired_count=wanted["desired_count"],
         definition=wanted["definition"],
         tags=None if wanted["tags"] is None else texts(wanted["tags"]),

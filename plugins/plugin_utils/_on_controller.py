@@ -106,4 +106,7 @@ def plain(value: Any) -> Any:
         return {str(name): plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
-    return str(value) if isinstance(value, str) else value
+    if isinstance(value, bool):
+        return value
+    # Ansible's values are of subclasses, which a comparison of types tells from what AWS answers.
+    return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)

@@ -10,9 +10,16 @@ from typing import Any
 from .._aws.api import Api, RefusedError
 from .._common.progress import OperationError
 
+# Stands in check mode for the revision that a run would register before.
+NEW_REVISION = "(a new revision)"
+
 
 def described_definition(ecs: Api, name: str) -> dict[str, Any]:
     """As the API describes it, of an ARN, `family:revision`, or a family for its newest active revision."""
+    if not name:
+        raise OperationError(
+            "task_definition is empty. Only check mode takes that, for a revision that does not exist yet."
+        )
     try:
         said = ecs.call("DescribeTaskDefinition", f"the task definition {name}", taskDefinition=name)
     except RefusedError as error:

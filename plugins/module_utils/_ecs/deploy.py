@@ -11,6 +11,7 @@ from typing import Any
 
 from .._common.progress import OperationError, Progress
 from .container_logs import ContainerLogs
+from .definition_lookup import NEW_REVISION
 from .service_deployment import Outcome, ServiceDeployment, StoppedTask, decide, outcome, short
 from .service_deployments import ServiceDeployments
 
@@ -78,7 +79,15 @@ class Deploy:
 
     def start(self, *, check_mode: bool = False) -> bool:
         """Start the deployment or join a running one to the same task definition; whether there is one to follow."""
-        report, service = self._report, self._service.service()
+        report = self._report
+        found = self._service.find()
+        if found is None and check_mode:
+            report.warnings.append(f"There is no service {self._service.name} yet, so nothing of it was checked.")
+            return False
+        service = self._service.service()
+        if check_mode and not self._wish.task_definition:
+            report.before, report.after, report.changed = service["taskDefinition"], NEW_REVISION, True
+            return False
         wanted = self._service.definition(self._wish.task_definition)
         newest = self._service.newest()
         active = newest if newest and newest.active else None

@@ -79,6 +79,9 @@ class OneOffTask:
     def start(self, report: RunReport, *, check_mode: bool) -> None:
         """Start the task, or join one that a call before this one started in the same way."""
         wanted = self._wanted
+        if check_mode and not wanted.task_definition:
+            report.changed = True
+            return
         definition = described_definition(self._ecs, wanted.task_definition)
         self._essential = [one["name"] for one in definition["containerDefinitions"] if one.get("essential", True)]
         arguments = {**self._of_the_service(), **wanted.definition}

@@ -12,7 +12,7 @@ from typing import Any
 from .._aws.api import Api
 from .._aws.tags import obsolete, ours_of, recorded
 from .._common.progress import OperationError, Progress
-from .definition_lookup import described_definition
+from .definition_lookup import NEW_REVISION, described_definition
 from .service import described, differences, fixed_settings, merged, only_declared, unknown_settings
 from .service_deployment import short
 
@@ -26,6 +26,7 @@ class DeclaredService:
     name: str
     cluster: str
     task_definition: str
+    keep_task_definition: bool
     desired_count: int | None
     definition: Mapping[str, Any]
     tags: Mapping[str, str] | None
@@ -99,7 +100,7 @@ class Services:
             )
 
     def _create(self, wanted: DeclaredService, report: ServiceReport, *, check_mode: bool) -> None:
-        if not wanted.task_definition:
+        if not wanted.task_definition and not check_mode:
             raise OperationError(
                 f"Nothing was changed: the service {wanted.name} does not exist in {wanted.cluster}, and without "
                 "task_definition it can't be created."
@@ -108,7 +109,9 @@ class Services:
         tags = recorded(wanted.tags or {})
         report.after = {
             **wanted.definition,
-            "taskDefinition": short(self._definition(wanted.task_definition)),
+            "taskDefinition": short(self._definition(wanted.task_definition))
+            if wanted.task_definition
+            else NEW_REVISION,
             **count,
             **({"tags": dict(tags)} if tags else {}),
         }
@@ -131,7 +134,7 @@ class Services:
     ) -> None:
         report.arn = there["serviceArn"]
         declared: dict[str, Any] = dict(wanted.definition)
-        if wanted.task_definition:
+        if wanted.task_definition and not wanted.keep_task_definition:
             declared["taskDefinition"] = self._definition(wanted.task_definition)
         if wanted.desired_count is not None and there["desiredCount"] != wanted.desired_count:
             report.scaled_by_target = self._has_scalable_target(wanted)

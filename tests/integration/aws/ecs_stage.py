@@ -9,8 +9,10 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from testbed.services.aws.calls import Gap
 from testbed.services.aws.ecs.agent import Order
 from testbed.services.aws.ecs.api import Ecs
 from testbed.services.aws.ecs.pretended import Behaviour, PretendedAgent
@@ -31,14 +33,28 @@ class LoggingAgent(PretendedAgent):
     logs: Any = None
     group = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_command: dict[str, Behaviour] = {}
+
     def start(self, order: Order, now: float) -> None:
-        super().start(order, now)
+        containers = [self._chosen(one, order.arn) for one in order.definition["containerDefinitions"]]
+        super().start(replace(order, definition={**order.definition, "containerDefinitions": containers}), now)
         for container in order.definition["containerDefinitions"]:
             stream = f"ecs/{container['name']}/{order.arn.rpartition('/')[2]}"
             self.logs.create_log_stream(logGroupName=self.group, logStreamName=stream)
             message = f"{container['image']} starts, password=hunter2"
             event = {"timestamp": int(now * 1000), "message": message}
             self.logs.put_log_events(logGroupName=self.group, logStreamName=stream, logEvents=[event])
+
+    def _chosen(self, container: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+        """The container with an image of its own where its command has a behaviour."""
+        behaviour = self.by_command.get(" ".join(container.get("command", [])))
+        if behaviour is None:
+            return container
+        image = f"{container['image']} {task}"
+        self.behaviours[image] = behaviour
+        return {**container, "image": image}
 
 
 class Stage:
@@ -121,8 +137,8 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(*gaps: Gap) -> Iterator[Stage]:
     agent = LoggingAgent()
     ecs = Ecs(ACCOUNT, REGION, agent, pace=Pace(settle=0.3, retry=0.2))
-    with Endpoint(ecs.answer) as endpoint:
+    with Endpoint(ecs.answer, *gaps) as endpoint:
         yield Stage(endpoint, ecs, agent)

@@ -95,6 +95,14 @@ def test_a_task_definition_is_the_same_by_each_of_its_names(ecs: Stage, form: st
     assert (done["changed"], done["differences"], ecs.writes) == (False, [], [])
 
 
+def test_the_task_definition_may_be_left_to_ecs_deploy(ecs: Stage) -> None:
+    name, _first = ecs.serving()
+    second = ecs.register(name, f"{name}:2")
+    assert service(ecs, name, check=True, task_definition=name)["differences"] == ["taskDefinition"]
+    kept = service(ecs, name, task_definition=name, keep_task_definition=True)
+    assert (kept["changed"], second in ecs.runs(name)) == (False, False)
+
+
 def test_what_aws_can_not_change_is_refused_before_anything_changes(ecs: Stage) -> None:
     name, _first = ecs.serving()
     refused = service(
@@ -104,7 +112,7 @@ def test_what_aws_can_not_change_is_refused_before_anything_changes(ecs: Stage) 
     assert "It has schedulingStrategy 'REPLICA'" in refused["msg"]
     misspelt = service(ecs, name, definition={"network_configuration": {}})
     assert "definition.network_configuration is not a parameter of CreateService" in misspelt["msg"]
-    missing = service(ecs, "nothing", definition=DEFINITION)
+    missing = service(ecs, "nothing", task_definition="", definition=DEFINITION)
     assert "without task_definition it can't be created" in missing["msg"]
     unknown = service(ecs, "nothing", task_definition="nothing", definition=DEFINITION, check=True)
     assert "There is no task definition nothing" in unknown["msg"], "check mode, too"

@@ -58,6 +58,9 @@ def test_arguments_are_plain() -> None:
     class Noted(str):
         """As Ansible's own, which remember where they came from."""
 
-    value = plain({Noted("a"): [Noted("b"), 1, None, True, [Noted("c")]]})
-    assert value == {"a": ["b", 1, None, True, ["c"]]}
-    assert not any(isinstance(text, Noted) for text in (*value, *value["a"]))
+    class NotedNumber(int):
+        """The same."""
+
+    value = plain({Noted("a"): [Noted("b"), NotedNumber(1), 0.5, None, True, [Noted("c")]]})
+    assert value == {"a": ["b", 1, 0.5, None, True, ["c"]]}
+    assert not any(isinstance(text, (Noted, NotedNumber)) for text in (*value, *value["a"]))
