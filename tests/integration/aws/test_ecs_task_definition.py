@@ -186,7 +186,7 @@ def test_what_aws_fills_in_and_the_order_of_variables_are_no_change(aws: Endpoin
 
 
 def test_the_revision_that_a_service_runs_is_compared(aws: Endpoint) -> None:
-    declared = definition()
+    declared = on_bridge()
     first = registered(aws, declared)
     where = service_of(aws, first["task_definition"])
     newer = copy.deepcopy(declared)
@@ -255,9 +255,13 @@ def revisions(aws: Endpoint, family: str) -> list[int]:
     return sorted(int(arn.rpartition(":")[2]) for arn in arns)
 
 
-def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
+def on_bridge() -> dict[str, Any]:
     """moto runs no tasks with a network of their own."""
-    declared = definition(requiresCompatibilities=["EC2"], networkMode="bridge")
+    return definition(requiresCompatibilities=["EC2"], networkMode="bridge")
+
+
+def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
+    declared = on_bridge()
     arns = []
     for level in ("1", "2", "3", "4", "5"):
         api(declared)["environment"][0]["value"] = level
@@ -268,7 +272,8 @@ def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
 def test_old_revisions_go_unless_they_are_in_use(aws: Endpoint) -> None:
     declared, arns = five_revisions(aws)
     where = service_of(aws, arns[1])
-    aws.client("ecs").run_task(cluster=where["cluster"], taskDefinition=arns[0], launchType="FARGATE")
+    anywhere = [{"capacityProvider": "FARGATE"}]
+    aws.client("ecs").run_task(cluster=where["cluster"], taskDefinition=arns[0], capacityProviderStrategy=anywhere)
     api(declared)["environment"][0]["value"] = "6"
 
     expected = run(aws, declared, keep=3, check=True)
