@@ -362,13 +362,33 @@ def test_what_aws_would_refuse_is_told_before_it_is_asked(aws: Endpoint) -> None
     assert aws.faults.calls == []
 
 
-def test_a_denied_call_is_named(aws: Endpoint) -> None:
-    declared = definition()
-    aws.faults.denied["ecs:RegisterTaskDefinition"] = ""
-    result = run(aws, declared)
-    assert f"ecs:RegisterTaskDefinition on the task definition {declared['family']}" in result["msg"]
+@pytest.mark.parametrize(
+    ("call_name", "about"),
+    [
+        ("ecs:DescribeServices", "the service service-"),
+        ("ecs:DescribeTaskDefinition", "the task definition "),
+        ("ecr:DescribeImages", f"the repository team/denied of account {ACCOUNT} in {REGION}"),
+        ("ecs:RegisterTaskDefinition", "the task definition permissions-"),
+    ],
+)
+def test_a_denied_call_is_named_and_the_next_run_goes_on(aws: Endpoint, call_name: str, about: str) -> None:
+    declared = on_bridge()
+    options = {"images": {"api": f"{REGISTRY}/team/denied:1"}, "pin": "digest", "tags": {"team": "identity"}}
+    push(aws, "team/denied", "1")
+    where = service_of(aws, registered(aws, declared)["task_definition"])
+    aws.faults.denied[call_name] = ""
+    result = run(aws, declared, **options, **where)
+    assert f"the role or user needs {call_name} on {about}" in result["msg"]
+    assert set(writes(aws)) <= {"ecs:RegisterTaskDefinition"} and revisions(aws, declared["family"]) == [1]
     aws.faults.denied.clear()
-    registered(aws, declared)
+    assert registered(aws, declared, **options, **where)["revision"] == 2
+
+
+def test_what_aws_registers_otherwise_is_told(aws: Endpoint) -> None:
+    """moto drops this field, as if AWS had another default. Without a warning, each run would register a revision."""
+    result = registered(aws, definition(enableFaultInjection=True))
+    [warning] = result["warnings"]
+    assert warning.endswith("Declare what AWS has (before → after): enableFaultInjection: true → nothing.")
 
 
 def test_a_process_of_its_own_shows_no_secret_either(aws: Endpoint) -> None:
