@@ -353,7 +353,7 @@ def test_what_aws_would_refuse_is_told_before_it_is_asked(aws: Endpoint) -> None
         for words in (
             "container api has the secret DATABASE_URL twice",
             "networkMode awsvpc",
-            "With cpu 512, memory is from 1024 to 4096 in steps of 1024.",
+            "With cpu 512, memory is from 1024 to 4096 in steps of 1024;",
             "keep is below 1",
         ):
             assert words in result["msg"]
