@@ -242,9 +242,9 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module.exit_json(family=family, images=images.images, **result(outcome))
 
 
-def refuse(problems_found: list[str]) -> None:
-    if problems_found:
-        raise OperationError(f"Nothing was registered: {' '.join(problems_found)}")
+def refuse(found: list[str]) -> None:
+    if found:
+        raise OperationError(f"Nothing was registered: {'; '.join(words.rstrip('.') for words in found)}.")
 
 
 def hide_secrets(module: AnsibleModule, definition: Mapping[str, Any]) -> None:
@@ -277,7 +277,7 @@ def prepare(module: AnsibleModule, definition: Mapping[str, Any]) -> tuple[dict[
 def wanted(options: Mapping[str, Any], definition: Mapping[str, Any]) -> Wanted:
     tags = options["tags"]
     if tags is None and definition.get("tags") is not None:
-        tags = {tag["key"]: tag.get("value", "") for tag in definition["tags"]}
+        tags = {tag.get("key", ""): tag.get("value", "") for tag in definition["tags"]}
     return Wanted(
         definition={key: value for key, value in definition.items() if key != "tags"},
         tags=None if tags is None else texts(tags),

@@ -50,6 +50,11 @@ def _misshapen(value: Mapping[str, Any], path: str, where: str) -> Iterator[str]
                 yield f"{path}{name} of {where} is a mapping: declare a list of mappings with {like}, as in the API."
             elif not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
                 yield f"{path}{name} of {where} is not a list of mappings: declare one, as in the API."
+            elif name == "environment":
+                # botocore's refusal would show the value.
+                for variable in entries:
+                    if isinstance(variable.get("value"), (Mapping, list)):
+                        yield f"the variable {variable.get('name')} of {where} is no text: apply the filter to_json."
         elif name in STRUCTURES and entries is not None and not isinstance(entries, Mapping):
             yield f"{path}{name} of {where} is not a mapping: declare one, as in the API."
         elif isinstance(entries, Mapping) and name not in TEXT_MAPS:

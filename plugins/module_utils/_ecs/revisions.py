@@ -16,7 +16,7 @@ from .._common.progress import OperationError
 from .defaults import Definition, tidy
 from .limits import fargate_choices
 from .task_definition import Difference, differences, shown_pair
-from .usage import used_revisions
+from .usage import refuse_failures, used_revisions
 
 UNKNOWN = re.compile(r"unable to describe|does not exist|not found", re.I)
 NO_SUCH_SIZE = re.compile(r"no fargate configuration exists|invalid .*cpu.*memory|cpu.*memory.*combination", re.I)
@@ -127,6 +127,7 @@ def running_revision(ecs: Api, cluster: str, service: str, *, tags: bool) -> Rev
         if error.code == "ClusterNotFoundException":
             return None
         raise
+    refuse_failures(said, about)
     found = [found for found in said["services"] if found.get("status") != "INACTIVE"]
     arn = primary_task_definition(found[0]) if found else ""
     return _described(ecs, arn, tags=tags) if arn else None

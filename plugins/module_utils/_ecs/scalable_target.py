@@ -179,7 +179,7 @@ def _refuse(wanted: Wanted, found: Mapping[str, Any]) -> None:
     if least > most:
         wrong.append(f"min_capacity {least} is above max_capacity {most}: lower one or raise the other.")
     if wrong:
-        raise OperationError(f"Nothing was changed: {' '.join(wrong)}")
+        raise OperationError(f"Nothing was changed: {'; '.join(words.rstrip('.') for words in wrong)}.")
 
 
 def _suspended(found: Mapping[str, Any]) -> dict[str, bool]:

@@ -42,7 +42,7 @@ def _services(ecs: Api, cluster: str, about: str) -> Iterator[Mapping[str, Any]]
     arns = list(ecs.pages("ListServices", about, "serviceArns", cluster=cluster))
     for some in _portions(arns, SERVICES_AT_ONCE):
         said = ecs.call("DescribeServices", about, cluster=cluster, services=some)
-        _refuse_failures(said, about)
+        refuse_failures(said, about)
         # A deleted service stays for a while, without tasks.
         yield from (service for service in said["services"] if service.get("status") != "INACTIVE")
 
@@ -51,11 +51,11 @@ def _tasks(ecs: Api, cluster: str, family: str, about: str) -> Iterator[Mapping[
     arns = list(ecs.pages("ListTasks", about, "taskArns", cluster=cluster, family=family))
     for some in _portions(arns, TASKS_AT_ONCE):
         said = ecs.call("DescribeTasks", about, cluster=cluster, tasks=some)
-        _refuse_failures(said, about)
+        refuse_failures(said, about)
         yield from said["tasks"]
 
 
-def _refuse_failures(said: Mapping[str, Any], about: str) -> None:
+def refuse_failures(said: Mapping[str, Any], about: str) -> None:
     """A service or task that ended meanwhile is no failure."""
     failed = [failure for failure in said.get("failures", []) if failure.get("reason") != GONE]
     if failed:

@@ -186,7 +186,7 @@ def test_what_aws_fills_in_and_the_order_of_variables_are_no_change(aws: Endpoin
 
 
 def test_the_revision_that_a_service_runs_is_compared(aws: Endpoint) -> None:
-    declared = definition()
+    declared = on_bridge()
     first = registered(aws, declared)
     where = service_of(aws, first["task_definition"])
     newer = copy.deepcopy(declared)
@@ -255,9 +255,13 @@ def revisions(aws: Endpoint, family: str) -> list[int]:
     return sorted(int(arn.rpartition(":")[2]) for arn in arns)
 
 
-def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
+def on_bridge() -> dict[str, Any]:
     """moto runs no tasks with a network of their own."""
-    declared = definition(requiresCompatibilities=["EC2"], networkMode="bridge")
+    return definition(requiresCompatibilities=["EC2"], networkMode="bridge")
+
+
+def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
+    declared = on_bridge()
     arns = []
     for level in ("1", "2", "3", "4", "5"):
         api(declared)["environment"][0]["value"] = level
@@ -268,7 +272,8 @@ def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
 def test_old_revisions_go_unless_they_are_in_use(aws: Endpoint) -> None:
     declared, arns = five_revisions(aws)
     where = service_of(aws, arns[1])
-    aws.client("ecs").run_task(cluster=where["cluster"], taskDefinition=arns[0], launchType="FARGATE")
+    anywhere = [{"capacityProvider": "FARGATE"}]
+    aws.client("ecs").run_task(cluster=where["cluster"], taskDefinition=arns[0], capacityProviderStrategy=anywhere)
     api(declared)["environment"][0]["value"] = "6"
 
     expected = run(aws, declared, keep=3, check=True)
@@ -348,7 +353,7 @@ def test_what_aws_would_refuse_is_told_before_it_is_asked(aws: Endpoint) -> None
         for words in (
             "container api has the secret DATABASE_URL twice",
             "networkMode awsvpc",
-            "With cpu 512, memory is from 1024 to 4096 in steps of 1024.",
+            "With cpu 512, memory is from 1024 to 4096 in steps of 1024;",
             "keep is below 1",
         ):
             assert words in result["msg"]
@@ -357,13 +362,33 @@ def test_what_aws_would_refuse_is_told_before_it_is_asked(aws: Endpoint) -> None
     assert aws.faults.calls == []
 
 
-def test_a_denied_call_is_named(aws: Endpoint) -> None:
-    declared = definition()
-    aws.faults.denied["ecs:RegisterTaskDefinition"] = ""
-    result = run(aws, declared)
-    assert f"ecs:RegisterTaskDefinition on the task definition {declared['family']}" in result["msg"]
+@pytest.mark.parametrize(
+    ("call_name", "about"),
+    [
+        ("ecs:DescribeServices", "the service service-"),
+        ("ecs:DescribeTaskDefinition", "the task definition "),
+        ("ecr:DescribeImages", f"the repository team/denied of account {ACCOUNT} in {REGION}"),
+        ("ecs:RegisterTaskDefinition", "the task definition permissions-"),
+    ],
+)
+def test_a_denied_call_is_named_and_the_next_run_goes_on(aws: Endpoint, call_name: str, about: str) -> None:
+    declared = on_bridge()
+    options = {"images": {"api": f"{REGISTRY}/team/denied:1"}, "pin": "digest", "tags": {"team": "identity"}}
+    push(aws, "team/denied", "1")
+    where = service_of(aws, registered(aws, declared)["task_definition"])
+    aws.faults.denied[call_name] = ""
+    result = run(aws, declared, **options, **where)
+    assert f"the role or user needs {call_name} on {about}" in result["msg"]
+    assert set(writes(aws)) <= {"ecs:RegisterTaskDefinition"} and revisions(aws, declared["family"]) == [1]
     aws.faults.denied.clear()
-    registered(aws, declared)
+    assert registered(aws, declared, **options, **where)["revision"] == 2
+
+
+def test_what_aws_registers_otherwise_is_told(aws: Endpoint) -> None:
+    """moto drops this field, as if AWS had another default. Without a warning, each run would register a revision."""
+    result = registered(aws, definition(enableFaultInjection=True))
+    [warning] = result["warnings"]
+    assert warning.endswith("Declare what AWS has (before → after): enableFaultInjection: true → nothing.")
 
 
 def test_a_process_of_its_own_shows_no_secret_either(aws: Endpoint) -> None:

@@ -26,6 +26,15 @@ REQUESTS = {
     "target_group_arn": GROUP,
     "scale_in_cooldown": 120,
 }
+CALLS = (
+    "DescribeScalableTargets",
+    "RegisterScalableTarget",
+    "DescribeScalingPolicies",
+    "ListTagsForResource",
+    "TagResource",
+    "PutScalingPolicy",
+    "DeleteScalingPolicy",
+)
 _numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
 
 
@@ -181,6 +190,19 @@ def test_an_interrupted_run_is_completed(aws: Endpoint, service: dict[str, str])
     # Also what the interrupted run set is this module's to delete.
     assert both(aws, service, **options, policies=[REQUESTS])[-2:] == ["DeleteScalingPolicy", "TagResource"]
     assert list(policies(aws, service)) == ["requests"]
+
+
+@pytest.mark.parametrize("denied", CALLS)
+def test_a_denied_call_is_named_and_the_next_run_goes_on(aws: Endpoint, service: dict[str, str], denied: str) -> None:
+    run(aws, service, min_capacity=1, max_capacity=10, policies=[CPU])
+    options: dict[str, Any] = {"min_capacity": 2, "max_capacity": 10, "policies": [REQUESTS]}
+    aws.faults.denied[f"application-autoscaling:{denied}"] = ""
+    result = run(aws, service, **options)
+    assert f"the role or user needs application-autoscaling:{denied} on the " in result["msg"]
+    assert f"service/{service['cluster']}/api" in result["msg"]
+    aws.faults.denied.clear()
+    both(aws, service, **options)
+    assert list(policies(aws, service)) == ["requests"] and target(aws, service)["MinCapacity"] == 2
 
 
 def test_it_is_removed_with_its_policies(aws: Endpoint, service: dict[str, str]) -> None:

@@ -130,6 +130,10 @@ def test_sizes_on_fargate(cpu: str, memory: str, words: str) -> None:
     ("definition", "words"),
     [
         (task({"environment": {"A": "1"}}), "environment of container c1 is a mapping: declare a list of mappings"),
+        (
+            task({"environment": [{"name": "A", "value": {"password": "hidden"}}]}),
+            "the variable A of container c1 is no text: apply the filter to_json.",
+        ),
         (task({"secrets": ["A"]}), "secrets of container c1 is not a list of mappings"),
         (task({"healthCheck": "curl"}), "healthCheck of container c1 is not a mapping"),
         (task({"logConfiguration": {"options": []}}), "logConfiguration.options of container c1 is not a mapping"),

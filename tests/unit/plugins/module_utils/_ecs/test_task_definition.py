@@ -172,3 +172,13 @@ def test_the_defaults_of_a_container_in_its_own_network() -> None:
         "portMappings": [{"containerPort": 53, "hostPort": 53, "protocol": "udp"}],
         "healthCheck": {**check, "interval": 30, "timeout": 5, "startPeriod": 0},
     }
+
+
+def test_of_two_entries_of_one_name_neither_gets_lost() -> None:
+    """Other tools register such definitions."""
+    before = declared()
+    container(before)["environment"] = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    after = copy.deepcopy(before)
+    container(after)["environment"][0]["value"] = "3"
+    [found] = differences(before, after)
+    assert found.path == ("containerDefinitions", "api", "environment")

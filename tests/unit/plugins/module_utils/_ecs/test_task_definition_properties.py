@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import defaults
@@ -20,6 +20,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.task_definitio
 MODEL = ServiceModel(Loader().load_service_model("ecs", "service-2"))
 REGISTERED = MODEL.operation_model("RegisterTaskDefinition").input_shape
 ANSWERED = MODEL.operation_model("DescribeTaskDefinition").output_shape.members["taskDefinition"]
+# The model's shapes are large, and a busy machine is slow.
+often = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 # Some are names of fields, which free keys may have, too.
 names_of_fields = st.sampled_from(["options", "environment", "cpu", "privileged"])
 words = names_of_fields | st.text("abcXYZ019-/=", min_size=1, max_size=8)
@@ -113,20 +121,20 @@ def changed(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value + "x"
 
 
-@settings(max_examples=50, deadline=None)
+@often
 @given(declared=definitions)
 def test_filling_twice_is_filling_once(declared: dict[str, Any]) -> None:
     once = defaults.filled(declared)
     assert defaults.filled(once) == once
 
 
-@settings(max_examples=50, deadline=None)
+@often
 @given(declared=definitions, random=st.randoms(use_true_random=False))
 def test_a_definition_equals_what_aws_answers_for_it(declared: dict[str, Any], random: Any) -> None:
     assert differences(answer(declared, random), declared) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(often, max_examples=200)
 @given(declared=definitions, data=st.data())
 def test_a_changed_leaf_is_seen(declared: dict[str, Any], data: st.DataObject) -> None:
     before = answer(declared, data.draw(st.randoms(use_true_random=False)))
@@ -140,7 +148,7 @@ def test_a_changed_leaf_is_seen(declared: dict[str, Any], data: st.DataObject) -
     assert found and all(difference.words for difference in found), path
 
 
-@settings(max_examples=50, deadline=None)
+@often
 @given(declared=definitions, data=st.data())
 def test_an_argument_that_moves_or_goes_is_seen(declared: dict[str, Any], data: st.DataObject) -> None:
     container = data.draw(st.sampled_from(declared["containerDefinitions"]))
