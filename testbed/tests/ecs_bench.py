@@ -91,3 +91,9 @@ class Targets:
 
     def become(self, state: str, of: str) -> None:
         self.states = {key: state if present == of else present for key, present in self.states.items()}
+
+
+def steady(bench: Bench) -> Bench:
+    bench.pass_time(20)
+    assert bench.service.deployments[0].status == "SUCCESSFUL"
+    return bench

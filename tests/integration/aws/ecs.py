@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
 from werkzeug.wrappers import Request, Response
 
 from testbed.services.aws.calls import Call
@@ -138,3 +140,10 @@ class Cluster:
         """Those whose desired status is this."""
         listed = self.client.list_tasks(cluster=self.name, serviceName=service, desiredStatus=status)["taskArns"]
         return list(self.client.describe_tasks(cluster=self.name, tasks=listed)["tasks"]) if listed else []
+
+
+def refusal(call: Any, **given: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**given)
+    told = caught.value.response["Error"]
+    return str(told["Code"]), str(told["Message"])

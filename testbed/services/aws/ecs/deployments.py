@@ -12,15 +12,12 @@ from typing import Any
 
 from . import breaker, stages
 from .agent import Agent, HealthyTargets, Targets
+from .health import judge
 from .outcomes import ALARM, BREAKER, REVISION, USER, Cause, fail, make_primary, roll_back, say, succeed, supersede
 from .rolling import Counts, plan
 from .state import OVER, Deployment, Pace, Revision, Service, Task
 from .tasks import Tasks
 
-IMPAIRED = (
-    "is unable to consistently start tasks successfully. "
-    "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
-)
 LIMITED = (
     "was unable to stop or start tasks during a deployment because of the service deployment configuration. "
     "Update the minimumHealthyPercent or maximumPercent value and try again."
@@ -130,7 +127,7 @@ class Engine:
             if service.status == "DRAINING":
                 self._drain(service, now)
             elif service.status == "ACTIVE":
-                self._judge(service, now)
+                judge(service, self.tasks, now)
                 self._go_on(service, now)
                 self._scale(service, now)
                 self._conclude(service, now)
@@ -142,57 +139,6 @@ class Engine:
             service.status = "INACTIVE"
             for revision in service.revisions:
                 revision.status = "INACTIVE"
-
-    def _judge(self, service: Service, now: float) -> None:
-        """Note what became healthy and what failed, and stop what is unhealthy."""
-        deployment = service.current
-        revisions = {revision.id: revision for revision in service.revisions}
-        grace = service.settings.get("healthCheckGracePeriodSeconds", 0) * self.pace.minute / 60
-        for task in [item for item in self.tasks.tasks.values() if item.service == service.arn]:
-            revision = revisions[task.revision]
-            if not task.was_healthy and task.healthy(now, self.pace.settle):
-                task.was_healthy = True
-                revision.failed_tasks = 0
-                switch = deployment.configuration.get("deploymentCircuitBreaker", {}) if deployment else {}
-                if deployment and revision is service.primary and breaker.resets(switch):
-                    deployment.failures = 0
-            over = task.started is None or now - task.started >= grace
-            if task.running and over and (task.target_state == "unhealthy" or task.health == "UNHEALTHY"):
-                self._stop_unhealthy(service, task, now)
-            revision.digests.update({item.name: item.report.image_digest for item in task.containers})
-            if task.last_status in OVER and not task.counted:
-                task.counted = True
-                if not task.was_healthy and task.stop_code != "UserInitiated" and self._failed(task):
-                    self._count(service, revision, deployment, now)
-
-    def _stop_unhealthy(self, service: Service, task: Task, now: float) -> None:
-        if task.health == "UNHEALTHY":
-            say(service, now, f"(task {task.id}) failed container health checks.")
-            reason = "Task failed container health checks"
-        else:
-            group, port = task.targets[0]
-            where = f"(target-group {group})"
-            say(
-                service,
-                now,
-                f"(task {task.id}) (port {port}) is unhealthy in {where} due to (reason Health checks failed).",
-            )
-            reason = f"Task failed ELB health checks in {where}"
-        self.tasks.stop(task, now, "ServiceSchedulerInitiated", reason)
-        task.was_healthy = False
-        say(service, now, f"has stopped 1 running tasks: (task {task.id}).")
-
-    def _failed(self, task: Task) -> bool:
-        return task.stop_code != "ServiceSchedulerInitiated" or task.stopped_reason.startswith("Task failed")
-
-    def _count(self, service: Service, revision: Revision, deployment: Deployment | None, now: float) -> None:
-        revision.failed_tasks += 1
-        wait = self.pace.retry * 2 ** min(revision.failed_tasks - 1, 20)
-        revision.next_start = now + min(wait, self.pace.retry_most)
-        if revision.failed_tasks == breaker.LEAST:
-            say(service, now, IMPAIRED)
-        if deployment and revision is service.primary:
-            deployment.failures += 1
 
     def _go_on(self, service: Service, now: float) -> None:
         deployment = service.current
@@ -300,7 +246,10 @@ class Engine:
             for _ in range(number)
         ]
         service.steady = False
-        say(service, now, f"has started {number} tasks: {' '.join(f'(task {task.id})' for task in started)}.")
+        listed = " ".join(f"(task {task.id})" for task in started)
+        replaced, service.replaced = min(service.replaced, number), 0
+        why = f" Amazon ECS replaced {replaced} tasks due to an unhealthy status." if replaced else ""
+        say(service, now, f"has started {number} tasks: {listed}.{why}")
 
     def _stop(self, service: Service, tasks: list[Task], now: float) -> None:
         if not tasks:

@@ -71,6 +71,8 @@ class Task:
     was_healthy: bool = False
     counted: bool = False
     started_by_agent: bool = False
+    registered: bool = False
+    told_registered: bool = False
     version: int = 1
     protected_until: float | None = None
 
@@ -199,6 +201,7 @@ class Service:
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS))
     steady: bool = False
     complaint: str = ""
+    replaced: int = 0
 
     @property
     def primary(self) -> Revision:

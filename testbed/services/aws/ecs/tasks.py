@@ -87,7 +87,7 @@ class Tasks:
             return
         task.desired_status, task.stop_code, task.stopped_reason = "STOPPED", code, reason
         task.stopping = now
-        registered = bool(task.targets) and task.last_status in ("ACTIVATING", "RUNNING")
+        registered, task.registered = task.registered, False
         if registered:
             for group, port in task.targets:
                 self.targets.deregister(group, task.address, port)
@@ -139,6 +139,7 @@ class Tasks:
         elif task.last_status == "PENDING" and report and all(map(up, task.containers)):
             for group, port in task.targets:
                 self.targets.register(group, task.address, port)
+            task.registered = bool(task.targets)
             task.enter("ACTIVATING", now)
         elif task.last_status == "ACTIVATING":
             task.enter("RUNNING", now)
