@@ -108,5 +108,5 @@ def plain(value: Any) -> Any:
         return [plain(entry) for entry in value]
     if isinstance(value, bool):
         return value
-    # Ansible's values are of subclasses, which a comparison of types tells from what AWS answers.
+    # Ansible's values are of subclasses, so a comparison of types finds them different from AWS's.
     return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)
