@@ -261,6 +261,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import H
 
 def main() -> None:
     module = AnsibleModule(
+        # Else its arguments, with the environment of containers, are in the host's system log.
+        no_log=True,
         argument_spec={
             "container": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["swapped", "restored", "pulled"], "default": "swapped"},

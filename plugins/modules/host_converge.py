@@ -161,6 +161,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import H
 
 def main() -> None:
     module = AnsibleModule(
+        # Else its arguments, with the environment of containers, are in the host's system log.
+        no_log=True,
         argument_spec={"declarations": DECLARATIONS, "fitness": FITNESS},
         required_one_of=[("declarations", "fitness")],
         supports_check_mode=True,

@@ -180,7 +180,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import keeper, rollout_lock
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb import lock_keeper, rollout_lock
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.database import Database
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
     DATABASE,
@@ -226,7 +226,7 @@ def kept(database: Database, rollout_id: int, options: dict[str, Any]) -> bool:
     if not options["keep"] or options["controller_pid"] is None:
         return False
     database.close()
-    return keeper.start(database.settings, rollout_id, options["ttl"], options["controller_pid"])
+    return lock_keeper.start(database.settings, rollout_id, options["ttl"], options["controller_pid"])
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:

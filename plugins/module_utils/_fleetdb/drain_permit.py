@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
-from .fleet_state import TEMPORARY, FleetState, GatewayInstance, Refusal, locked, permit, timestamp, unknown
-from .read import lock
+from .fleet_queries import read_and_lock
+from .fleet_state import TEMPORARY, FleetState, GatewayInstance, Refusal, locked, permit, unknown
 from .rollout_lock import LockRenewal
+from .times import timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -115,7 +116,7 @@ def carry_out(
         waited = time.monotonic() - started
         try:
             with database.transaction(keep=not check_mode) as connection:
-                fleet = lock(connection, stale_after=stale_after)
+                fleet = read_and_lock(connection, stale_after=stale_after)
                 rollout = renewal.renew(connection, fleet.rollout, fleet.now)
                 actor = rollout.holder if rollout else by
                 refusal = change.refusal(fleet, instance_id, renewal.rollout_id)

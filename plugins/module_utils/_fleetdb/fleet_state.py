@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .rollout_record import RolloutRecord
+from .times import seconds, timestamp
+
 STALE_SECONDS = 15.0
 
 
@@ -38,40 +41,6 @@ class GatewayInstance:
     draining_since: datetime | None = None
     last_heartbeat: datetime | None = None
     is_leader: bool = False
-
-
-@dataclass(frozen=True)
-class RolloutRecord:
-    """The lock on changing the fleet; its history is that of the rollouts. `holder` is `user@host`."""
-
-    id: int
-    holder: str
-    reason: str
-    digest: str | None
-    started_at: datetime
-    expires_at: datetime
-    finished_at: datetime | None = None
-    result: str | None = None
-
-    def expired(self, now: datetime) -> bool:
-        """Whether its time is over and another rollout may acquire the lock."""
-        return self.expires_at <= now
-
-    def shown(self, now: datetime) -> dict[str, Any]:
-        return {
-            "rollout_id": self.id,
-            "holder": self.holder,
-            "host": self.holder.rpartition("@")[2] if "@" in self.holder else None,
-            "reason": self.reason,
-            "digest": self.digest,
-            "since": timestamp(self.started_at),
-            "expires_at": timestamp(self.expires_at),
-            "expires_in": seconds(self.expires_at, now),
-            "expired": self.finished_at is None and self.expired(now),
-            "finished_at": timestamp(self.finished_at),
-            "result": self.result,
-            "seconds": seconds(self.finished_at or now, self.started_at),
-        }
 
 
 @dataclass(frozen=True)
@@ -187,14 +156,6 @@ class FleetState:
             }
             for one in self.instances
         ]
-
-
-def seconds(later: datetime | None, earlier: datetime | None) -> float | None:
-    return round((later - earlier).total_seconds(), 3) if later and earlier else None
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
 
 
 def doubts(fleet: FleetState) -> list[str]:

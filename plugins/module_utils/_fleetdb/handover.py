@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
-from .fleet_state import FleetState, Lease, Refusal, locked, no_leader, seconds, successor, timestamp
-from .read import clock, lock, open_rollout, read
+from .fleet_queries import clock, open_rollout, read, read_and_lock
+from .fleet_state import FleetState, Lease, Refusal, locked, no_leader, successor
 from .rollout_lock import LockRenewal
+from .times import seconds, timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -62,7 +63,7 @@ def hand_over(
     started = time.monotonic()
     while True:
         with database.transaction(keep=not check_mode) as connection:
-            fleet = lock(connection, stale_after=stale_after)
+            fleet = read_and_lock(connection, stale_after=stale_after)
             # Writing the outcome renews the lock again; it must not expire before.
             replace(renewal, ttl=max(renewal.ttl, 2 * timeout)).renew(connection, fleet.rollout, fleet.now)
             pending = _ask(connection, fleet, request, timeout, renewal.rollout_id)
@@ -168,7 +169,7 @@ def _confirmed(pending: _PendingHandover, fleet: FleetState) -> Lease | None:
 
 def _withdraw(database: Database, pending: _PendingHandover, request: HandoverRequest, stale_after: float) -> Lease:
     with database.transaction() as connection:
-        fleet = lock(connection, stale_after=stale_after)
+        fleet = read_and_lock(connection, stale_after=stale_after)
         lease = _confirmed(pending, fleet)
         if lease:
             return lease

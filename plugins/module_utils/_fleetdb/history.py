@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import journal
-from .read import REMEMBERED, ROLLOUT, clock, out_of_service, tables
+from .fleet_queries import REMEMBERED, ROLLOUT, clock, out_of_service, tables
 
 with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
 
-from .fleet_state import RolloutRecord
+from .rollout_record import RolloutRecord
 
 if TYPE_CHECKING:
     from .database import Database

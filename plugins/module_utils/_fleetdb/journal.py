@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.redact import redacted
 from .errors import FleetError
-from .fleet_state import timestamp
+from .times import timestamp
 
 if TYPE_CHECKING:
     from .database import Connection

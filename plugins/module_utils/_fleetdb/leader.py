@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from .._common.http import get
 from .._common.redact import redacted
 from .errors import FleetError
-from .fleet_state import FleetState, doubts, seconds
-from .read import read
+from .fleet_queries import read
+from .fleet_state import FleetState, doubts
+from .times import seconds
 
 if TYPE_CHECKING:
     from .database import Database

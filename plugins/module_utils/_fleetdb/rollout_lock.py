@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock on changing the fleet: one rollout at a time holds it, and it expires (fleet_state.held_by).
+"""The lock on changing the fleet: one rollout at a time holds it, until it expires (rollout_record.py).
 
 The id of its row proves the lock. Ids are never reused, and only the call that inserts the row returns it: a controller
 that lost its lock while it was stopped has an id whose row is closed. A further secret would prove nothing, because a
@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
-from .fleet_state import FleetState, Refusal, RolloutRecord, locked, timestamp
-from .read import clock, lock, open_rollout, out_of_service, rollout_of, tables
+from .fleet_queries import clock, open_rollout, out_of_service, read_and_lock, rollout_of, tables
+from .fleet_state import FleetState, Refusal, locked
+from .rollout_record import RolloutRecord
 from .schema import create_missing
+from .times import timestamp
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -131,7 +133,7 @@ def _attempt(
     mine: list[int],
 ) -> _Acquired | _HeldByOther:
     create_missing(connection)  # In check mode it was not called before.
-    fleet = lock(connection, stale_after=stale_after)
+    fleet = read_and_lock(connection, stale_after=stale_after)
     open_ = fleet.rollout
     if open_ and open_.id in mine:
         return _Acquired(fleet, open_)
@@ -215,7 +217,7 @@ def break_(
     with database.transaction(keep=not check_mode) as connection:
         if not tables(connection).rollouts:
             return _nothing_broken()
-        fleet = lock(connection, stale_after=stale_after)
+        fleet = read_and_lock(connection, stale_after=stale_after)
         open_ = fleet.rollout
         if open_ is None or rollout_id not in (None, open_.id):
             return _nothing_broken()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .read import tables
+from .fleet_queries import tables
 
 if TYPE_CHECKING:
     from .database import Connection

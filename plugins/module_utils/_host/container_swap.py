@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from .container_replacement import FAILED, RESTORED, ROLLED_BACK, UNCHANGED
 from .container_state import digest, image_of
 from .containers import Container
 from .docker import Docker
@@ -19,6 +18,7 @@ from .host_lock import one_at_a_time
 from .image_requirements import refuse_other_architecture, requirements
 from .published_ports import ENGINE_PATIENCE, ensure_published
 from .registry import ensure_image, ensure_login, login_of, pull_policy
+from .replace_or_roll_back import FAILED, RESTORED, ROLLED_BACK, UNCHANGED
 
 PULLED = "pulled"
 PHASES = ("pull", "create", "stand_in", "stop", "start", "gate", "put_back", "total")

@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import container_declaration as declared
-from .container_replacement import RESTORED, SWAPPED, UNCHANGED, Replacement
 from .container_state import bound_ports, digest, image_of, limits, recorded_declaration
 from .docker import Docker
 from .gate import GateError, about
@@ -33,6 +32,7 @@ from .image_requirements import refuse_other_architecture
 from .interrupted_replacement import Recovery
 from .port_conflicts import taken_ports
 from .registry import ensure_image
+from .replace_or_roll_back import RESTORED, SWAPPED, UNCHANGED, Replacement
 
 # Enough for one response. For a slower container, the call itself waits.
 GLANCE_PATIENCE = 0.5

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .container_declaration import matches
-from .container_replacement import RESTORED, SWAPPED, Replacement
 from .container_state import is_being_stopped, is_proven, paused_problem
 from .host import HostError
+from .replace_or_roll_back import RESTORED, SWAPPED, Replacement
 
 
 class Recovery:

@@ -17,11 +17,11 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.fleet_stat
     Lease,
     OutOfService,
     Refusal,
-    RolloutRecord,
     doubts,
     permit,
     successor,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_record import RolloutRecord
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
 ROLLOUT = RolloutRecord(7, "ci@runner", "1.4.0", None, NOW, NOW + timedelta(seconds=60))

@@ -10,9 +10,9 @@ import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.http import PortMap, Response
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
-    container_replacement,
     gate,
     port_conflicts,
+    replace_or_roll_back,
     stand_in,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.containers import ensure_container
@@ -61,7 +61,7 @@ def here(monkeypatch: pytest.MonkeyPatch, docker_engine: EngineDouble, asked: As
     monkeypatch.setattr(port_conflicts, "listeners", lambda _port: [])
     monkeypatch.setattr(stand_in, "listeners", lambda _port: ["docker-proxy (pid 1)"])
     monkeypatch.setattr(stand_in, "TURN", 0.0)
-    monkeypatch.setattr(container_replacement, "OLD_PATIENCE", 0.5)
+    monkeypatch.setattr(replace_or_roll_back, "OLD_PATIENCE", 0.5)
     docker_engine.images = {"registry/gateway@sha256:1": {"Id": "sha256:one"}, "sha256:one": {"Id": "sha256:one"}}
     docker_engine.networks = {"app-net": {"Name": "app-net", "Id": "0123456789abcdef"}}
 

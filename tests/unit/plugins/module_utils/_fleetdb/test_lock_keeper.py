@@ -8,7 +8,12 @@ import os
 import signal
 import subprocess
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.keeper import GONE, RUNS, STOPPED, WatchedProcess
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.lock_keeper import (
+    GONE,
+    RUNS,
+    STOPPED,
+    WatchedProcess,
+)
 
 
 def test_a_process_is_known_by_its_state() -> None:

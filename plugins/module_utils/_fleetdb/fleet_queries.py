@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FleetError
-from .fleet_state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService, RolloutRecord
+from .fleet_state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService
 from .journal import PERMIT, SERVICE
+from .rollout_record import RolloutRecord
 
 with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
@@ -69,7 +70,7 @@ def read(connection: Connection, *, stale_after: float = STALE_SECONDS) -> Fleet
     return _read(connection, tables(connection), stale_after, lock="")
 
 
-def lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> FleetState:
+def read_and_lock(connection: Connection, *, stale_after: float = STALE_SECONDS) -> FleetState:
     """No leader is elected and no other call changes the fleet until this transaction ends."""
     found = tables(connection)
     if not found.lease:
