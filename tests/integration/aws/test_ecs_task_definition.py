@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,14 +13,23 @@ from typing import Any
 import pytest
 
 from tests.integration.aws.stage import SECRET, call
+from tests.integration.aws.task_definitions import (
+    REGISTRY,
+    ROLES,
+    STORED,
+    api,
+    definition,
+    five_revisions,
+    on_bridge,
+    push,
+    registered,
+    revisions,
+    run,
+    service_of,
+    writes,
+)
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import start_module
-
-PASSWORD = "hunter2-planted"
-ROLES = f"arn:aws:iam::{ACCOUNT}:role"
-STORED = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:permissions/database-AbCdEf"
-REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
 
 
 @pytest.fixture(scope="module")
@@ -33,67 +41,6 @@ def served() -> Iterator[Endpoint]:
 @pytest.fixture
 def aws(served: Endpoint) -> Endpoint:
     return served.at_its_best()
-
-
-def definition(**more: Any) -> dict[str, Any]:
-    """Of a family of its own."""
-    return {
-        "family": f"permissions-{next(_numbers)}",
-        "requiresCompatibilities": ["FARGATE"],
-        "networkMode": "awsvpc",
-        "cpu": 512,
-        "memory": 1024,
-        "executionRoleArn": f"{ROLES}/execution",
-        "containerDefinitions": [
-            {
-                "name": "api",
-                "image": "registry.example.com/permissions:1",
-                "memory": 512,
-                "command": ["serve", "--port", 8080],
-                "portMappings": [{"containerPort": 8080, "hostPort": 8080, "protocol": "tcp"}],
-                "environment": [
-                    {"name": "LOG_LEVEL", "value": "INFO"},
-                    {"name": "DB_PASSWORD", "value": PASSWORD},
-                ],
-                "secrets": [{"name": "DATABASE_URL", "valueFrom": STORED}],
-                "dependsOn": [{"containerName": "migrate", "condition": "SUCCESS"}],
-            },
-            {"name": "migrate", "image": "registry.example.com/permissions:1", "essential": False, "memory": 128},
-        ],
-        **more,
-    }
-
-
-def writes(aws: Endpoint) -> list[str]:
-    """The calls since the last time that change something."""
-    found = [name for name in aws.faults.calls if not name.partition(":")[2].startswith(("Describe", "List"))]
-    aws.faults.calls.clear()
-    return found
-
-
-def run(aws: Endpoint, declared: dict[str, Any], *, check: bool = False, **more: Any) -> dict[str, Any]:
-    aws.faults.calls.clear()
-    result = call(
-        aws, "ecs_task_definition", {"definition": copy.deepcopy(declared), "pin": "tag", **more}, check=check
-    )
-    assert "planted" not in json.dumps(result)
-    return result
-
-
-def registered(aws: Endpoint, declared: dict[str, Any], **more: Any) -> dict[str, Any]:
-    result = run(aws, declared, **more)
-    assert (result["failed"], result["changed"], result["registered"]) == (False, True, True), result
-    return result
-
-
-def service_of(aws: Endpoint, task_definition: str) -> dict[str, Any]:
-    ecs = aws.client("ecs")
-    number = next(_numbers)
-    ecs.create_cluster(clusterName=f"cluster-{number}")
-    ecs.create_service(
-        cluster=f"cluster-{number}", serviceName=f"service-{number}", taskDefinition=task_definition, desiredCount=1
-    )
-    return {"cluster": f"cluster-{number}", "service": f"service-{number}"}
 
 
 def test_a_new_family_is_registered_once(aws: Endpoint) -> None:
@@ -115,11 +62,6 @@ def test_a_new_family_is_registered_once(aws: Endpoint) -> None:
         assert (again["task_definition"], again["differences"]) == (first["task_definition"], [])
         assert again["diff"]["before"] == again["diff"]["after"]
         assert writes(aws) == []
-
-
-def api(declared: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = declared["containerDefinitions"][0]
-    return found
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -211,16 +153,6 @@ def test_the_revision_that_a_service_runs_is_compared(aws: Endpoint) -> None:
         assert (result["failed"], result["changed"], result["revision"]) == (False, False, 2)
 
 
-def push(aws: Endpoint, repository: str, tag: str) -> str:
-    """A new image under the tag: its digest."""
-    ecr = aws.client("ecr")
-    if repository not in [found["repositoryName"] for found in ecr.describe_repositories()["repositories"]]:
-        ecr.create_repository(repositoryName=repository)
-    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "n": next(_numbers)}
-    put = ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag)
-    return str(put["image"]["imageId"]["imageDigest"])
-
-
 def test_tags_in_ecr_are_pinned_to_their_digests(aws: Endpoint) -> None:
     declared = definition()
     images = {"api": f"{REGISTRY}/team/permissions:1.4"}
@@ -248,25 +180,6 @@ def test_tags_in_ecr_are_pinned_to_their_digests(aws: Endpoint) -> None:
     nowhere = run(aws, declared, images={"api": f"{REGISTRY}/team/nothing:1"}, pin="digest")
     assert f"there is no repository team/nothing in Amazon ECR of account {ACCOUNT} in {REGION}" in nowhere["msg"]
     assert writes(aws) == []
-
-
-def revisions(aws: Endpoint, family: str) -> list[int]:
-    arns = aws.client("ecs").list_task_definitions(familyPrefix=family)["taskDefinitionArns"]
-    return sorted(int(arn.rpartition(":")[2]) for arn in arns)
-
-
-def on_bridge() -> dict[str, Any]:
-    """moto runs no tasks with a network of their own."""
-    return definition(requiresCompatibilities=["EC2"], networkMode="bridge")
-
-
-def five_revisions(aws: Endpoint) -> tuple[dict[str, Any], list[str]]:
-    declared = on_bridge()
-    arns = []
-    for level in ("1", "2", "3", "4", "5"):
-        api(declared)["environment"][0]["value"] = level
-        arns.append(registered(aws, declared)["task_definition"])
-    return declared, arns
 
 
 def test_old_revisions_go_unless_they_are_in_use(aws: Endpoint) -> None:
@@ -373,7 +286,11 @@ def test_what_aws_would_refuse_is_told_before_it_is_asked(aws: Endpoint) -> None
 )
 def test_a_denied_call_is_named_and_the_next_run_goes_on(aws: Endpoint, call_name: str, about: str) -> None:
     declared = on_bridge()
-    options = {"images": {"api": f"{REGISTRY}/team/denied:1"}, "pin": "digest", "tags": {"team": "identity"}}
+    options: dict[str, Any] = {
+        "images": {"api": f"{REGISTRY}/team/denied:1"},
+        "pin": "digest",
+        "tags": {"team": "identity"},
+    }
     push(aws, "team/denied", "1")
     where = service_of(aws, registered(aws, declared)["task_definition"])
     aws.faults.denied[call_name] = ""
