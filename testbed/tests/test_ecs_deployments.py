@@ -149,19 +149,16 @@ def test_retries_take_longer_each_time() -> None:
     assert sum("unable to consistently start tasks" in event for event in bench.events) == 1
 
 
-def test_a_healthy_task_resets_the_count_unless_that_is_off() -> None:
-    flaky = {"bad": Behaviour(exits_after=10)}  # longer than it takes to settle
-    bench = steady(Bench(1, behaviours=flaky, **BREAKER))
-    bench.deploy("bad")
-    bench.pass_time(30)
-    assert bench.service.deployments[0].status == "SUCCESSFUL"
-
-    switch: dict[str, Any] = {"enable": True, "rollback": True, "resetOnHealthyTask": False}
-    bench = steady(Bench(3, behaviours={}, deploymentCircuitBreaker=switch))
-    deployment = bench.deploy("better")
-    deployment.failures = 1
-    bench.pass_time(3)
-    assert deployment.failures == 1
+@pytest.mark.parametrize(("reset", "left"), [({}, 0), ({"resetOnHealthyTask": False}, 2)])
+def test_a_healthy_task_resets_the_count_unless_that_is_off(reset: dict[str, Any], left: int) -> None:
+    switch = {"enable": True, "rollback": True, **reset}
+    bench = steady(Bench(2, behaviours={"flaky": pretended.crashes()}, deploymentCircuitBreaker=switch))
+    deployment = bench.deploy("flaky")
+    while deployment.failures < 2:
+        bench.pass_time(0.5)
+    bench.agent.behaviours.clear()
+    bench.pass_time(20)
+    assert (deployment.status, deployment.failures) == ("SUCCESSFUL", left)
 
 
 def test_a_task_that_is_never_healthy_fails_the_deployment() -> None:

@@ -219,6 +219,39 @@ def test_a_broken_image_is_rolled_back(
     assert {key: described[key] for key in container} == container
 
 
+def test_the_threshold_of_the_breaker_is_a_setting(aws: Cluster) -> None:
+    aws.agent.behaviours["bad"] = pretended.crashes()
+    switch = {"enable": True, "rollback": False, "thresholdConfiguration": {"type": "COUNT", "value": 1}}
+    name = aws.create(aws.family("bad"), 1, deploymentConfiguration={"deploymentCircuitBreaker": switch})
+    ended = aws.await_status(name, "STOPPED")
+    assert ended["deploymentCircuitBreaker"] == {"status": "TRIGGERED", "failureCount": 1, "threshold": 1}
+    [only] = aws.service(name)["deployments"]
+    assert (only["rolloutState"], only["failedTasks"]) == ("FAILED", 1)
+    assert only["rolloutStateReason"] == "ECS deployment circuit breaker: tasks failed to start."
+
+
+def test_tasks_of_a_capacity_provider(aws: Cluster) -> None:
+    definition = aws.family()
+    wanted: dict[str, Any] = {"cluster": aws.name, "taskDefinition": definition, "networkConfiguration": NETWORK}
+    strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    both = refusal(aws.client.run_task, **wanted, capacityProviderStrategy=strategy, launchType="FARGATE")
+    assert both[0] == "InvalidParameterException"
+    aws.client.create_service(serviceName="spot", desiredCount=1, capacityProviderStrategy=strategy, **wanted)
+    aws.await_status("spot", "SUCCESSFUL")
+    service = aws.service("spot")
+    assert "launchType" not in service and service["capacityProviderStrategy"] == strategy
+    [task] = aws.tasks("spot")
+    assert (task["launchType"], task["capacityProviderName"]) == ("FARGATE", "FARGATE_SPOT")
+
+
+def test_a_call_without_permission_changes_nothing(aws: Cluster) -> None:
+    name = aws.create(aws.family(), 1)
+    aws.endpoint.faults.denied["ecs:UpdateService"] = ""
+    code, message = refusal(aws.client.update_service, cluster=aws.name, service=name, desiredCount=2)
+    assert code == "AccessDeniedException" and "ecs:UpdateService" in message
+    assert aws.service(name)["desiredCount"] == 1
+
+
 def test_a_newer_deployment_replaces_one_that_runs(aws: Cluster) -> None:
     aws.agent.behaviours["slow"] = Behaviour(starts_after=60)
     good = aws.family()

@@ -227,4 +227,5 @@ def test_writes_are_recorded(aws: Cluster) -> None:
     aws.client.describe_clusters(clusters=[aws.name])
     assert aws.ecs.writes == []
     aws.family()
-    assert [action for action, _given in aws.ecs.writes] == ["RegisterTaskDefinition"]
+    aws.client.create_cluster(clusterName=aws.name)
+    assert [action for action, _given in aws.ecs.writes] == ["RegisterTaskDefinition", "CreateCluster"]

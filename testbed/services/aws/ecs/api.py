@@ -37,6 +37,8 @@ Answer = Callable[[Mapping[str, Any]], "dict[str, Any] | None"]
 class Ecs:
     """Answers the calls of Amazon ECS. A call that it does not know goes on to moto.
 
+    writes has all calls that change something, with their arguments, refused ones and moto's included.
+
     Every call of ECS first brings the engine up to now, in steps of `step` seconds. An agent of real containers wants
     `tick` to be called by a thread as well: nothing else happens between two calls.
     """
@@ -88,12 +90,12 @@ class Ecs:
             return None
         with self._lock:
             self._catch_up()
-            known = self._answers.get(call.action)
-            if known is None:
-                return None
             given = json.loads(request.get_data() or b"{}")
             if not call.action.startswith(("Describe", "List", "Get")):
                 self.writes.append((call.action, given))
+            known = self._answers.get(call.action)
+            if known is None:
+                return None
             try:
                 check(call.action, given)
                 content = known(given)
