@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -16,13 +17,14 @@ from testbed.services.aws.ecs.pretended import Behaviour
 from testbed.services.aws.ecs.rolling import limits
 from testbed.tests.ecs_bench import Bench
 
+# None becomes healthy and dies then: that sets the circuit breaker's count back, so such a deployment may never end.
 IMAGES = {
     "good": Behaviour(),
     "slow": Behaviour(starts_after=4, healthy_after=6, stops_after=5),
-    "crashing": pretended.crashes(after=1),
+    "crashing": replace(pretended.crashes(after=1), healthy_after=5),
     "missing": pretended.no_image("missing"),
     "sick": pretended.NEVER_HEALTHY,
-    "leaking": pretended.out_of_memory(after=2),
+    "leaking": replace(pretended.out_of_memory(after=2), healthy_after=5),
 }
 # Of minimumHealthyPercent and maximumPercent; with one task, some of them leave no way on.
 PERCENTAGES = [(0, 100), (0, 200), (50, 100), (50, 200), (75, 150), (100, 150), (100, 200)]
