@@ -13,6 +13,7 @@ from testbed.services.messages.server import Server
 
 from helpers.events import EventQueue
 from helpers.process import Process
+from helpers.tokens import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,12 +35,16 @@ def own_cluster() -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture
-def conninfo(cluster: Cluster) -> str:
+def _new_database(cluster: Cluster) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     return cluster.conninfo(name)
+
+
+@pytest.fixture
+def conninfo(cluster: Cluster) -> str:
+    return _new_database(cluster)
 
 
 @pytest.fixture
@@ -89,3 +94,30 @@ def worker(start: Callable[..., Process], queue: EventQueue, conninfo: str) -> C
         return start("worker", **(defaults | environment))
 
     return run
+
+
+@pytest.fixture
+def api(start: Callable[..., Process], conninfo: str) -> Callable[..., Process]:
+    """Start an API without a cache and topics."""
+
+    def run(**environment: str) -> Process:
+        defaults = {"EPR_DATABASE_URL": conninfo, "EPR_API_TOKENS": TOKENS}
+        return start("api", **(defaults | environment)).answers("/readyz")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def module_api(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    environment = {"EPR_DATABASE_URL": _new_database(cluster), "EPR_API_TOKENS": TOKENS}
+    process = Process("api", tmp_path_factory.mktemp("api") / "log", environment)
+    yield process.answers("/readyz")
+    process.destroy()
+
+
+@pytest.fixture
+def process(module_api: Process) -> Process:
+    """An API that the tests of a module share, on an empty database."""
+    with psycopg.connect(module_api.environment["EPR_DATABASE_URL"]) as connection:
+        connection.execute("TRUNCATE entity, permission_grant, answer_version, outbox_event, audit_event")
+    return module_api

@@ -37,12 +37,33 @@ AGES = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),
     registry=REGISTRY,
 )
+REQUESTS = Counter("permissions_requests_total", "Requests by route and status", ["route", "status"], registry=REGISTRY)
+DURATIONS = Histogram(
+    "permissions_request_duration_seconds",
+    "Duration of requests by route",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+ANSWERS = Counter(
+    "permissions_cache_answers_total",
+    "Questions to the cache by outcome: hit, miss, failed, skipped (after a failure)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+PUBLISHED = Counter(
+    "permissions_outbox_events_total", "Events by topic and outcome", ["topic", "outcome"], registry=REGISTRY
+)
+OUTBOX = Gauge("permissions_outbox_pending", "Events that SNS does not have yet", ["topic"], registry=REGISTRY)
+OUTBOX_AGE = Gauge("permissions_outbox_age_seconds", "Age of the oldest one", ["topic"], registry=REGISTRY)
 DATABASE_UP = Gauge("permissions_database_up", "1 while the database answers", registry=REGISTRY)
 
 for _outcome in ("stored", "duplicate", "poison", "returned"):
     EVENTS.labels(_outcome)  # exported from the start, so that the first increase is visible
 for _operation in ("receive", "insert", "delete", "heartbeat", "return"):
     FAILURES.labels(_operation)
+for _outcome in ("hit", "miss", "failed", "skipped"):
+    ANSWERS.labels(_outcome)
 
 
 def text() -> bytes:

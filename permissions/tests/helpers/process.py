@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 from support.wait import free_port, until
 
@@ -79,7 +80,7 @@ class Process:
         return self
 
     def metric(self, name: str, **labels: str) -> float:
-        shown = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        shown = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
         wanted = f"{name}{{{shown}}}" if shown else name
         for line in str(self.request("GET", "/metrics").body).splitlines():
             key, _, value = line.rpartition(" ")
@@ -139,3 +140,36 @@ class Process:
                 self._process.wait(10)
         if not self.exited:
             self.kill()
+
+
+class Client:
+    """Requests with a bearer token; an answer that is an error of the server fails the test."""
+
+    def __init__(self, process: Process, token: str) -> None:
+        self._process = process
+        self._token = token
+
+    def __call__(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        path += f"?{urlencode(query)}" if query else ""
+        answer = self._process.request(method, path, body, Authorization=f"Bearer {self._token}")
+        assert answer.status < 500, (answer, self._process.log)
+        return answer
+
+    def entity(self, id_: str, parent: str | None = None, type_: str = "folder") -> None:
+        answer = self("POST", "/v1/entities", {"id": id_, "type": type_, "name": id_, "parent": parent})
+        assert answer.status == 201, answer
+
+    def grant(self, subject: str, permission: str, entity: str) -> int:
+        body = {"subject": subject, "permission": permission, "entity": entity}
+        return self("PUT", "/v1/grants", body).status
+
+    def revoke(self, subject: str, permission: str, entity: str) -> int:
+        return self("DELETE", "/v1/grants", subject=subject, permission=permission, entity=entity).status
+
+    def check(self, subject: str, permission: str, entity: str) -> bool:
+        answer = self("GET", "/v1/check", subject=subject, permission=permission, entity=entity)
+        assert answer.status == 200, answer
+        return bool(answer.body["allowed"])
+
+    def allowed(self, subject: str, permission: str, **query: str) -> list[str]:
+        return list(self("GET", "/v1/list", subject=subject, permission=permission, **query).body["entities"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -36,6 +37,16 @@ def _networks(value: object) -> object:
         except ValueError:
             raise ValueError(f"{text!r} is not a network like 10.0.0.0/8, without host bits") from None
     return tuple(found)
+
+
+def _json(value: object) -> object:
+    """The error does not quote it: it holds tokens."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('not JSON like [{"name": "billing", "token": "…", "scopes": ["permissions:read"]}]') from None
 
 
 class Token(BaseModel):
@@ -77,7 +88,7 @@ class ApiSettings(CommonSettings):
     )
     auth_user_header: str = Field(default="X-User-Id", description="the gateway's header with the user")
     auth_scopes_header: str = Field(default="X-User-Scopes", description="the gateway's header with the scopes")
-    api_tokens: tuple[Token, ...] = Field(
+    api_tokens: Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_json)] = Field(
         default=(),
         repr=False,
         description="clients with bearer tokens, as JSON: "
