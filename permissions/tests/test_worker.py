@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def test_raw_and_wrapped_events_are_stored_once(queue: EventQueue, worker: Start
 def test_poison_goes_to_the_dead_letter_queue_with_its_reason_logged(
     queue: EventQueue, worker: Start, conninfo: str
 ) -> None:
+    chance = random.Random(1)
     poison = {
         "JSON": "no json",
         "occurred_at": json.dumps(event(1, occurred_at="2026-11-29 10:00")),
@@ -45,6 +47,10 @@ def test_poison_goes_to_the_dead_letter_queue_with_its_reason_logged(
         # Valid JSON that jsonb refuses: the batch fails, and the row is isolated.
         "Unicode": json.dumps(event(3, data="\0")),
         "Message": json.dumps({"Type": "Notification", "Message": 1}),
+        # Longer than PostgreSQL can index: an error of the row, although its class is that of a server that is away.
+        "index row": json.dumps(
+            event(4, resource="".join(chr(0x20000 + chance.randrange(40_000)) for _ in range(1000)))
+        ),
     }
     queue.send(event(10), *poison.values(), event(11))
     process = worker(EPR_AUDIT_POLLERS="1").answers("/readyz")

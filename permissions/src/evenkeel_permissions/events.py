@@ -52,16 +52,20 @@ def read(body: str) -> ReceivedEvent:
         body = _unwrapped(body)
     try:
         event = AuditEvent.model_validate_json(body)
+        # Half of a surrogate pair would fail the whole batch in the client.
+        body.encode()
     except ValidationError as error:
         raise PoisonError("; ".join(_problem(dict(problem)) for problem in error.errors(include_url=False))) from None
+    except (ValueError, RecursionError) as error:
+        raise PoisonError(f"not UTF-8 or nested too deeply ({type(error).__name__})") from None
     return ReceivedEvent(event.event_id, event.type, event.occurred_at, event.actor, event.resource, body)
 
 
 def _unwrapped(body: str) -> str:
     try:
         envelope = json.loads(body)
-    except ValueError:
-        return body
+    except (ValueError, RecursionError):
+        return body  # the next parser says what is wrong
     # A raw event may also hold the word.
     if isinstance(envelope, dict) and envelope.get("Type") == "Notification" and "event_id" not in envelope:
         message = envelope.get("Message")

@@ -28,7 +28,12 @@ _INSERT = """
     ON CONFLICT (event_id) DO NOTHING
 """
 # What the values of a row cause. Everything else is the database's state, which no message is to blame for.
-_ROW_ERRORS = (psycopg.DataError, psycopg.IntegrityError)
+_ROW_ERRORS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,  # a value that is too long for its index
+    psycopg.errors.StatementTooComplex,  # JSON that is nested too deeply
+)
 
 
 class UnavailableError(Exception):
