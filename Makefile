@@ -60,6 +60,11 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server varnish
 	@pytest -q --durations=10 gateway/tests
 
+.PHONY: permissions
+permissions: venv ## Test the permissions service against a real PostgreSQL and Redis (AUDIT_EVENTS=100000 AUDIT_KILLS=20)
+	@tools/setup packages postgresql redis-server
+	@pytest -q --durations=10 permissions/tests
+
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck

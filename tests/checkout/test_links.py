@@ -25,7 +25,7 @@ EXTERNAL = re.compile(r"https?://[\w.-]+\.[a-z]+(:\d+)?(/\S*)?|mailto:\S+@\S+")
 
 
 # A file or folder of the checkout in backticks. Inventories and `meta/` also stand for the reader's own.
-NAMED = re.compile(r"`((?:docs|gateway|molecule|playbooks|plugins|roles|testbed|tests|tools)/[\w./-]+)`")
+NAMED = re.compile(r"`((?:docs|gateway|molecule|permissions|playbooks|plugins|roles|testbed|tests|tools)/[\w./-]+)`")
 
 
 def problem(page: Path, target: str) -> str:

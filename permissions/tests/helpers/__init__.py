@@ -1,0 +1,1 @@
+"""Shared parts of the tests: the service as a process, and events for it."""
