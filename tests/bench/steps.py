@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import shlex
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).parents[2]
+# What is compared is how the rules get there, not the rules.
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host import imds as imds_rules
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import UNIT_DIR
+
 BRIDGE = "@BRIDGE@"  # the network's interface, known on the host only
 # What is brought to the hosts below. A declaration with anything else would make the tools do different work.
 KNOWN = {"name", "packages", "package_files", "files", "commands", "engine", "networks", "imds", "logins", "containers"}
@@ -109,7 +110,6 @@ def from_declarations(declarations: list[dict[str, Any]]) -> Steps:
     for declaration in declarations:
         if unknown := set(declaration) - KNOWN:
             raise SystemExit(f"bench: the tools do not bring {', '.join(sorted(unknown))} of {declaration['name']}")
-    imds_module = _imds_module()
     agent_package = _at_most_one(declarations, "package_files")
     agent_file = _at_most_one(declarations, "files")
     agent_command = _at_most_one(declarations, "commands")
@@ -134,13 +134,13 @@ def from_declarations(declarations: list[dict[str, Any]]) -> Steps:
         network_driver=network["driver"],
         network_labels=_pairs(network.get("labels")),
         network_opts=_pairs(network.get("options")),
-        imds_rules_path=str(imds_module.RULES),
-        imds_rules=imds_module.restricted(["0"], [BRIDGE]),
-        imds_unit_name=imds_module.UNIT,
-        imds_unit_path=str(imds_module.UNIT_DIR / imds_module.UNIT),
-        imds_unit=imds_module.UNIT_TEXT,
-        imds_drop_in_path=str(imds_module.FOREIGN_DROP_IN),
-        imds_drop_in=imds_module.DROP_IN_TEXT,
+        imds_rules_path=str(imds_rules.RULES),
+        imds_rules=imds_rules.restricted(["0"], [BRIDGE]),
+        imds_unit_name=imds_rules.UNIT,
+        imds_unit_path=str(UNIT_DIR / imds_rules.UNIT),
+        imds_unit=imds_rules.UNIT_TEXT,
+        imds_drop_in_path=str(imds_rules.FOREIGN_DROP_IN),
+        imds_drop_in=imds_rules.DROP_IN_TEXT,
         registry=login["registry"],
         docker_config=json.dumps({"credHelpers": {login["registry"]: "ecr-login"}}, indent=2) + "\n",
         pull_environment=login.get("environment") or {},
@@ -156,12 +156,6 @@ def _at_most_one(declarations: list[dict[str, Any]], key: str) -> dict[str, Any]
     if len(found) > 1:
         raise SystemExit(f"bench: the tools bring one of {key} only, not {len(found)}")
     return found[0] if found else {}
-
-
-def _imds_module() -> Any:
-    """The module's own text of the rules: what is compared is the way there, not the rules."""
-    sys.path.insert(0, str(CHECKOUT / "plugins" / "module_utils"))
-    return importlib.import_module("_host.imds")
 
 
 def _pairs(values: dict[str, Any] | None) -> list[str]:
