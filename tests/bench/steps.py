@@ -12,10 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# What is compared is how the rules get there, not the rules.
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import imds as imds_rules
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import UNIT_DIR
-
 BRIDGE = "@BRIDGE@"  # the network's interface, known on the host only
 # What is brought to the hosts below. A declaration with anything else would make the tools do different work.
 KNOWN = {"name", "packages", "package_files", "files", "commands", "engine", "networks", "imds", "logins", "containers"}
@@ -107,6 +103,11 @@ def _shell(value: Any) -> str:
 
 def from_declarations(declarations: list[dict[str, Any]]) -> Steps:
     """Fails where a declaration wants what is not known here."""
+    # Here, because pyinfra loads this file without the collection. The module's own texts: what is compared is how they
+    # get to a host.
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._host import imds as imds_rules
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._host.units import UNIT_DIR
+
     for declaration in declarations:
         if unknown := set(declaration) - KNOWN:
             raise SystemExit(f"bench: the tools do not bring {', '.join(sorted(unknown))} of {declaration['name']}")

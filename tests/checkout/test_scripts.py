@@ -29,3 +29,9 @@ def test_a_script_loads(script: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run([sys.executable, "-c", load], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_pyinfra_loads_the_steps_without_the_collection() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    load = [sys.executable, "-c", "import tests.bench.steps"]
+    assert subprocess.run(load, cwd=CHECKOUT, env=environment).returncode == 0
