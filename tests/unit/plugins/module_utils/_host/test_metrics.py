@@ -81,8 +81,8 @@ def options(port: int, **more: Any) -> dict[str, Any]:
     requests, duration = OURS
     return {
         "url": f"http://127.0.0.1:{port}/metrics",
-        "seconds": 0.3,
-        "interval": 0.1,
+        "seconds": 0.9,
+        "interval": 0.3,
         "requests": requests,
         "duration": duration,
         "request_timeout": 1.0,
