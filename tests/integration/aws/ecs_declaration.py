@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from typing import Any
@@ -24,6 +25,7 @@ FOREIGN = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 }
 VALUE = "planted-value"
+_made: dict[str, Any] = {}
 
 
 def policy_simulator(call: Call, request: Request) -> Response | None:
@@ -37,6 +39,13 @@ def policy_simulator(call: Call, request: Request) -> Response | None:
 
 
 def declaration(endpoint: Endpoint) -> dict[str, Any]:
+    """A declaration with all that it needs, made once: moto keeps one account for all endpoints of a process."""
+    if not _made:
+        _made.update(_declared(endpoint))
+    return copy.deepcopy(_made)
+
+
+def _declared(endpoint: Endpoint) -> dict[str, Any]:
     """A declaration with all that it needs."""
     iam, ec2, elb = (endpoint.client(name) for name in ("iam", "ec2", "elbv2"))
     for name, policy in (("execution", TRUST), ("foreign", FOREIGN), ("kept", TRUST)):

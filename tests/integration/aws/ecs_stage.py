@@ -65,7 +65,7 @@ class Stage:
         self.ecs = endpoint.client("ecs")
         self.ecs.create_cluster(clusterName=CLUSTER)
         # moto keeps one account for all endpoints of a process.
-        agent.logs, agent.group = endpoint.client("logs"), f"/ecs/permissions-{next(_numbers)}"
+        agent.logs, agent.group = endpoint.client("logs"), f"/stage-{next(_numbers)}/permissions"
         agent.logs.create_log_group(logGroupName=agent.group)
 
     def register(self, family: str, image: str, behaviour: Behaviour | None = None, **container: Any) -> str:
