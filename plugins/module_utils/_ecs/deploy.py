@@ -141,7 +141,7 @@ class Deploy:
 
         def arrived() -> bool:
             now = self._service.described(deployment.arn)
-            for task in self._service.failed_tasks(report.after, deployment.created, report.failures):
+            for task in self._service.failed_tasks(report.after, deployment.created):
                 report.failures[task.arn] = task
                 report.note(task.words)
             self._hear_events(deployment)

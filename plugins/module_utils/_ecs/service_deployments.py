@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,7 @@ from .._aws.api import Api
 from .._common.progress import OperationError
 from .definition_lookup import described_definition
 from .service_deployment import ServiceDeployment, StoppedTask, short
-
-# A call to DescribeTasks takes so many.
-TASKS_A_CALL = 100
+from .usage import TASKS_AT_ONCE, portions
 
 
 class ServiceDeployments:
@@ -27,6 +25,7 @@ class ServiceDeployments:
         self.name = service
         self.about = f"the service {service} in the cluster {cluster}"
         self._definitions: dict[str, str] = {}
+        self._stopped: set[str] = set()
 
     def find(self) -> dict[str, Any] | None:
         """The service as DescribeServices has it; None where there is none, or where it is being deleted."""
@@ -94,22 +93,22 @@ class ServiceDeployments:
                 return definition
         return ""
 
-    def failed_tasks(
-        self, definition: str = "", since: datetime | None = None, besides: Collection[str] = ()
-    ) -> list[StoppedTask]:
-        """The tasks that failed, of one task definition and started since then, but for those with the ARNs `besides`.
+    def failed_tasks(self, definition: str = "", since: datetime | None = None) -> list[StoppedTask]:
+        """The tasks that failed, of one task definition and started since then. A later call has only the new ones.
 
-        AWS keeps stopped tasks for an hour.
+        AWS keeps stopped tasks for an hour, and they change no more: each is described once.
         """
         listed = self.pages("ListTasks", "taskArns", serviceName=self.name, desiredStatus="STOPPED")
-        arns = [arn for arn in listed if arn not in besides]
         found = []
-        for first in range(0, len(arns), TASKS_A_CALL):
-            for said in self.call("DescribeTasks", tasks=arns[first : first + TASKS_A_CALL])["tasks"]:
+        for arns in portions([arn for arn in listed if arn not in self._stopped], TASKS_AT_ONCE):
+            for said in self.call("DescribeTasks", tasks=arns)["tasks"]:
+                if said["lastStatus"] != "STOPPED":
+                    continue
                 task = StoppedTask.of(said)
+                self._stopped.add(task.arn)
                 late = since is None or "createdAt" not in said or said["createdAt"] >= since
                 ours = not definition or task.definition == definition
-                if said["lastStatus"] == "STOPPED" and task.failed and ours and late:
+                if task.failed and ours and late:
                     found.append(task)
         return found
 

@@ -40,7 +40,7 @@ def revisions_of(service: Mapping[str, Any]) -> set[str]:
 
 def _services(ecs: Api, cluster: str, about: str) -> Iterator[Mapping[str, Any]]:
     arns = list(ecs.pages("ListServices", about, "serviceArns", cluster=cluster))
-    for some in _portions(arns, SERVICES_AT_ONCE):
+    for some in portions(arns, SERVICES_AT_ONCE):
         said = ecs.call("DescribeServices", about, cluster=cluster, services=some)
         refuse_failures(said, about)
         # A deleted service stays for a while, without tasks.
@@ -49,7 +49,7 @@ def _services(ecs: Api, cluster: str, about: str) -> Iterator[Mapping[str, Any]]
 
 def _tasks(ecs: Api, cluster: str, family: str, about: str) -> Iterator[Mapping[str, Any]]:
     arns = list(ecs.pages("ListTasks", about, "taskArns", cluster=cluster, family=family))
-    for some in _portions(arns, TASKS_AT_ONCE):
+    for some in portions(arns, TASKS_AT_ONCE):
         said = ecs.call("DescribeTasks", about, cluster=cluster, tasks=some)
         refuse_failures(said, about)
         yield from said["tasks"]
@@ -63,5 +63,5 @@ def refuse_failures(said: Mapping[str, Any], about: str) -> None:
         raise OperationError(f"AWS could not describe {first.get('arn')} in {about}: {first.get('reason')}.")
 
 
-def _portions(arns: Sequence[str], size: int) -> list[list[str]]:
+def portions(arns: Sequence[str], size: int) -> list[list[str]]:
     return [list(arns[start : start + size]) for start in range(0, len(arns), size)]
