@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._aws.api import Api, RefusedError
-from .._aws.tags import obsolete, ours_of, recorded
+from .._aws.tags import ours_of, recorded
 from .._common.progress import OperationError
 from .defaults import Definition, tidy
 from .limits import fargate_choices
+from .tags import as_pairs, change_tags
 from .task_definition import Difference, differences, shown_pair
 from .usage import refuse_failures, used_revisions
 
@@ -181,7 +182,7 @@ def _shown(
 
 def _register(ecs: Api, wanted: Wanted, outcome: Outcome) -> None:
     family = wanted.definition["family"]
-    tags = [{"key": key, "value": value} for key, value in recorded(wanted.tags or {}).items()]
+    tags = as_pairs(recorded(wanted.tags or {}))
     try:
         said = ecs.call(
             "RegisterTaskDefinition",
@@ -212,13 +213,7 @@ def _change_tags(ecs: Api, revision: Revision, wanted: Mapping[str, str] | None,
         return False
     if not check_mode:
         about = f"the task definition {revision.family}:{revision.number}"
-        gone = obsolete(found, wanted)
-        # Before the new record, which no longer has them.
-        if gone:
-            ecs.call("UntagResource", about, resourceArn=revision.arn, tagKeys=gone)
-        tags = [{"key": key, "value": value} for key, value in recorded(wanted).items()]
-        if tags:
-            ecs.call("TagResource", about, resourceArn=revision.arn, tags=tags)
+        change_tags(ecs, revision.arn, found, wanted, about)
     return True
 
 

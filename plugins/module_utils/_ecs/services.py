@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._aws.api import Api
-from .._aws.tags import obsolete, ours_of, recorded
+from .._aws.tags import ours_of, recorded
 from .._common.progress import OperationError, Progress
 from .definition_lookup import NEW_REVISION, described_definition
 from .service import described, differences, fixed_settings, merged, only_declared, unknown_settings
 from .service_deployment import short
+from .tags import as_pairs, change_tags
 
 LONGEST_PAUSE = 5.0
 
@@ -125,7 +126,7 @@ class Services:
             taskDefinition=wanted.task_definition,
             **count,
             **wanted.definition,
-            **({"tags": _as_pairs(tags)} if tags else {}),
+            **({"tags": as_pairs(tags)} if tags else {}),
         )
         report.arn = made["service"]["serviceArn"]
 
@@ -162,12 +163,7 @@ class Services:
             sent = {key: merged(declared[key], found.get(key)) for key in names}
             self._call("UpdateService", wanted, service=wanted.name, **sent)
         if retag and wanted.tags is not None:
-            gone = obsolete(tags, wanted.tags)
-            if gone:
-                self._ecs.call("UntagResource", report.arn, resourceArn=report.arn, tagKeys=gone)
-            if wanted.tags:
-                pairs = _as_pairs(recorded(wanted.tags))
-                self._ecs.call("TagResource", report.arn, resourceArn=report.arn, tags=pairs)
+            change_tags(self._ecs, report.arn, tags, wanted.tags, report.arn)
 
     def _find(self, wanted: DeclaredService) -> dict[str, Any] | None:
         said = self._call("DescribeServices", wanted, services=[wanted.name], include=["TAGS"])
@@ -192,7 +188,3 @@ class Services:
     def _call(self, operation: str, wanted: DeclaredService, **arguments: Any) -> dict[str, Any]:
         about = f"the service {wanted.name} in the cluster {wanted.cluster}"
         return self._ecs.call(operation, about, cluster=wanted.cluster, **arguments)
-
-
-def _as_pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in tags.items()]
