@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import boto3
+from moto.moto_api._internal import moto_api_backend
 
 from testbed.services.aws import calls
 from testbed.services.aws.faults import Faults
@@ -19,11 +20,15 @@ from testbed.services.aws.targets import Pretended, TargetStates
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
+_open: set[Endpoint] = set()
 
 
 class Endpoint:
-    """A served AWS endpoint: url for clients; faults, traffic and states to change how it fares."""
+    """A served AWS endpoint: url for clients; faults, traffic and states to change how it fares.
+
+    The account is empty at first. Endpoints that are open at the same time share it: moto has one for a process.
+    """
 
     def __init__(self, *gaps: calls.Gap) -> None:
         self.faults = Faults(ACCOUNT, "controller")
@@ -44,6 +49,9 @@ class Endpoint:
         return self
 
     def __enter__(self) -> Endpoint:
+        if not _open:
+            moto_api_backend.reset()
+        _open.add(self)
         self._thread.start()
         return self
 
@@ -51,6 +59,7 @@ class Endpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+        _open.discard(self)
 
     def client(self, service: str = "elbv2") -> Any:
         return boto3.client(

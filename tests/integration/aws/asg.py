@@ -12,7 +12,7 @@ from testbed.services.aws.refreshes import Refreshes
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
 IMAGE = "ami-12c6146b"  # one that moto knows
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 
 
 class Scaled:

@@ -34,7 +34,7 @@ TYPES: dict[str, Any] = {
     "structure": dict,
     "list": list,
 }
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 
 
 def unknown(shape: Any, value: Any, path: str) -> Iterator[str]:

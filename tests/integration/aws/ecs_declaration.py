@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from werkzeug.wrappers import Request, Response
 
@@ -25,7 +26,7 @@ FOREIGN = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 }
 VALUE = "planted-value"
-_made: dict[str, Any] = {}
+_made: WeakKeyDictionary[Endpoint, dict[str, Any]] = WeakKeyDictionary()
 
 
 def policy_simulator(call: Call, request: Request) -> Response | None:
@@ -39,10 +40,10 @@ def policy_simulator(call: Call, request: Request) -> Response | None:
 
 
 def declaration(endpoint: Endpoint) -> dict[str, Any]:
-    """A declaration with all that it needs, made once: moto keeps one account for all endpoints of a process."""
-    if not _made:
-        _made.update(_declared(endpoint))
-    return copy.deepcopy(_made)
+    """A declaration with all that it needs, which is made once for an endpoint."""
+    if endpoint not in _made:
+        _made[endpoint] = _declared(endpoint)
+    return copy.deepcopy(_made[endpoint])
 
 
 def _declared(endpoint: Endpoint) -> dict[str, Any]:

@@ -64,7 +64,6 @@ class Stage:
         self.endpoint, self.fake, self.agent = endpoint, ecs, agent
         self.ecs = endpoint.client("ecs")
         self.ecs.create_cluster(clusterName=CLUSTER)
-        # moto keeps one account for all endpoints of a process.
         agent.logs, agent.group = endpoint.client("logs"), f"/stage-{next(_numbers)}/permissions"
         agent.logs.create_log_group(logGroupName=agent.group)
 

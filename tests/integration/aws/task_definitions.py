@@ -17,7 +17,7 @@ PASSWORD = "hunter2-planted"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role"
 STORED = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:permissions/database-AbCdEf"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 
 
 def api(declared: dict[str, Any]) -> dict[str, Any]:

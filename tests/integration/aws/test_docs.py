@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 from tests.integration.aws.stage import network
@@ -20,7 +19,6 @@ from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
 BUCKET = "made-by-hand"
-# Not the name that other tests use: moto keeps one account for all endpoints of a process.
 FLEET = "documented"
 
 
@@ -95,11 +93,7 @@ def user_data(endpoint: Endpoint) -> str:
 
 def test_from_nothing_to_instances_that_bootstrap_themselves(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
-        try:
-            follow(Operator(endpoint, tmp_path))
-        finally:
-            # moto keeps one account for all endpoints of a process, and others want theirs empty.
-            urllib.request.urlopen(urllib.request.Request(f"{endpoint.url}/moto-api/reset", method="POST"), timeout=10)
+        follow(Operator(endpoint, tmp_path))
 
 
 def follow(operator: Operator) -> None:

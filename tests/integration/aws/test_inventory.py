@@ -28,10 +28,6 @@ GROUPS = {"gateways": "2.4.1", "others": "1.0.0"}
 def endpoint() -> Iterator[Endpoint]:
     with Endpoint() as served:
         yield served
-        # moto keeps one account for all endpoints of a process, and others want groups of these names.
-        for group in GROUPS:
-            served.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=group, ForceDelete=True)
-            served.client("ec2").delete_launch_template(LaunchTemplateName=group)
 
 
 def ask(endpoint: Endpoint, home: Path, inventory: Path, *options: str, key: str = "AKIATEST") -> Any:

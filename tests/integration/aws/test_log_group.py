@@ -17,7 +17,7 @@ from tests.integration.aws.stage import call
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678-1234-1234-1234-123456789012"
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ CALLS = (
     "PutScalingPolicy",
     "DeleteScalingPolicy",
 )
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")

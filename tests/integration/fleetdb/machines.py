@@ -26,7 +26,7 @@ from tests.integration.endpoint import REGION
 from tests.integration.fleetdb.fleets import Fleet
 from tests.integration.support import CHECKOUT, await_true, environment
 
-_numbers = itertools.count(1)  # moto keeps one account for all endpoints of a process
+_numbers = itertools.count(1)
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 
 
