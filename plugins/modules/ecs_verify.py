@@ -14,7 +14,7 @@ description:
   - Checks a task definition and a service against what exists. Returns all findings at once, each with its remedy.
   - Images in ECR exist and fit the platform; secrets exist, with the JSON keys that are asked of them, and parameters
     too; log groups and roles exist, the roles trust ECS and may be passed.
-  - The cluster is active; target groups exist, fit the network mode and are behind a listener; the grace period is long
+  - The cluster is active; a rolling update may start or stop tasks; target groups exist, fit the network mode and are behind a listener; the grace period is long
     enough for a target to become healthy.
   - Subnets and security groups exist in one VPC; the subnets have a way out by a NAT gateway, a public address or
     endpoints; the load balancer reaches the port.
@@ -37,6 +37,9 @@ options:
     description: The service, with the names of CreateService, as for M(evenkeel.fleet.ecs_service).
     type: dict
     default: {}
+  desired_count:
+    description: Number of tasks, to check that the deployment configuration lets a rolling update begin.
+    type: int
   fail:
     description: Fail where there are findings. Without it they are only returned.
     type: bool
@@ -94,12 +97,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
     "task": {"type": "dict", "required": True},
     "definition": {"type": "dict", "default": {}},
+    "desired_count": {"type": "int"},
     "fail": {"type": "bool", "default": True},
     **aws.ARGUMENTS,
 }
 CHECKS: tuple[Check, ...] = (
     service.sizes,
     service.cluster,
+    service.counts,
     task.images,
     task.secrets,
     task.roles,
@@ -118,7 +123,12 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     wanted = module.params
     clients = Clients(lambda name, region: Api(aws.client(module, name, region)))
-    declared = Declared(cluster=wanted["cluster"], task=wanted["task"], service=wanted["definition"])
+    declared = Declared(
+        cluster=wanted["cluster"],
+        task=wanted["task"],
+        service=wanted["definition"],
+        desired_count=wanted["desired_count"],
+    )
     try:
         findings = [finding for check in CHECKS for finding in answered(check, declared, clients)]
     except OperationError as error:

@@ -14,11 +14,15 @@ from ..._common.progress import OperationError
 
 
 class Declared(TypedDict):
-    """`task` is a task definition, `service` has parameters of CreateService; both with AWS's names."""
+    """`task` is a task definition, `service` has parameters of CreateService; both with AWS's names.
+
+    `desired_count` is None where it is not known.
+    """
 
     cluster: str
     task: dict[str, Any]
     service: dict[str, Any]
+    desired_count: int | None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,21 @@ def cluster(declared: Declared, clients: Clients) -> Iterator[Finding]:
     found = clients("ecs").call("DescribeClusters", f"the cluster {name}", clusters=[name])["clusters"]
     if not found or found[0]["status"] != "ACTIVE":
         yield Finding(f"cluster {name}", "it does not exist, or is not ACTIVE", "Create it, or correct its name.")
+
+
+def counts(declared: Declared, _clients: Clients) -> Iterator[Finding]:
+    """Whether a rolling update can start or stop a task. AWS accepts limits with which it does neither, and waits."""
+    service, tasks = declared["service"], declared["desired_count"]
+    configuration = service.get("deploymentConfiguration", {})
+    if not tasks or service.get("schedulingStrategy") == "DAEMON" or configuration.get("strategy", "ROLLING") != "ROLLING":
+        return
+    least, most = configuration.get("minimumHealthyPercent", 100), configuration.get("maximumPercent", 200)
+    if math.ceil(tasks * least / 100) >= tasks >= math.floor(tasks * most / 100):
+        yield Finding(
+            "deploymentConfiguration",
+            f"with minimumHealthyPercent {least} and maximumPercent {most}, of {tasks} tasks none may stop and none be added",
+            f"Raise maximumPercent to {100 + math.ceil(100 / tasks)}, or lower minimumHealthyPercent.",
+        )
 
 
 def target_groups(declared: Declared, clients: Clients) -> Iterator[Finding]:
