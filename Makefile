@@ -74,6 +74,13 @@ integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker e
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
 	@pytest -q tests/integration/aws
 
+.PHONY: cross-check
+cross-check: engine ## Run the modules for ECS against another emulator, whose tasks are real containers
+	@tools/setup packages busybox-static
+	@[ -x .cache/ministack/bin/ministack ] || $(BIN)/python -m venv .cache/ministack
+	@.cache/ministack/bin/pip install -q --disable-pip-version-check ministack==1.5.33 docker
+	@tools/with-docker $(BIN)/python -m tests.cross_check.ecs --python .cache/ministack/bin/python
+
 .PHONY: chaos
 chaos: venv ## Test elections under random faults: SEEDS=200 runs, or SEED=n to repeat one
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql

@@ -13,7 +13,7 @@ import pytest
 
 from tests.checkout.support import CHECKOUT, tracked
 
-SCRIPTS = sorted(tracked("tests/bench/*.py", "tests/simulation/*.py", "tools/*.py"))
+SCRIPTS = sorted(tracked("tests/bench/*.py", "tests/cross_check/*.py", "tests/simulation/*.py", "tools/*.py"))
 # Run elsewhere, by another interpreter or inside of another program.
 ELSEWHERE = ("tests/bench/callback/", "tests/bench/pyinfra/", "tests/bench/gateway/asgi/", "tests/bench/check.py")
 

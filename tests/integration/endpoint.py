@@ -49,8 +49,6 @@ class Endpoint:
         return self
 
     def __enter__(self) -> Endpoint:
-        if not _open:
-            moto_api_backend.reset()
         _open.add(self)
         self._thread.start()
         return self
@@ -60,6 +58,8 @@ class Endpoint:
         self._server.server_close()
         self._thread.join(timeout=5)
         _open.discard(self)
+        if not _open:
+            moto_api_backend.reset()
 
     def client(self, service: str = "elbv2") -> Any:
         return boto3.client(
