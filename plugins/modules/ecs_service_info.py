@@ -93,6 +93,24 @@ last_good:
   returned: always
   type: str
   sample: arn:aws:ecs:eu-central-1:123456789012:task-definition/permissions:41
+way_back:
+  description:
+    - The ARN of the task definition that a rollback goes to. It is the newest one in place that is older than the
+      newest one that was deployed, so that it stays the same after the rollback. Empty where there is none.
+  returned: always
+  type: str
+tasks:
+  description:
+    - The tasks that run or start, each with its containers. C(exec_agent) is the state of the agent of ECS Exec.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - task: arn:aws:ecs:eu-central-1:123456789012:task/production/0123456789abcdef0123456789abcdef
+      task_definition: arn:aws:ecs:eu-central-1:123456789012:task-definition/permissions:42
+      status: RUNNING
+      health: HEALTHY
+      containers: [{name: api, status: RUNNING, health: HEALTHY, exec_agent: RUNNING}]
 stopped_tasks:
   description: The tasks that failed in the last hour, which is how long AWS keeps them.
   returned: always
@@ -123,8 +141,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service import described, differences
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_deployments import ServiceDeployments
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_state import state_of
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
@@ -132,7 +150,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "definition": {"type": "dict", "default": {}},
     **aws.ARGUMENTS,
 }
-EVENTS = 10
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -152,24 +169,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
 def look(module: AnsibleModule) -> dict[str, Any]:
     wanted = module.params
     deployments = ServiceDeployments(Api(aws.client(module, "ecs")), wanted["cluster"], wanted["name"])
-    service = deployments.find()
-    if service is None:
-        empty = {"desired": 0, "running": 0, "pending": 0, "task_definition": "", "deployment": None, "last_good": ""}
-        return {**empty, "exists": False, "stopped_tasks": [], "differences": [], "exec_enabled": False, "events": []}
-    newest = deployments.newest()
-    return {
-        "exists": True,
-        "desired": service["desiredCount"],
-        "running": service["runningCount"],
-        "pending": service["pendingCount"],
-        "task_definition": service["taskDefinition"],
-        "deployment": newest.result() if newest else None,
-        "last_good": deployments.last_good(besides=deployments.brought_by(newest) if newest else ""),
-        "stopped_tasks": [task.result() for task in deployments.failed_tasks()],
-        "differences": differences(wanted["definition"], described(service)),
-        "exec_enabled": service.get("enableExecuteCommand", False),
-        "events": [event["message"] for event in service.get("events", [])[:EVENTS]],
-    }
+    return state_of(deployments, wanted["definition"])
 
 
 if __name__ == "__main__":

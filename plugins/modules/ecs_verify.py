@@ -83,15 +83,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify import network, service, task
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify.findings import (
-    Check,
-    Clients,
-    Declared,
-    answered,
-)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify.checks import findings_of
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify.findings import Clients, Declared
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
@@ -101,17 +95,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "fail": {"type": "bool", "default": True},
     **aws.ARGUMENTS,
 }
-CHECKS: tuple[Check, ...] = (
-    service.sizes,
-    service.cluster,
-    service.counts,
-    task.images,
-    task.secrets,
-    task.roles,
-    task.log_groups,
-    service.target_groups,
-    network.network,
-)
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -122,7 +105,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    clients = Clients(lambda name, region: Api(aws.client(module, name, region)))
+    clients = Clients(lambda name, region: aws.client(module, name, region))
     declared = Declared(
         cluster=wanted["cluster"],
         task=wanted["task"],
@@ -130,7 +113,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         desired_count=wanted["desired_count"],
     )
     try:
-        findings = [finding for check in CHECKS for finding in answered(check, declared, clients)]
+        findings = findings_of(declared, clients)
     except OperationError as error:
         module.fail_json(msg=str(error))
     result = {"findings": [finding.result() for finding in findings]}

@@ -19,9 +19,14 @@ description:
     load balancer.
 options:
   url:
-    description: The URL that has to return status 200.
+    description: The URL that has to return O(status).
     type: str
     required: true
+  status:
+    description: The status of a successful health check.
+    type: int
+    default: 200
+    version_added: 0.3.0
   successes:
     description: The number of consecutive successful health checks that are needed.
     type: int
@@ -173,6 +178,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
+            "status": {"type": "int", "default": 200},
             "successes": {"type": "int", "default": 3},
             "timeout": {"type": "float", "default": 90},
             "interval": {"type": "float", "default": 0.5},

@@ -27,6 +27,8 @@ class OnController(NormalAction):  # type: ignore[misc]  # ansible-core ships no
     """The action of a module whose `main` takes what makes its AnsibleModule."""
 
     module: ModuleType
+    # What it calls its AnsibleModule; None for InProcessModule.
+    made_as: type[InProcessModule] | None = None
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         variables = task_vars or {}
@@ -39,7 +41,8 @@ class OnController(NormalAction):  # type: ignore[misc]  # ansible-core ships no
         os.environ.update({name: str(value) for name, value in environment.items()})
 
         def make(**specification: Any) -> InProcessModule:
-            return InProcessModule(self._task.action, plain(self._task.args), specification, self._task.check_mode)
+            made_as = self.made_as or InProcessModule
+            return made_as(self._task.action, plain(self._task.args), specification, self._task.check_mode)
 
         try:
             self.module.main(make)

@@ -41,7 +41,7 @@ class ContainerLogs:
             return [f"(no log lines: {error})"]
 
     def _tail_of(self, task: StoppedTask, container: str, lines: int) -> list[str]:
-        options = self._options(task.definition, container)
+        options = self.options(task.definition, container)
         if options is None:
             return [f"({container} does not log to CloudWatch Logs)"]
         prefix = options.get("awslogs-stream-prefix")
@@ -63,7 +63,7 @@ class ContainerLogs:
             raise
         return [f"{container}: {redacted(event['message'].rstrip())}" for event in said["events"]]
 
-    def _options(self, definition: str, container: str) -> Mapping[str, str] | None:
+    def options(self, definition: str, container: str) -> Mapping[str, str] | None:
         """Those of awslogs; None where the container logs elsewhere."""
         if definition not in self._definitions:
             self._definitions[definition] = described_definition(self.ecs, definition)

@@ -63,9 +63,7 @@ class Services:
         self._parameters = parameters
 
     def ensure(self, wanted: DeclaredService, report: ServiceReport, *, check_mode: bool) -> None:
-        wrong = unknown_settings(wanted.definition, self._parameters("CreateService"))
-        if wrong:
-            raise OperationError(f"Nothing was changed: {'; '.join(wrong)}.")
+        self.refuse_unknown(wanted.definition)
         there = self._find(wanted)
         if there and there["status"] == "DRAINING":
             raise OperationError(
@@ -76,6 +74,12 @@ class Services:
             self._update(wanted, there, report, check_mode=check_mode)
         else:
             self._create(wanted, report, check_mode=check_mode)
+
+    def refuse_unknown(self, definition: Mapping[str, Any]) -> None:
+        """OperationError for settings that CreateService does not take."""
+        wrong = unknown_settings(definition, self._parameters("CreateService"))
+        if wrong:
+            raise OperationError(f"Nothing was changed: {'; '.join(wrong)}.")
 
     def remove(self, wanted: DeclaredService, report: ServiceReport, *, check_mode: bool) -> None:
         """Delete the service with its tasks, and wait until it is INACTIVE."""

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Wait until a service is healthy, or can't become healthy any more.
 
-A gate is a mapping: `url` must return 200. With `version` or `instance`, the JSON of `about_url` (default: `url`) must
-contain them. `aggregate_url` and `published_url` must return 200 at the end; the latter is the address by which other
-hosts reach the service. `max_latency` limits the 95th percentile of the successful responses.
+A gate is a mapping: `url` must return `status` (default: 200). With `version` or `instance`, the JSON of `about_url`
+(default: `url`) must contain them. `aggregate_url` and `published_url` must return 200 at the end; the latter is the
+address by which other hosts reach the service. `max_latency` limits the 95th percentile of the successful responses.
 `timeout`, `interval`, `request_timeout` and `max_latency` are seconds.
 """
 
@@ -145,7 +145,7 @@ class Gate:
         started = time.monotonic()
         answer = ask(url, timeout, verify, self.port_map)
         seconds = time.monotonic() - started
-        if not isinstance(answer, Response) or answer.status != 200:
+        if not isinstance(answer, Response) or answer.status != (spec.get("status") or 200):
             return ProbeResult(seconds, last_answer(url, answer))
         version, instance = spec.get("version"), spec.get("instance")
         if not version and not instance:
@@ -166,7 +166,7 @@ class Gate:
         return ProbeResult(seconds, problem, runs, is_instance, other_version=other)
 
     def _wanted(self) -> str:
-        parts = ["200"]
+        parts = [str(self.spec.get("status") or 200)]
         if self.spec.get("version"):
             parts.append(f"with version {self.spec['version']}")
         if self.spec.get("instance"):

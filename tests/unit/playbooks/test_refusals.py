@@ -31,6 +31,7 @@ SET = {
     "gateway_db_secret_arn": "arn:db",
     "fleet_replacement_group": "gateways",
     "maintenance_group": "gateways",
+    "ecs_cluster": "production",
     "rollout_unlock_reason": "its runner is gone",
 }
 FLEET = {"gateways": {"hosts": {"gateway-a": None, "gateway-b": None}}, "others": {"hosts": {"bastion": None}}}
@@ -96,7 +97,7 @@ def test_looking_at_a_playbook_takes_no_host() -> None:
 
 
 # Of each first task that checks: preflight's, a rollout's workflow's, and those of roles with tasks before it.
-@pytest.mark.parametrize("name", ["site", "status", "maintenance", "aws", "replace_fleet"])
+@pytest.mark.parametrize("name", ["site", "status", "maintenance", "aws", "replace_fleet", "ecs_deploy"])
 def test_a_value_without_meaning_is_refused_by_name_before_anything_else(name: str, tmp_path: Path) -> None:
     playbook = CHECKOUT / "playbooks" / f"{name}.yml"
     hosts = {"gateway-a": {"instance_id": "i-1"}, "gateway-b": {"instance_id": "i-2", "gateway_pull_timeout": "long"}}
@@ -115,7 +116,7 @@ def test_every_role_checks_the_variables_of_all_first() -> None:
     bootstrap = yaml.safe_load((CHECKOUT / "roles/bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
     # Of these preflight does, with the host's other troubles.
     for role in {path.name for path in (CHECKOUT / "roles").iterdir()} - {"preflight", "bootstrap", *bootstrap}:
-        # All entry points of a rollout share one file.
-        first = "workflows/run_workflow.yml" if role == "rollout" else "main.yml"
+        # All entry points of these share one file.
+        first = "workflows/run_workflow.yml" if role in ("ecs", "rollout") else "main.yml"
         task = yaml.safe_load((CHECKOUT / "roles" / role / "tasks" / first).read_text())[0]
         assert "evenkeel.fleet.check_variables" in task and task["run_once"] and "when" not in task, role

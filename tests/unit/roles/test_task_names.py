@@ -18,7 +18,8 @@ FILES = sorted([*TASKS, *(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "molecule
 # Add a verb that says what is done. Have, Know, Let, Remember, Say, See, Take and Tell do not, nor does a bare Look.
 VERBS = """
     Acquire Add Admit Allow Apply Assign Attach Authenticate Back Bootstrap Break Build Cancel Change Check Collect
-    Compare Complete Configure Copy Create Delete Deregister Detach Disable Download Drain Enable End Enter Exclude
+    Compare Complete Configure Copy Create Delete Deploy Deregister
+    Detach Disable Download Drain Enable End Enter Exclude
     Exit Fail Fetch Find Flush Generate Hand Import Include Inspect Install Join Judge Keep Leave Link Load Log Make
     Mark Measure Merge Move Pause Plan Post Prepare Print Protect Publish Pull Push Put Read Reboot Record Refresh
     Register Release Remove Renew Replace Report Request Reset Resolve Restart Restore Restrict Resume Return Roll

@@ -219,6 +219,8 @@ LISTS: dict[str, list[tuple[Any, list[str]]]] = {
 HOSTS = ["one", "two"]
 # What the inventory, Ansible and required variables say.
 SURROUNDINGS: dict[str, Any] = {
+    "ecs_cluster": "production",
+    "ecs_services": [{"name": "api", "task": {"containerDefinitions": [{"name": "api"}]}}],
     "ecr_registry": "123456789012.dkr.ecr.eu-central-1.amazonaws.com",
     "fleet_replacement_group": "gateways",
     "gateway_image": "registry/gateway:1",

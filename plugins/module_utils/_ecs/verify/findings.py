@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from ..._aws.api import Api
+from ..._aws.asked_once import SharedClients
 from ..._common.progress import OperationError
 
 
@@ -27,11 +27,15 @@ class Declared(TypedDict):
 
 @dataclass(frozen=True)
 class Finding:
-    """`subject` is the object with the fault, such as `container api`."""
+    """`subject` is the object with the fault, such as `container api`.
+
+    `missing` is an object that does not exist and that the caller may be about to create, such as `log group /ecs/api`.
+    """
 
     subject: str
     problem: str
     remedy: str
+    missing: str = ""
 
     @property
     def words(self) -> str:
@@ -41,17 +45,8 @@ class Finding:
         return {"subject": self.subject, "problem": self.problem, "remedy": self.remedy}
 
 
-class Clients:
-    """The services of AWS, each made when it is first asked for. `make` takes the name of a service and a region."""
-
-    def __init__(self, make: Callable[[str, str], Api]) -> None:
-        self._make = make
-        self._made: dict[tuple[str, str], Api] = {}
-
-    def __call__(self, service: str, region: str = "") -> Api:
-        return self._made.setdefault((service, region), self._make(service, region))
-
-
+# Gives the API of a service of AWS, in the region of the play or in another one.
+Clients = SharedClients
 Check = Callable[[Declared, Clients], Iterator[Finding]]
 
 

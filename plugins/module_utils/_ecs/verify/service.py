@@ -32,7 +32,11 @@ def counts(declared: Declared, _clients: Clients) -> Iterator[Finding]:
     """Whether a rolling update can start or stop a task. AWS accepts limits with which it does neither, and waits."""
     service, tasks = declared["service"], declared["desired_count"]
     configuration = service.get("deploymentConfiguration", {})
-    if not tasks or service.get("schedulingStrategy") == "DAEMON" or configuration.get("strategy", "ROLLING") != "ROLLING":
+    if (
+        not tasks
+        or service.get("schedulingStrategy") == "DAEMON"
+        or configuration.get("strategy", "ROLLING") != "ROLLING"
+    ):
         return
     least, most = configuration.get("minimumHealthyPercent", 100), configuration.get("maximumPercent", 200)
     if math.ceil(tasks * least / 100) >= tasks >= math.floor(tasks * most / 100):

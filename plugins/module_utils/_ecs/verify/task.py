@@ -59,7 +59,10 @@ def images(declared: Declared, clients: Clients) -> Iterator[Finding]:
             continue
         if not said["images"]:
             yield Finding(
-                f"container {container}", f"the image {image} does not exist", "Push it, or correct its name."
+                f"container {container}",
+                f"the image {image} does not exist",
+                "Push it, or correct its name.",
+                missing=f"image {image}",
             )
             continue
         platforms = _platforms(said["images"][0].get("imageManifest", ""))
@@ -137,7 +140,10 @@ def log_groups(declared: Declared, clients: Clients) -> Iterator[Finding]:
         )
         if group not in [one["logGroupName"] for one in listed]:
             yield Finding(
-                f"container {container['name']}", f"the log group {group} does not exist", "Create it with log_group."
+                f"container {container['name']}",
+                f"the log group {group} does not exist",
+                "Create it with log_group.",
+                missing=f"log group {group}",
             )
 
 
