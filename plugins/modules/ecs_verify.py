@@ -14,8 +14,8 @@ description:
   - Checks a task definition and a service against what exists. Returns all findings at once, each with its remedy.
   - Images in ECR exist and fit the platform; secrets exist, with the JSON keys that are asked of them, and parameters
     too; log groups and roles exist, the roles trust ECS and may be passed.
-  - The cluster is active; a rolling update may start or stop tasks; target groups exist, fit the network mode and are behind a listener; the grace period is long
-    enough for a target to become healthy.
+  - The cluster is active; a rolling update may start or stop tasks; target groups exist, fit the network mode and are
+    behind a listener; the grace period is long enough for a target to become healthy.
   - Subnets and security groups exist in one VPC; the subnets have a way out by a NAT gateway, a public address or
     endpoints; the load balancer reaches the port.
   - cpu, memory and all else in the task definition is what AWS accepts.

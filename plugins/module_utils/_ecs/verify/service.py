@@ -42,7 +42,8 @@ def counts(declared: Declared, _clients: Clients) -> Iterator[Finding]:
     if math.ceil(tasks * least / 100) >= tasks >= math.floor(tasks * most / 100):
         yield Finding(
             "deploymentConfiguration",
-            f"with minimumHealthyPercent {least} and maximumPercent {most}, of {tasks} tasks none may stop and none be added",
+            f"with minimumHealthyPercent {least} and maximumPercent {most}, of {tasks} tasks none may stop and none be "
+            "added",
             f"Raise maximumPercent to {100 + math.ceil(100 / tasks)}, or lower minimumHealthyPercent.",
         )
 

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify import service
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.verify.findings import Clients, Declared, Finding
 
