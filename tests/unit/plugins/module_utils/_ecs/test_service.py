@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service import (
@@ -71,6 +71,8 @@ def test_all_that_is_declared_is_compared(wanted: dict[str, Any], expected: list
     assert differences(wanted, THERE) == expected
 
 
+# On a busy machine the first example takes a second.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), values, max_size=3), st.dictionaries(st.sampled_from("abc"), values))
 def test_after_an_update_nothing_differs(wanted: dict[str, Any], there: dict[str, Any]) -> None:
     after = merged(wanted, there)
