@@ -141,8 +141,14 @@ bench-gateway: venv ## Compare the gateway with other gateways (PROFILE=full, qu
 	@command -v npm >/dev/null || tools/setup packages nodejs npm
 	@$(BIN)/python tests/bench/gateway/main.py $(PROFILE)
 
+.PHONY: bench-ecs
+bench-ecs: venv ## Compare the audit worker of the permissions service with sqs-consumer and celery (BENCH="--rounds 1")
+	@tools/setup packages postgresql
+	@command -v npm >/dev/null || tools/setup packages nodejs npm
+	@$(BIN)/python tests/bench/audit/main.py $(BENCH)
+
 .PHONY: bench
-bench: bench-bootstrap bench-rollout bench-gateway ## Run all benchmarks
+bench: bench-bootstrap bench-rollout bench-gateway bench-ecs ## Run all benchmarks
 
 .PHONY: docs
 docs: venv ## Write the tables of the roles' READMEs and of docs/explanation/scale.md, and build the site

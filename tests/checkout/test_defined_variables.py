@@ -26,6 +26,7 @@ GIVEN = {
     "group_names",
     "groups",
     "hostvars",
+    "inventory_dir",
     "inventory_hostname",
     "item",
     "lookup",

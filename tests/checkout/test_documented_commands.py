@@ -116,6 +116,7 @@ def path_problems(words: list[str]) -> Iterator[str]:
         created = any(path == name or path.startswith(f"{name}/") for name in CREATED)
         if (
             "/" not in path
+            or not top
             or not (CHECKOUT / top).is_dir()
             or top.startswith(".")
             or created

@@ -15,7 +15,13 @@ from tests.checkout.support import CHECKOUT, tracked
 
 SCRIPTS = sorted(tracked("tests/bench/*.py", "tests/cross_check/*.py", "tests/simulation/*.py", "tools/*.py"))
 # Run elsewhere, by another interpreter or inside of another program.
-ELSEWHERE = ("tests/bench/callback/", "tests/bench/pyinfra/", "tests/bench/gateway/asgi/", "tests/bench/check.py")
+ELSEWHERE = (
+    "tests/bench/audit/by_celery/",
+    "tests/bench/callback/",
+    "tests/bench/check.py",
+    "tests/bench/gateway/asgi/",
+    "tests/bench/pyinfra/",
+)
 
 
 def test_the_scripts_are_found() -> None:

@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if drawing:
             PICTURE.write_text(drawing)
             text = f"![Processor time and latency of each gateway]({PICTURE.name})\n\n{text}"
-        report.write(PAGE, options.profile, text)
+        report.write(PAGE, options.profile, text, f"make bench-gateway PROFILE={options.profile}")
 
 
 def measure(bench: Bench, profile: str, features: tuple[str, ...]) -> tuple[str, str]:

@@ -73,9 +73,9 @@ def _quantile(share: float) -> Callable[[Sample], float]:
     return lambda sample: sample.outcome.quantile(share)
 
 
-def write(page: Path, profile: str, text: str) -> None:
+def write(page: Path, profile: str, text: str, command: str) -> None:
     """Replace what stands between the marks of a profile."""
-    begin = f"<!-- begin {profile}: written by make bench-gateway PROFILE={profile} -->"
+    begin = f"<!-- begin {profile}: written by {command} -->"
     before, found, rest = page.read_text().partition(begin)
     _, closed, after = rest.partition(END)
     if not found or not closed:

@@ -16,7 +16,7 @@ class WorkerSettings(CommonSettings):
     audit_sqs_url: str = Field(
         default="", description="the queue with the audit events; empty: the worker is off, says so and stays healthy"
     )
-    audit_sqs_max_messages: int = Field(default=10, ge=1, le=10, description="messages of one receive")
+    audit_sqs_max_messages: int = Field(default=5, ge=1, le=10, description="messages of one receive")
     audit_sqs_wait_time: int = Field(default=20, ge=0, le=20, description="seconds of a long poll")
     audit_sqs_visibility_timeout: int = Field(
         default=60, ge=2, le=43200, description="seconds until an unfinished message is received again"
