@@ -184,6 +184,11 @@ async def test_the_purge_takes_what_is_old_in_batches(
         "INSERT INTO fleet_rollout (holder, reason, expires_at) VALUES ('bob', 'died', now() - interval '31 days');"
         "INSERT INTO fleet_rollout_step (rollout_id, actor, host, step, result)"
         " SELECT id, 'ann', 'h' || n, 'swap', 'succeeded' FROM fleet_rollout, generate_series(1, 5) n;"
+        "INSERT INTO scoped_rollout (scope, holder, reason, expires_at)"
+        " VALUES ('ecs/production/api', 'ann', 'd1', now() - interval '20 days'),"
+        " ('ecs/production/worker', 'ann', 'old', now() - interval '31 days');"
+        "INSERT INTO scoped_rollout_step (rollout_id, actor, host, step, result)"
+        " SELECT id, 'ann', 'api', 'deploy', 'succeeded' FROM scoped_rollout;"
         "INSERT INTO ec2_launch (instance_id, launched_at, version, incarnation)"
         " VALUES ('i-9', now(), '1', gen_random_uuid())",
     )
@@ -205,7 +210,10 @@ async def test_the_purge_takes_what_is_old_in_batches(
     assert query(migrated, "SELECT reason FROM fleet_rollout ORDER BY 1") == [("r1",), ("r2",)]
     assert query(migrated, "SELECT count(*) FROM fleet_rollout_step") == [(10,)]
     assert query(migrated, "SELECT instance_id FROM ec2_launch") == [("i-1",)]
-    assert transactions == 6 + 2 + 1  # of 40 steps, 8 rollouts, and no instance: the election had removed it
+    kept = "SELECT reason FROM scoped_rollout JOIN scoped_rollout_step step ON rollout_id = scoped_rollout.id"
+    assert query(migrated, kept) == [("d1",)]
+    # Of 40 steps, 8 rollouts, a step and a deployment, and no instance: the election had removed it.
+    assert transactions == 6 + 2 + 1 + 1 + 1
 
 
 async def test_the_purge_is_what_the_gateway_does_itself(environment: Callable[..., None]) -> None:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_info
-short_description: Get the last rollouts and the lock on the fleet
+short_description: Get the last rollouts and the lock on the fleet or a service
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Reads the journal of the rollouts from the gateways' database, with the digest of each host before and after, the
     lock on the fleet, and the hosts that a rollout left out of service.
 options:
+  scope:
+    description: The fleet or a service, as in M(evenkeel.fleet.rollout_lock). Nothing of another scope is returned.
+    type: str
+    default: fleet
+    version_added: 0.3.0
   rollout_id:
     description: Only this rollout.
     type: int
@@ -53,6 +58,12 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.key }} ran {{ item.value.before }}"
   loop: "{{ (journal.rollouts | first).hosts | dict2items }}"
+
+- name: Get the last deployments of a service on Amazon ECS
+  evenkeel.fleet.rollout_info:
+    database: "{{ fleet_database }}"
+    scope: ecs/production/permissions
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -69,6 +80,7 @@ rollouts:
   elements: dict
   contains:
     rollout_id: {description: Its id., type: int, returned: always, sample: 17}
+    scope: {description: What it changed., type: str, returned: always, sample: fleet}
     holder: {description: The user that started it., type: str, returned: always, sample: ci@runner-3}
     host: {description: The machine that it was started on., type: str, returned: always, sample: runner-3}
     reason: {description: The reason that was given., type: str, returned: always, sample: gateway 1.4.0}
@@ -143,7 +155,13 @@ from collections.abc import Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.history import rollouts
-from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import DATABASE, STALE_AFTER, run
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options import (
+    DATABASE,
+    SCOPE,
+    STALE_AFTER,
+    run,
+)
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.scope import scope_of
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -151,6 +169,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,
+            "scope": SCOPE,
             "rollout_id": {"type": "int"},
             "last": {"type": "int", "default": 5},
             "steps": {"type": "bool", "default": True},
@@ -162,7 +181,13 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         module,
         lambda database: {
             "changed": False,
-            **rollouts(database, rollout_id=options["rollout_id"], last=options["last"], steps=options["steps"]),
+            **rollouts(
+                database,
+                rollout_id=options["rollout_id"],
+                last=options["last"],
+                steps=options["steps"],
+                scope=scope_of(options["scope"]),
+            ),
         },
     )
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_lock
-short_description: Acquire, renew, release or break the lock on changing the fleet
+short_description: Acquire, renew, release or break the lock on changing the fleet or a service
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - One rollout at a time holds the lock. It is a row in the gateways' database with holder, reason and expiry.
+  - Each O(scope) has a lock of its own, so that a deployment to Amazon ECS does not block a rollout of the gateways.
   - The lock of a controller that died expires after O(ttl), and the next rollout takes it over. Every module that is
     given the rollout's id renews it. With O(keep), it is renewed in the background, too.
   - The proof of the lock is RV(rollout_id), which is never used twice. A controller that was stopped and lost the lock
@@ -27,6 +28,15 @@ options:
     type: str
     choices: [acquired, renewed, released, broken]
     required: true
+  scope:
+    description:
+      - What is locked. V(fleet) is the fleet of gateways.
+      - C(ecs/<cluster>/<service>) is a service on Amazon ECS, C(kubernetes/<namespace>/<name>) one on Kubernetes. Its
+        lock needs the database, and nothing else of the gateways. The cluster may be given by its ARN.
+      - Every call on the lock needs the same scope.
+    type: str
+    default: fleet
+    version_added: 0.3.0
   reason:
     description: The reason, shown to others who want the lock. Required for V(acquired) and V(broken).
     type: str
@@ -109,6 +119,15 @@ EXAMPLES = r"""
     reason: the CI runner was terminated
   delegate_to: localhost
   run_once: true
+
+- name: Lock one service on Amazon ECS
+  evenkeel.fleet.rollout_lock:
+    database: "{{ fleet_database }}"
+    scope: ecs/production/permissions
+    state: acquired
+    reason: permissions 2.1.0
+  register: deployment
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -123,6 +142,7 @@ lock:
   type: dict
   contains:
     rollout_id: {description: The rollout., type: int, returned: always, sample: 17}
+    scope: {description: What is locked., type: str, returned: always, sample: fleet}
     holder: {description: Its holder., type: str, returned: always, sample: ci@runner-3}
     host: {description: The host of its holder., type: str, returned: always, sample: runner-3}
     reason: {description: Its reason., type: str, returned: always, sample: gateway 1.4.0}
@@ -186,11 +206,13 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options im
     DATABASE,
     HOLDER,
     ROLLOUT,
+    SCOPE,
     STALE_AFTER,
     holder_of,
     renewal_of,
     run,
 )
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 
 
 def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -206,7 +228,7 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
             stale_after=options["stale_after"],
             check_mode=check_mode,
         )
-        return {**result, "kept": not check_mode and kept(database, result["rollout_id"], options)}
+        return {**result, "kept": not check_mode and kept(database, result["rollout_id"], renewal, options)}
     if options["state"] == "renewed":
         return rollout_lock.renew(database, renewal=renewal, check_mode=check_mode)
     if options["state"] == "released":
@@ -218,15 +240,16 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
         reason=options["reason"],
         stale_after=options["stale_after"],
         check_mode=check_mode,
+        scope=renewal.scope,
     )
 
 
-def kept(database: Database, rollout_id: int, options: dict[str, Any]) -> bool:
+def kept(database: Database, rollout_id: int, renewal: LockRenewal, options: dict[str, Any]) -> bool:
     """Whether a process in the background renews the lock from now on."""
     if not options["keep"] or options["controller_pid"] is None:
         return False
     database.close()
-    return lock_keeper.start(database.settings, rollout_id, options["ttl"], options["controller_pid"])
+    return lock_keeper.start(database.settings, rollout_id, renewal.ttl, options["controller_pid"], renewal.scope)
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
@@ -234,6 +257,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         argument_spec={
             "database": DATABASE,
             "stale_after": STALE_AFTER,
+            "scope": SCOPE,
             **ROLLOUT,
             "state": {
                 "type": "str",

@@ -22,15 +22,23 @@ _PURGED = Counter("gateway_purged_rows_total", "Old rows deleted by the leader",
 
 # A rollout that was never finished ends when its lock expires.
 _OLD_ROLLOUT = "coalesce(finished_at, expires_at) < clock_timestamp() - make_interval(secs => %(age)s)"
+
+
+def _journal(rollouts: str) -> dict[str, str]:
+    steps = f"{rollouts}_step"
+    return {
+        # The steps first: a cascade would delete an unlimited number of rows.
+        steps: f"SELECT ctid FROM {steps} WHERE rollout_id IN (SELECT id FROM {rollouts} WHERE {_OLD_ROLLOUT})",  # noqa: S608
+        rollouts: (
+            f"SELECT ctid FROM {rollouts} WHERE {_OLD_ROLLOUT}"  # noqa: S608
+            f" AND NOT EXISTS (SELECT FROM {steps} WHERE rollout_id = {rollouts}.id)"
+        ),
+    }
+
+
 _BATCHES = {
-    # The steps first: a cascade would delete an unlimited number of rows.
-    "fleet_rollout_step": (
-        f"SELECT ctid FROM fleet_rollout_step WHERE rollout_id IN (SELECT id FROM fleet_rollout WHERE {_OLD_ROLLOUT})"  # noqa: S608
-    ),
-    "fleet_rollout": (
-        f"SELECT ctid FROM fleet_rollout WHERE {_OLD_ROLLOUT}"  # noqa: S608
-        " AND NOT EXISTS (SELECT FROM fleet_rollout_step WHERE rollout_id = fleet_rollout.id)"
-    ),
+    **_journal("fleet_rollout"),
+    **_journal("scoped_rollout"),
     "ec2_launch": (
         "SELECT ctid FROM ec2_launch WHERE NOT EXISTS (SELECT FROM ec2_heartbeat"
         " WHERE ec2_heartbeat.instance_id = ec2_launch.instance_id"

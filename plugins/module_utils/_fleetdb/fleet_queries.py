@@ -17,6 +17,7 @@ from .errors import FleetError
 from .fleet_state import STALE_SECONDS, FleetState, GatewayInstance, Lease, OutOfService
 from .journal import PERMIT, SERVICE
 from .rollout_record import RolloutRecord
+from .scope import FLEET, Scope
 
 with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
@@ -41,8 +42,6 @@ SELECT instance_id, launched_at::timestamptz, to_jsonb(ec2_launch) ->> 'private_
        last_heartbeat::timestamptz, coalesce(is_leader, false) AS is_leader
 FROM ec2_launch LEFT JOIN ec2_heartbeat USING (instance_id)
 ORDER BY launched_at, instance_id"""
-ROLLOUT = "SELECT id, holder, reason, digest, started_at, expires_at, finished_at, result FROM fleet_rollout"
-_OPEN = f"{ROLLOUT} WHERE finished_at IS NULL"
 _SERVICE = """
 SELECT DISTINCT ON (instance_id) instance_id, host, rollout_id, at, actor, detail, step FROM fleet_rollout_step
 WHERE rollout_id >= (SELECT coalesce(min(id), 0) FROM (SELECT id FROM fleet_rollout ORDER BY id DESC LIMIT %s) recent)
@@ -54,13 +53,19 @@ class Tables(NamedTuple):
     instances: bool
     lease: bool
     rollouts: bool
+    scoped: bool
+
+    def has(self, scope: Scope) -> bool:
+        """Whether there are the tables of its rollouts."""
+        return self.rollouts and (scope.is_fleet or self.scoped)
 
 
 def tables(connection: Connection) -> Tables:
     [found] = connection.execute(
         "SELECT to_regclass('ec2_launch') IS NOT NULL AND to_regclass('ec2_heartbeat') IS NOT NULL,"
         " to_regclass('leader_lease') IS NOT NULL,"
-        " to_regclass('fleet_rollout') IS NOT NULL AND to_regclass('fleet_rollout_step') IS NOT NULL"
+        " to_regclass('fleet_rollout') IS NOT NULL AND to_regclass('fleet_rollout_step') IS NOT NULL,"
+        " to_regclass('scoped_rollout') IS NOT NULL AND to_regclass('scoped_rollout_step') IS NOT NULL"
     )
     return Tables(*found)
 
@@ -91,7 +96,7 @@ def _read(connection: Connection, found: Tables, stale_after: float, lock: str) 
             lease = leases.execute((_LEASE + lock).encode()).fetchone()
         if lease is None:
             raise FleetError("leader_lease is empty: put its row back with INSERT INTO leader_lease DEFAULT VALUES.")
-    rollout = open_rollout(connection, lock) if found.rollouts else None
+    rollout = open_rollout(connection, lock=lock) if found.rollouts else None
     now = clock(connection)
     with connection.cursor(row_factory=class_row(GatewayInstance)) as rows:
         instances = rows.execute(_INSTANCES).fetchall()
@@ -99,14 +104,24 @@ def _read(connection: Connection, found: Tables, stale_after: float, lock: str) 
     return FleetState(now, instances, lease, rollout, out, stale_after)
 
 
-def open_rollout(connection: Connection, lock: str = " FOR UPDATE") -> RolloutRecord | None:
-    with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
-        return rows.execute((_OPEN + lock).encode()).fetchone()
+def lock_scope(connection: Connection, scope: Scope, *, stale_after: float = STALE_SECONDS) -> FleetState:
+    """Its open rollout, locked. With the fleet's comes the fleet; a service's has no instances here."""
+    if scope.is_fleet:
+        return read_and_lock(connection, stale_after=stale_after)
+    rollout = open_rollout(connection, scope)
+    return FleetState(clock(connection), [], rollout=rollout)
 
 
-def rollout_of(connection: Connection, rollout_id: int | None) -> RolloutRecord | None:
+def open_rollout(connection: Connection, scope: Scope = FLEET, *, lock: str = " FOR UPDATE") -> RolloutRecord | None:
     with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
-        return rows.execute((ROLLOUT + " WHERE id = %s").encode(), (rollout_id,)).fetchone()
+        statement = f"{scope.select} AND finished_at IS NULL{lock}"
+        return rows.execute(statement.encode(), {"scope": scope.name}).fetchone()
+
+
+def rollout_of(connection: Connection, rollout_id: int | None, scope: Scope = FLEET) -> RolloutRecord | None:
+    with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
+        statement = f"{scope.select} AND id = %(id)s"
+        return rows.execute(statement.encode(), {"scope": scope.name, "id": rollout_id}).fetchone()
 
 
 def clock(connection: Connection) -> datetime:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from .rollout_record import RolloutRecord
+from .scope import Scope
 from .times import seconds, timestamp
 
 STALE_SECONDS = 15.0
@@ -223,11 +224,13 @@ def locked(fleet: FleetState, rollout_id: int | None) -> Refusal | None:
     rollout = fleet.held_by
     if rollout is None or rollout.id == rollout_id:
         return None
+    scope = Scope(rollout.scope)
+    of_scope = "" if scope.is_fleet else f" and scope: {scope.name}"
     return Refusal(
         "locked",
-        f"The fleet is locked by {rollout.holder} since {timestamp(rollout.started_at)} (rollout {rollout.id}: "
-        f"{rollout.reason}). Wait until it ends; if its controller is dead, the lock expires in "
-        f"{seconds(rollout.expires_at, fleet.now):g} s, or break it (rollout_lock with state: broken).",
+        f"{scope.about} is locked by {rollout.holder} since {timestamp(rollout.started_at)} ({scope.noun} "
+        f"{rollout.id}: {rollout.reason}). Wait until it ends; if its controller is dead, the lock expires in "
+        f"{seconds(rollout.expires_at, fleet.now):g} s, or break it (rollout_lock with state: broken{of_scope}).",
     )
 
 

@@ -9,38 +9,44 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import journal
-from .fleet_queries import REMEMBERED, ROLLOUT, clock, out_of_service, tables
+from .fleet_queries import REMEMBERED, clock, open_rollout, out_of_service, tables
 
 with suppress(ImportError):  # Reported when a connection is opened.
     from psycopg.rows import class_row
 
 from .rollout_record import RolloutRecord
+from .scope import FLEET, Scope
 
 if TYPE_CHECKING:
     from .database import Database
 
-_LAST = f"{ROLLOUT} WHERE %(id)s::bigint IS NULL OR id = %(id)s ORDER BY id DESC LIMIT %(last)s"
+_LAST = " AND (%(id)s::bigint IS NULL OR id = %(id)s) ORDER BY id DESC LIMIT %(last)s"
 # Where a rollout finishes earlier ones, so many of those are searched for the previous digests.
-_PAST = f"{ROLLOUT} WHERE id < %s ORDER BY id DESC LIMIT {REMEMBERED}"
+_PAST = f" AND id < %(id)s ORDER BY id DESC LIMIT {REMEMBERED}"
 # For a host whose rollout did not record it: its last swapped digest before.
 _EARLIER = """
-SELECT DISTINCT ON (host) host, digest FROM fleet_rollout_step
-WHERE rollout_id < %s AND host = ANY (%s) AND step = %s AND result = 'succeeded' AND digest IS NOT NULL
+SELECT DISTINCT ON (host) host, digest FROM {steps}
+WHERE rollout_id < %(id)s AND rollout_id IN (SELECT id FROM {rollouts} WHERE {mine})
+  AND host = ANY (%(hosts)s) AND step = ANY (%(changes)s) AND result = 'succeeded' AND digest IS NOT NULL
 ORDER BY host, id DESC"""
 
 
-def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bool) -> dict[str, Any]:
+def rollouts(
+    database: Database, *, rollout_id: int | None, last: int, steps: bool, scope: Scope = FLEET
+) -> dict[str, Any]:
     """`lock` is the open rollout, also where its lock has expired; `rollouts` begin with the newest."""
     with database.transaction(snapshot=True) as connection:
-        if not tables(connection).rollouts:
+        if not tables(connection).has(scope):
             return {"lock": None, "rollouts": [], "interrupted": []}
         with connection.cursor(row_factory=class_row(RolloutRecord)) as rows:
-            chosen = rows.execute(_LAST, {"id": rollout_id, "last": last}).fetchall()
-            open_ = rows.execute((ROLLOUT + " WHERE finished_at IS NULL").encode()).fetchone()
-            past = rows.execute(_PAST.encode(), (chosen[-1].id,)).fetchall() if chosen else []
+            wanted = {"scope": scope.name, "id": rollout_id, "last": last}
+            chosen = rows.execute((scope.select + _LAST).encode(), wanted).fetchall()
+            before = {"scope": scope.name, "id": chosen[-1].id if chosen else 0}
+            past = rows.execute((scope.select + _PAST).encode(), before).fetchall()
+        open_ = open_rollout(connection, scope, lock="")
         now = clock(connection)
         line = [*chosen, *past]
-        written = journal.steps_of(connection, [one.id for one in line])
+        written = journal.steps_of(connection, [one.id for one in line], scope)
         pasts = [journal.PastRollout(one.digest, one.result, journal.hosts(written[one.id])) for one in line]
         shown = []
         for number, one in enumerate(chosen):
@@ -50,13 +56,15 @@ def rollouts(database: Database, *, rollout_id: int | None, last: int, steps: bo
             }
             silent = [name for name, host in hosts.items() if host["before"] is None]
             if silent:
-                earlier = connection.execute(_EARLIER, (one.id, silent, journal.SWAP)).fetchall()
+                statement = _EARLIER.format(steps=scope.steps, rollouts=scope.rollouts, mine=scope.mine)
+                asked = {"scope": scope.name, "id": one.id, "hosts": silent, "changes": list(journal.CHANGES)}
+                earlier = connection.execute(statement.encode(), asked).fetchall()
                 for name, digest in earlier:
                     hosts[name]["before"] = digest
             inherited = journal.inherited(pasts[number], pasts[number + 1 :])
             told = {**one.shown(now), "hosts": hosts, "inherited": inherited}
             shown.append({**told, "steps": written[one.id]} if steps else told)
-        out = out_of_service(connection)
+        out = out_of_service(connection) if scope.is_fleet else {}
     return {
         "lock": open_.shown(now) if open_ else None,
         "rollouts": shown,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.redact import redacted
 from .errors import FleetError
+from .scope import FLEET, Scope
 from .times import timestamp
 
 if TYPE_CHECKING:
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
 PERMIT, ACTIVE = "permit", "active"
 SERVICE = (PERMIT, ACTIVE)
 PLAN, SWAP, HANDOVER, BREAK = "plan", "swap", "handover", "break"
+# A service's task definition instead of a host's image.
+DEPLOY = "deploy"
+CHANGES = (SWAP, DEPLOY)
 # The host of a step that concerns all of them.
 WHOLE_FLEET = "*"
 _DETAIL_CHARACTERS = 4000
+# With the table of the steps.
+_WRITE = (
+    "INSERT INTO {} (rollout_id, at, actor, host, instance_id, digest, step, result, seconds, detail)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
+_READ = (
+    "SELECT rollout_id, at, actor, host, instance_id, digest, step, result, seconds, detail"
+    " FROM {} WHERE rollout_id = ANY (%s) ORDER BY rollout_id, id"
+)
 
 
 def refuse_reserved(steps: Sequence[Mapping[str, Any]]) -> None:
@@ -33,14 +46,18 @@ def refuse_reserved(steps: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write(
-    connection: Connection, rollout_id: int, actor: str, now: datetime, steps: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    rollout_id: int,
+    actor: str,
+    now: datetime,
+    steps: Sequence[Mapping[str, Any]],
+    scope: Scope = FLEET,
 ) -> None:
     """Steps have host, step and result, and may have instance_id, digest, seconds, detail, and ago: seconds since."""
     for step in steps:
         detail = step.get("detail")
         connection.execute(
-            "INSERT INTO fleet_rollout_step (rollout_id, at, actor, host, instance_id, digest, step, result, seconds,"
-            " detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            _WRITE.format(scope.steps).encode(),
             (
                 rollout_id,
                 now - timedelta(seconds=max(0.0, step.get("ago") or 0.0)),
@@ -56,11 +73,12 @@ def write(
         )
 
 
-def steps_of(connection: Connection, rollout_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+def steps_of(
+    connection: Connection, rollout_ids: Sequence[int], scope: Scope = FLEET
+) -> dict[int, list[dict[str, Any]]]:
     """In the order in which they were written."""
     rows = connection.execute(
-        "SELECT rollout_id, at, actor, host, instance_id, digest, step, result, seconds, detail"
-        " FROM fleet_rollout_step WHERE rollout_id = ANY (%s) ORDER BY rollout_id, id",
+        _READ.format(scope.steps).encode(),
         (list(rollout_ids),),
     ).fetchall()
     names = ("at", "actor", "host", "instance_id", "digest", "step", "result", "seconds", "detail")
@@ -74,8 +92,8 @@ def steps_of(connection: Connection, rollout_ids: Sequence[int]) -> dict[int, li
 def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The outcome of one rollout's steps for each host.
 
-    `before` is the digest of its `plan` step: what it ran when the rollout began. `after` is that of its last `swap`
-    that succeeded. `state` is `out` between permit and active, else `in`. `seconds` is the sum of its steps.
+    `before` is the digest of its `plan` step: what it ran when the rollout began. `after` is that of its last `swap` or
+    `deploy` that succeeded. `state` is `out` between permit and active, else `in`. `seconds` is the sum of its steps.
     """
     found: dict[str, dict[str, Any]] = {}
     for step in steps:
@@ -99,7 +117,7 @@ def hosts(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         host["seconds"] = round(host["seconds"] + (step.get("seconds") or 0.0), 3)
         if step["step"] == PLAN:
             host["before"] = host["before"] or step.get("digest")
-        elif step["step"] == SWAP and succeeded:
+        elif step["step"] in CHANGES and succeeded:
             host["after"] = step.get("digest") or host["after"]
         elif step["step"] in SERVICE and succeeded:
             host["state"] = "out" if step["step"] == PERMIT else "in"

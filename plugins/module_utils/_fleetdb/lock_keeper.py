@@ -13,19 +13,19 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import journal
 from .database import ConnectionSettings, Database
 from .errors import FleetError, RefusalError
 from .rollout_lock import LockRenewal, release, renew
+from .scope import FLEET, Scope
 
 LOOK_SECONDS = 0.5
 # Renewals per ttl of the lock, so that two failed attempts don't lose it.
 RENEWALS = 4
 GONE, STOPPED, RUNS = "gone", "stopped", "runs"
-_ENDED = "ansible-playbook ended before the rollout did: it was interrupted or killed."
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _stat(pid: int) -> tuple[str | None, str | None]:
     return fields[0], fields[19]
 
 
-def start(wanted: ConnectionSettings, rollout_id: int, ttl: float, pid: int) -> bool:
+def start(wanted: ConnectionSettings, rollout_id: int, ttl: float, pid: int, scope: Scope = FLEET) -> bool:
     """Whether there is one now. The caller has no open connection: parent and child must not share it."""
     controller = WatchedProcess.of(pid)
     if controller.state() == GONE:
@@ -83,7 +83,7 @@ def start(wanted: ConnectionSettings, rollout_id: int, ttl: float, pid: int) -> 
         os.setsid()
         if os.fork() == 0:
             _detach()
-            keep(wanted, rollout_id, ttl, controller)
+            keep(wanted, LockRenewal(rollout_id, ttl, scope=scope), controller)
     finally:
         os._exit(0)
 
@@ -102,7 +102,7 @@ def _detach() -> None:
                     os.close(number)
 
 
-def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: WatchedProcess) -> None:
+def keep(wanted: ConnectionSettings, renewal: LockRenewal, controller: WatchedProcess) -> None:
     """Until the rollout is over or the lock is lost."""
     renew_at = 0.0
     workers: list[WatchedProcess] = []
@@ -110,30 +110,31 @@ def keep(wanted: ConnectionSettings, rollout_id: int, ttl: float, controller: Wa
         workers = controller.children() or workers
         # A stopped process counts as dead: its lock expires.
         if state == RUNS and time.monotonic() >= renew_at:
-            renew_at = time.monotonic() + ttl / RENEWALS
+            renew_at = time.monotonic() + renewal.ttl / RENEWALS
             try:
                 with Database(wanted) as database:
-                    renew(database, renewal=LockRenewal(rollout_id, ttl), check_mode=False)
+                    renew(database, renewal=renewal, check_mode=False)
             except RefusalError:
                 return
             except FleetError:
                 pass  # Tried again; the rollout's own steps report the problem with the database.
         time.sleep(LOOK_SECONDS)
     # A worker that outlives its controller may be about to begin a swap; from then on the host's lock protects it.
-    patience = time.monotonic() + ttl / 2
+    patience = time.monotonic() + renewal.ttl / 2
     while time.monotonic() < patience and any(worker.state() == RUNS for worker in workers):
         time.sleep(LOOK_SECONDS)
-    _give_back(wanted, rollout_id, ttl)
+    _give_back(wanted, renewal)
 
 
-def _give_back(wanted: ConnectionSettings, rollout_id: int, ttl: float) -> None:
+def _give_back(wanted: ConnectionSettings, renewal: LockRenewal) -> None:
     """For at most the ttl of the lock; then it has expired."""
-    end = {"host": journal.WHOLE_FLEET, "step": "end", "result": "failed", "detail": _ENDED}
-    deadline = time.monotonic() + ttl
+    detail = f"ansible-playbook ended before the {renewal.scope.noun} did: it was interrupted or killed."
+    end = {"host": journal.WHOLE_FLEET, "step": "end", "result": "failed", "detail": detail}
+    deadline = time.monotonic() + renewal.ttl
     while time.monotonic() < deadline:
         try:
             with Database(wanted) as database:
-                release(database, result="failed", renewal=LockRenewal(rollout_id, ttl, [end]), check_mode=False)
+                release(database, result="failed", renewal=replace(renewal, steps=[end]), check_mode=False)
         except RefusalError:
             return
         except FleetError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .database import Database, settings
 from .errors import DatabaseError, FleetError
 from .rollout_lock import LockRenewal
+from .scope import FLEET, scope_of
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -64,6 +65,9 @@ ROLLOUT = {
 }
 
 
+SCOPE = {"type": "str", "default": FLEET.name}
+
+
 def holder_of(options: Mapping[str, Any]) -> str:
     """The holder of a lock or request, as `user@host`."""
     if options.get("holder"):
@@ -78,7 +82,9 @@ def holder_of(options: Mapping[str, Any]) -> str:
 def renewal_of(options: Mapping[str, Any]) -> LockRenewal:
     if options["ttl"] <= 0:
         raise FleetError("ttl has to be more than 0 seconds.")
-    return LockRenewal(options["rollout_id"], options["ttl"], options["steps"])
+    # Only the modules of the lock have the option scope; the others are about the fleet.
+    scope = scope_of(options.get("scope", FLEET.name))
+    return LockRenewal(options["rollout_id"], options["ttl"], options["steps"], scope)
 
 
 # Each names the database, as an option or as libpq's environment variable.

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock on changing the fleet: one rollout at a time holds it, until it expires (rollout_record.py).
+"""The lock on changing the fleet or one service: one rollout at a time holds it, until it expires (rollout_record.py).
 
 The id of its row proves the lock. Ids are never reused, and only the call that inserts the row returns it: a controller
 that lost its lock while it was stopped has an id whose row is closed. A further secret would prove nothing, because a
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import journal
 from .errors import DatabaseError, FleetError, RefusalError
-from .fleet_queries import clock, open_rollout, out_of_service, read_and_lock, rollout_of, tables
+from .fleet_queries import clock, lock_scope, open_rollout, out_of_service, rollout_of, tables
 from .fleet_state import FleetState, Refusal, locked
 from .rollout_record import RolloutRecord
 from .schema import create_missing
+from .scope import FLEET, Scope
 from .times import timestamp
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 Steps = Sequence[Mapping[str, Any]]
 POLL_SECONDS = 1.0
 _UNIQUE_VIOLATION = "23505"
+# With the table of the rollouts.
+_OPEN = "INSERT INTO {} ({}) VALUES ({}) RETURNING id"
+_EXTEND = "UPDATE {} SET expires_at = %s WHERE id = %s"
+_CLOSE = "UPDATE {} SET finished_at = %s, result = %s WHERE id = %s"
 # A mark that a permit set has the time of the permit's step. With a reason it stays.
 _CLEAR = """
 UPDATE ec2_launch SET draining_since = NULL
@@ -47,6 +52,7 @@ class LockRenewal:
     rollout_id: int | None = None
     ttl: float = 120.0
     steps: Steps = ()
+    scope: Scope = FLEET
 
     def renew(self, connection: Connection, rollout: RolloutRecord | None, now: datetime) -> RolloutRecord | None:
         """`rollout` is the open one, locked. An expired lock that no other rollout acquired can be renewed."""
@@ -61,10 +67,10 @@ class LockRenewal:
         """The same for a call that needs the lock."""
         journal.refuse_reserved(self.steps)
         if rollout is None or rollout.id != self.rollout_id:
-            raise _lost(connection, self.rollout_id, rollout)
+            raise _lost(connection, self.rollout_id, rollout, self.scope)
         expires_at = now + timedelta(seconds=self.ttl)
-        connection.execute("UPDATE fleet_rollout SET expires_at = %s WHERE id = %s", (expires_at, rollout.id))
-        journal.write(connection, rollout.id, rollout.holder, now, self.steps)
+        connection.execute(_EXTEND.format(self.scope.rollouts).encode(), (expires_at, rollout.id))
+        journal.write(connection, rollout.id, rollout.holder, now, self.steps, self.scope)
         return replace(rollout, expires_at=expires_at)
 
 
@@ -101,7 +107,7 @@ def acquire(
     journal.refuse_reserved(renewal.steps)
     if not check_mode:
         with database.transaction() as connection:
-            create_missing(connection)
+            create_missing(connection, renewal.scope)
     started = time.monotonic()
     mine: list[int] = []
     while True:
@@ -132,8 +138,9 @@ def _attempt(
     stale_after: float,
     mine: list[int],
 ) -> _Acquired | _HeldByOther:
-    create_missing(connection)  # In check mode it was not called before.
-    fleet = read_and_lock(connection, stale_after=stale_after)
+    scope = renewal.scope
+    create_missing(connection, scope)  # In check mode it was not called before.
+    fleet = lock_scope(connection, scope, stale_after=stale_after)
     open_ = fleet.rollout
     if open_ and open_.id in mine:
         return _Acquired(fleet, open_)
@@ -143,14 +150,15 @@ def _attempt(
     if open_:
         _close(connection, open_, fleet.now, "abandoned")
     expires_at = fleet.now + timedelta(seconds=renewal.ttl)
-    [(rollout_id,)] = connection.execute(
-        "INSERT INTO fleet_rollout (holder, reason, digest, started_at, expires_at) VALUES (%s, %s, %s, %s, %s)"
-        " RETURNING id",
-        (holder, reason, digest, fleet.now, expires_at),
-    )
-    rollout = RolloutRecord(rollout_id, holder, reason, digest, fleet.now, expires_at)
+    wanted = {"holder": holder, "reason": reason, "digest": digest, "started_at": fleet.now, "expires_at": expires_at}
+    if not scope.is_fleet:
+        wanted["scope"] = scope.name
+    values = ", ".join(f"%({column})s" for column in wanted)
+    statement = _OPEN.format(scope.rollouts, ", ".join(wanted), values)
+    [(rollout_id,)] = connection.execute(statement.encode(), wanted)
+    rollout = RolloutRecord(rollout_id, holder, reason, digest, fleet.now, expires_at, scope=scope.name)
     mine.append(rollout.id)
-    journal.write(connection, rollout.id, holder, fleet.now, renewal.steps)
+    journal.write(connection, rollout.id, holder, fleet.now, renewal.steps, scope)
     return _Acquired(fleet, rollout, open_, _clear_marks(connection, fleet))
 
 
@@ -174,8 +182,8 @@ def _acquired(taken: _Acquired, waited: float, check_mode: bool) -> dict[str, An
 def renew(database: Database, *, renewal: LockRenewal, check_mode: bool) -> dict[str, Any]:
     """Raises RefusalError where the lock is lost. Counts as changed only where steps were written."""
     with database.transaction(keep=not check_mode) as connection:
-        _need_tables(connection)
-        open_ = open_rollout(connection)
+        _need_tables(connection, renewal.scope)
+        open_ = open_rollout(connection, renewal.scope)
         now = clock(connection)
         rollout = renewal.prove(connection, open_, now)
     return {
@@ -191,16 +199,17 @@ def release(
 ) -> dict[str, Any]:
     """A second release changes nothing. `interrupted` are the hosts that this rollout leaves out of service."""
     with database.transaction(keep=not check_mode) as connection:
-        _need_tables(connection)
-        open_ = open_rollout(connection)
+        _need_tables(connection, renewal.scope)
+        open_ = open_rollout(connection, renewal.scope)
         now = clock(connection)
-        before = rollout_of(connection, renewal.rollout_id)
+        before = rollout_of(connection, renewal.rollout_id, renewal.scope)
         changed = before is None or before.result != result
         if before is None or changed:
             rollout = _close(connection, renewal.prove(connection, open_, now), now, result)
         else:
             rollout = before
-        left = [one for one in out_of_service(connection).values() if one.rollout_id == rollout.id]
+        out = out_of_service(connection) if renewal.scope.is_fleet else {}
+        left = [one for one in out.values() if one.rollout_id == rollout.id]
     return {
         "changed": changed,
         "rollout_id": rollout.id,
@@ -211,18 +220,25 @@ def release(
 
 
 def break_(
-    database: Database, *, rollout_id: int | None, by: str, reason: str, stale_after: float, check_mode: bool
+    database: Database,
+    *,
+    rollout_id: int | None,
+    by: str,
+    reason: str,
+    stale_after: float,
+    check_mode: bool,
+    scope: Scope = FLEET,
 ) -> dict[str, Any]:
     """End the rollout that holds the lock, or only the given one; its next step is refused."""
     with database.transaction(keep=not check_mode) as connection:
-        if not tables(connection).rollouts:
+        if not tables(connection).has(scope):
             return _nothing_broken()
-        fleet = read_and_lock(connection, stale_after=stale_after)
+        fleet = lock_scope(connection, scope, stale_after=stale_after)
         open_ = fleet.rollout
         if open_ is None or rollout_id not in (None, open_.id):
             return _nothing_broken()
         step = {"host": journal.WHOLE_FLEET, "step": journal.BREAK, "result": "succeeded", "detail": reason}
-        journal.write(connection, open_.id, by, fleet.now, [step])
+        journal.write(connection, open_.id, by, fleet.now, [step], scope)
         rollout = _close(connection, open_, fleet.now, "abandoned")
         cleared = _clear_marks(connection, fleet)
     return {
@@ -247,9 +263,7 @@ def _nothing_broken() -> dict[str, Any]:
 
 
 def _close(connection: Connection, rollout: RolloutRecord, now: datetime, result: str) -> RolloutRecord:
-    connection.execute(
-        "UPDATE fleet_rollout SET finished_at = %s, result = %s WHERE id = %s", (now, result, rollout.id)
-    )
+    connection.execute(_CLOSE.format(Scope(rollout.scope).rollouts).encode(), (now, result, rollout.id))
     return replace(rollout, finished_at=now, result=result)
 
 
@@ -260,22 +274,25 @@ def _clear_marks(connection: Connection, fleet: FleetState) -> list[str]:
     return sorted(row[0] for row in connection.execute(_CLEAR, (journal.PERMIT,)).fetchall())
 
 
-def _need_tables(connection: Connection) -> None:
-    if not tables(connection).rollouts:
+def _need_tables(connection: Connection, scope: Scope) -> None:
+    if not tables(connection).has(scope):
         raise FleetError(
-            "The database has no table fleet_rollout: no rollout ever ran on it. Check that it is the right database."
+            f"The database has no table {scope.rollouts}: no {scope.noun} ever ran on it. Check that it is the right "
+            "database."
         )
 
 
-def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None) -> RefusalError:
-    past = rollout_of(connection, rollout_id)
+def _lost(connection: Connection, rollout_id: int | None, holder: RolloutRecord | None, scope: Scope) -> RefusalError:
+    past = rollout_of(connection, rollout_id, scope)
+    noun = scope.noun
     if past is None:
-        text = f"There is no rollout {rollout_id}."
+        text = f"There is no {noun} {rollout_id}{'' if scope.is_fleet else f' of {scope.name}'}."
     else:
-        text = f"Rollout {rollout_id} ended as {past.result} at {timestamp(past.finished_at)}: its lock is lost."
+        ended = timestamp(past.finished_at)
+        text = f"{noun.capitalize()} {rollout_id} ended as {past.result} at {ended}: its lock is lost."
     if holder:
-        text += f" {holder.holder} holds the lock now (rollout {holder.id}: {holder.reason})."
-    return RefusalError("lost", f"{text} Nothing was changed; start a new rollout.")
+        text += f" {holder.holder} holds the lock now ({noun} {holder.id}: {holder.reason})."
+    return RefusalError("lost", f"{text} Nothing was changed; start a new {noun}.")
 
 
 def _diff(before: RolloutRecord | None, **after: Any) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .scope import FLEET
 from .times import seconds, timestamp
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """The lock on changing the fleet; its history is that of the rollouts. `holder` is `user@host`."""
+    """The lock on changing what `scope` names; its history is that of the rollouts. `holder` is `user@host`."""
 
     id: int
     holder: str
@@ -24,6 +25,7 @@ class RolloutRecord:
     expires_at: datetime
     finished_at: datetime | None = None
     result: str | None = None
+    scope: str = FLEET.name
 
     def expired(self, now: datetime) -> bool:
         """Whether its time is over and another rollout may acquire the lock."""
@@ -32,6 +34,7 @@ class RolloutRecord:
     def shown(self, now: datetime) -> dict[str, Any]:
         return {
             "rollout_id": self.id,
+            "scope": self.scope,
             "holder": self.holder,
             "host": self.holder.rpartition("@")[2] if "@" in self.holder else None,
             "reason": self.reason,

@@ -33,8 +33,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def play(fleet: Fleet, tmp_path: Path) -> Start:
     """A playbook that takes the lock, is busy for so many seconds, and may release it."""
 
-    def start(busy: float, *, release: bool = False) -> subprocess.Popen[str]:
-        lock = {"database": {"conninfo": fleet.conninfo, "password": PASSWORD}, "ttl": TTL}
+    def start(busy: float, *, release: bool = False, scope: str = "fleet") -> subprocess.Popen[str]:
+        lock = {"database": {"conninfo": fleet.conninfo, "password": PASSWORD}, "ttl": TTL, "scope": scope}
         acquire = {**lock, "state": "acquired", "reason": "test", "keep": True}
         end = {**lock, "state": "released", "result": "succeeded", "rollout_id": "{{ taken.rollout_id }}"}
         tasks = [
@@ -85,6 +85,18 @@ def test_a_playbook_that_is_ended_gives_the_lock_back(fleet: Fleet, play: Start,
     assert result == "failed"
     assert "ended before the rollout did" in detail
     assert fleet.acquire()["took_over"] is None
+
+
+def test_a_killed_deployment_gives_its_own_lock_back(fleet: Fleet, play: Start) -> None:
+    rollout = fleet.acquire()["rollout_id"]
+    held = "SELECT scope FROM scoped_rollout WHERE finished_at IS NULL AND expires_at > clock_timestamp()"
+    with running(play(60, scope="ecs/production/permissions")) as process:
+        await_true(lambda: fleet.query(held) == [("ecs/production/permissions",)], "the playbook has the lock", 60)
+        process.kill()
+        await_true(lambda: fleet.query(held) == [], "the lock is free", 20)
+    [(result, detail)] = fleet.query("SELECT deployment.result, detail FROM scoped_rollout deployment, scoped_rollout_step")
+    assert (result, "ended before the deployment did" in detail) == ("failed", True)
+    fleet.renew(rollout)
 
 
 def holding_the_password() -> list[str]:

@@ -20,15 +20,16 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.errors import FleetError, RefusalError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.schema import create_missing
+from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.scope import Scope
 from tests.integration.fleetdb.fleets import Fleet, database, migrated
 from tests.integration.support import Running, run_module, start_module
 
 CATALOGUE = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity, identity_generation"
-    " FROM information_schema.columns WHERE table_name LIKE 'fleet_rollout%' ORDER BY 1, ordinal_position",
+    " FROM information_schema.columns WHERE table_name ~ '^(fleet|scoped)_rollout' ORDER BY 1, ordinal_position",
     "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-    " WHERE conrelid::regclass::text LIKE 'fleet_rollout%' ORDER BY 1, 2",
-    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'fleet_rollout%' ORDER BY 1, 2",
+    " WHERE conrelid::regclass::text ~ '^(fleet|scoped)_rollout' ORDER BY 1, 2",
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename ~ '^(fleet|scoped)_rollout' ORDER BY 1, 2",
 )
 
 
@@ -46,13 +47,14 @@ def test_the_tables_are_those_of_the_gateways(fleet: Fleet, cluster: Any) -> Non
     with ThreadPoolExecutor(4) as pool:
         held = [one for one in pool.map(lambda _: refusal_of(ours.acquire), range(4)) if one is None]
     assert len(held) == 1, "of several at once, one makes the tables and has the lock"
+    ours.acquire(renewal=LockRenewal(scope=Scope("ecs/production/permissions")))
     for sql in CATALOGUE:
         assert ours.query(sql) == fleet.query(sql)
 
 
 def test_a_gateway_finds_the_tables_made_already(empty: str) -> None:
     with database(empty) as connected, connected.transaction() as connection:
-        create_missing(connection)
+        create_missing(connection, Scope("ecs/production/permissions"))
     migrated(empty)
 
 
