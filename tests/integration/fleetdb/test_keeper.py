@@ -94,7 +94,8 @@ def test_a_killed_deployment_gives_its_own_lock_back(fleet: Fleet, play: Start) 
         await_true(lambda: fleet.query(held) == [("ecs/production/permissions",)], "the playbook has the lock", 60)
         process.kill()
         await_true(lambda: fleet.query(held) == [], "the lock is free", 20)
-    [(result, detail)] = fleet.query("SELECT deployment.result, detail FROM scoped_rollout deployment, scoped_rollout_step")
+    told = "SELECT deployment.result, detail FROM scoped_rollout deployment, scoped_rollout_step"
+    [(result, detail)] = fleet.query(told)
     assert (result, "ended before the deployment did" in detail) == ("failed", True)
     fleet.renew(rollout)
 
