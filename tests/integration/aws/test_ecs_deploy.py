@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,8 +20,6 @@ from testbed.services.aws.ecs.pretended import (
     out_of_memory,
 )
 from tests.integration.aws.ecs_stage import CLUSTER, Stage, stage
-from tests.integration.endpoint import REGION
-from tests.integration.support import start_module
 
 CHECK = {"command": ["CMD-SHELL", "true"], "interval": 5, "retries": 1}
 SLOW = Behaviour(healthy_after=3.0)
@@ -193,29 +190,3 @@ def test_what_can_not_be_deployed_is_refused(ecs: Stage) -> None:
     assert "There is no task definition nothing (" in ecs.deploy(service, "nothing")["msg"]
     assert "has no active service nothing. Create it with ecs_service first." in ecs.deploy("nothing", first)["msg"]
     assert ecs.writes == []
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_killed_call_is_finished_by_the_next(ecs: Stage, seed: int) -> None:
-    """The next call joins the deployment, or starts it; there is never a second one to the same revision."""
-    moment = random.Random(seed)
-    service, first = ecs.serving()
-    broken = bool(seed % 2)
-    behaviour = crashes() if broken else Behaviour(healthy_after=1.0)
-    second = ecs.register(service, f"{service}:2", behaviour, healthCheck=CHECK)
-    ecs.fake.writes.clear()
-    arguments = {
-        "cluster": CLUSTER, "service": service, "task_definition": second, "endpoint_url": ecs.endpoint.url,
-        "region": REGION, "access_key": "AKIATEST", "secret_key": "secret",
-    }  # fmt: skip
-    running = start_module("ecs_deploy", arguments)
-    try:
-        running.process.wait(timeout=0.8 + 2.0 * moment.random())
-    except Exception:  # a timeout is what is expected
-        running.process.kill()
-    running.process.communicate()
-    done = ecs.deploy(service, second)
-    assert done["failed"] is broken, done
-    assert ecs.runs(service) == {first if broken else second}
-    brought = [given["taskDefinition"] for action, given in ecs.fake.writes if action == "UpdateService"]
-    assert brought.count(second) <= (2 if broken else 1)
