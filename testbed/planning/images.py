@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from testbed.planning.containers import docker
 from testbed.planning.files import fingerprint
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -31,3 +33,15 @@ def plan_images(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "arguments": arguments,
         }
     return images
+
+
+def main() -> None:
+    """Print the plan of a testbed that has only images, and which of them the engine lacks."""
+    planned = plan_images(json.load(sys.stdin))
+    present = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    missing = [key for key, image in planned.items() if image["name"] not in present]
+    json.dump({"images": planned, "missing": {"images": missing}}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,9 +39,12 @@ class Background:
 class Clients(Background):
     """Some keep their connections, others make a new one for each request; `rate` requests/s together."""
 
-    def __init__(self, url: str, rate: float) -> None:
+    def __init__(
+        self, url: str, rate: float, path: str = "/api/users/hello", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(CLIENTS, self._work)
         self.address = urlsplit(url).netloc
+        self._path, self._headers = path, dict(headers or {})
         self.pause = CLIENTS / rate
         self.answered = 0
         self.failures: list[str] = []
@@ -73,7 +76,7 @@ class Clients(Background):
 
     def _ask(self, connection: http.client.HTTPConnection) -> str:
         try:
-            connection.request("GET", "/api/users/hello")
+            connection.request("GET", self._path, headers=self._headers)
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -26,24 +26,24 @@ class HAProxy:
         self._backend = backend
         self._servers = servers
 
-    def begin(self, _group: str, target: str) -> None:
+    def begin(self, _group: str, target: str, _port: int) -> None:
         self._set(target, "state ready")
 
-    def stop(self, _group: str, target: str) -> None:
+    def stop(self, _group: str, target: str, _port: int) -> None:
         self._set(target, "state drain")
 
-    def cut(self, _group: str, target: str) -> None:
+    def cut(self, _group: str, target: str, _port: int) -> None:
         self._set(target, "state maint")
         self._say(f"shutdown sessions server {self._backend}/{self._servers[target]}")
 
-    def weigh(self, _group: str, target: str, weight: int) -> None:
+    def weigh(self, _group: str, target: str, _port: int, weight: int) -> None:
         self._set(target, f"weight {weight}")
 
-    def busy(self, _group: str, target: str) -> bool:
+    def busy(self, _group: str, target: str, _port: int) -> bool:
         row = self._row(target)
         return bool(row) and int(row["scur"]) > 0
 
-    def health(self, _group: str, target: str) -> State:
+    def health(self, _group: str, target: str, _port: int) -> State:
         row = self._row(target)
         if not row:
             return NOT_IN_USE

@@ -37,22 +37,22 @@ class Standing:
 class Traffic(Protocol):
     """What stands behind the groups: where their requests go, and how targets fare."""
 
-    def begin(self, group: str, target: str) -> None:
+    def begin(self, group: str, target: str, port: int) -> None:
         """Requests of the group go to the target from now on."""
 
-    def stop(self, group: str, target: str) -> None:
+    def stop(self, group: str, target: str, port: int) -> None:
         """No new requests go there; those that are there may end."""
 
-    def cut(self, group: str, target: str) -> None:
+    def cut(self, group: str, target: str, port: int) -> None:
         """What is still there ends now."""
 
-    def weigh(self, group: str, target: str, weight: int) -> None:
+    def weigh(self, group: str, target: str, port: int, weight: int) -> None:
         """So many of the listener's new requests go there, compared with other groups' targets."""
 
-    def busy(self, group: str, target: str) -> bool:
+    def busy(self, group: str, target: str, port: int) -> bool:
         """Whether requests are still there."""
 
-    def health(self, group: str, target: str) -> State:
+    def health(self, group: str, target: str, port: int) -> State:
         """What health checks say of a target that is registered for long enough."""
 
 
@@ -62,18 +62,18 @@ class Pretended:
 
     sick: dict[str, State] = field(default_factory=dict)
 
-    def begin(self, group: str, target: str) -> None: ...
+    def begin(self, group: str, target: str, port: int) -> None: ...
 
-    def stop(self, group: str, target: str) -> None: ...
+    def stop(self, group: str, target: str, port: int) -> None: ...
 
-    def cut(self, group: str, target: str) -> None: ...
+    def cut(self, group: str, target: str, port: int) -> None: ...
 
-    def weigh(self, group: str, target: str, weight: int) -> None: ...
+    def weigh(self, group: str, target: str, port: int, weight: int) -> None: ...
 
-    def busy(self, _group: str, _target: str) -> bool:
+    def busy(self, _group: str, _target: str, _port: int) -> bool:
         return True
 
-    def health(self, _group: str, target: str) -> State:
+    def health(self, _group: str, target: str, _port: int) -> State:
         return self.sick.get(target, HEALTHY)
 
 
@@ -137,8 +137,8 @@ class TargetStates:
         """What a listener gives to the group. One that is registered later has what it had."""
         name = _name(arn)
         with self._lock:
-            for identifier, _port in self.groups.get(name, {}):
-                self.traffic.weigh(name, identifier, weight)
+            for identifier, port in self.groups.get(name, {}):
+                self.traffic.weigh(name, identifier, port, weight)
 
     def drains(self, arn: str, target: str) -> bool:
         name = _name(arn)
@@ -151,13 +151,13 @@ class TargetStates:
         for key in targets:
             if self._state(name, key)[0] in ("draining", "unused"):
                 group[key] = Standing(time.monotonic())
-                self.traffic.begin(name, key[0])
+                self.traffic.begin(name, *key)
 
     def _deregister(self, name: str, targets: Iterable[Key]) -> None:
         for key in targets:
             if self._state(name, key)[0] not in ("draining", "unused"):
                 self.groups[name][key] = Standing(time.monotonic(), draining=True)
-                self.traffic.stop(name, key[0])
+                self.traffic.stop(name, *key)
 
     def _health(self, name: str, targets: tuple[Key, ...]) -> str:
         states = {key: self._state(name, key) for key in targets or self.groups.get(name, {})}
@@ -176,14 +176,14 @@ class TargetStates:
             return "unused", NOT_REGISTERED, "Target is not registered to the target group"
         age = time.monotonic() - standing.since
         if standing.draining:
-            if age < self.draining and self.traffic.busy(name, key[0]):
+            if age < self.draining and self.traffic.busy(name, *key):
                 return "draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"
             standing.gone = True
-            self.traffic.cut(name, key[0])
+            self.traffic.cut(name, *key)
             return self._state(name, key)
         if age < self.registering:
             return "initial", "Elb.RegistrationInProgress", "Target registration is in progress"
-        return self.traffic.health(name, key[0])
+        return self.traffic.health(name, *key)
 
 
 def _name(arn: str) -> str:
