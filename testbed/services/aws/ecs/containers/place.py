@@ -15,6 +15,7 @@ from typing import Any
 import docker.errors
 
 FLEET, MADE_BY = "evenkeel.fleet", "evenkeel.ecs"
+AGENT = "agent"  # the container that this may run in
 FRESH = 0.15
 
 
@@ -54,7 +55,8 @@ class Place:
         """Remove all containers and volumes that an agent or a load balancer of this name made, and the network."""
         filters = {"label": [f"{FLEET}={self.name}", MADE_BY]}
         for item in self.engine.api.containers(all=True, filters=filters):
-            self.remove(item["Id"])
+            if item["Labels"][MADE_BY] != AGENT:
+                self.remove(item["Id"])
         for volume in self.engine.volumes.list(filters=filters):
             with contextlib.suppress(docker.errors.APIError):
                 volume.remove(force=True)
