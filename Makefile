@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 HOSTS ?= 3
 SEEDS ?= 20
+RATE ?= 300
 PROFILE ?= full
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
@@ -33,6 +34,11 @@ demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.y
 	@$(PLAYBOOK) playbooks/site.yml
 	@tools/with-docker $(BIN)/python tools/roll_under_load.py
 	@$(BIN)/python tools/demo_next_steps.py
+
+.PHONY: demo-ecs
+demo-ecs: engine ## Deploy the permissions service on an Amazon ECS of containers on this machine, under load (RATE=300)
+	@$(TESTBED) testbed/ecs_up.yml
+	@RATE=$(RATE) tools/with-docker $(BIN)/python tools/demo_ecs.py
 
 .PHONY: down
 down: venv ## Remove the testbeds of this checkout, and stop the docker engine if make started it and nothing else uses it
