@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: aws_dependents_info
-short_description: Look up what else uses a role, a policy, a launch template, a topic or alarms
+short_description: Look up what else uses a role, a policy, a launch template, a topic, alarms or queues
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Returns what would break with the deletion of a role with its instance profile, of a managed policy, of a launch
-    template, or of alarms with their topic. What does not exist has no dependents.
+    template, of alarms with their topic, or of queues. What does not exist has no dependents.
 attributes:
   check_mode:
     description: Changes nothing.
@@ -50,13 +50,19 @@ options:
     type: list
     elements: str
     default: []
+  queues:
+    description: Names of SQS queues. Messages in them, and topics that deliver to them, are reported.
+    type: list
+    elements: str
+    version_added: 0.3.0
 notes:
   - The IAM actions needed for O(role) are C(iam:ListInstanceProfilesForRole), C(ListAttachedRolePolicies),
     C(ListRolePolicies), C(GetInstanceProfile), C(ec2:DescribeInstances), C(ec2:DescribeLaunchTemplateVersions) and
     C(autoscaling:DescribeAutoScalingGroups), for O(managed_policy) C(iam:ListPolicies) and
     C(iam:ListEntitiesForPolicy), for O(launch_template) C(ec2:DescribeLaunchTemplates) and
-    C(autoscaling:DescribeAutoScalingGroups), and for O(topic) C(sns:ListTopics), C(sns:ListSubscriptionsByTopic) and
-    C(cloudwatch:DescribeAlarms).
+    C(autoscaling:DescribeAutoScalingGroups), for O(topic) C(sns:ListTopics), C(sns:ListSubscriptionsByTopic) and
+    C(cloudwatch:DescribeAlarms), and for O(queues) C(sqs:GetQueueUrl), C(sqs:GetQueueAttributes) and
+    C(sns:ListSubscriptions).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """
@@ -97,6 +103,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "topic": {"type": "str"},
     "alarms": {"type": "list", "elements": "str", "default": []},
     "subscriptions": {"type": "list", "elements": "str", "default": []},
+    "queues": {"type": "list", "elements": "str"},
     **client.ARGUMENTS,
 }
 
@@ -104,7 +111,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_one_of=[("role", "managed_policy", "launch_template", "topic")],
+        required_one_of=[("role", "managed_policy", "launch_template", "topic", "queues")],
         supports_check_mode=True,
         required_together=client.REQUIRED_TOGETHER,
         mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
@@ -130,6 +137,9 @@ def act(module: AnsibleModule) -> list[str]:
     if wanted["topic"]:
         watch, sns = (Api(client.client(module, service)) for service in ("cloudwatch", "sns"))
         found += dependents.of_alarms(watch, sns, wanted["topic"], wanted["alarms"], wanted["subscriptions"])
+    if wanted["queues"]:
+        sqs, sns = (Api(client.client(module, service)) for service in ("sqs", "sns"))
+        found += dependents.of_queues(sqs, sns, wanted["queues"])
     return found
 
 

@@ -11,8 +11,8 @@ short_description: Remove the tags that were declared before and no longer are
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Removes tags from a role, an instance profile or a topic, if the tag C(evenkeel:tags) of the resource records their
-    key and value and O(tags) has them no longer. Tags that another tool set or changed stay.
+  - Removes tags from a role, an instance profile, a topic or queues, if the tag C(evenkeel:tags) of the resource
+    records their key and value and O(tags) has them no longer. Tags that another tool set or changed stay.
   - Run it before the module that sets the tags. That module gets them by the filter
     P(evenkeel.fleet.recorded_tags#filter), which adds C(evenkeel:tags), and with C(purge_tags=false), because it would
     remove the tags of others, too.
@@ -34,14 +34,19 @@ options:
   topic:
     description: Name of an SNS topic.
     type: str
+  queues:
+    description: Names of SQS queues.
+    type: list
+    elements: str
+    version_added: 0.3.0
   tags:
     description: The tags that are declared now.
     type: dict
     default: {}
 notes:
   - The IAM actions needed are C(iam:ListRoleTags) and C(iam:UntagRole) for O(role), C(iam:GetInstanceProfile) and
-    C(iam:UntagInstanceProfile) for O(instance_profile), and C(sns:ListTopics), C(sns:ListTagsForResource) and
-    C(sns:UntagResource) for O(topic).
+    C(iam:UntagInstanceProfile) for O(instance_profile), C(sns:ListTopics), C(sns:ListTagsForResource) and
+    C(sns:UntagResource) for O(topic), and C(sqs:GetQueueUrl), C(sqs:ListQueueTags) and C(sqs:UntagQueue) for O(queues).
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 """
@@ -82,6 +87,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "role": {"type": "str"},
     "instance_profile": {"type": "str"},
     "topic": {"type": "str"},
+    "queues": {"type": "list", "elements": "str"},
     "tags": {"type": "dict", "default": {}},
     **client.ARGUMENTS,
 }
@@ -90,7 +96,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     module = make(
         argument_spec=ARGUMENTS,
-        required_one_of=[("role", "instance_profile", "topic")],
+        required_one_of=[("role", "instance_profile", "topic", "queues")],
         supports_check_mode=True,
         required_together=client.REQUIRED_TOGETHER,
         mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
@@ -111,6 +117,9 @@ def act(module: AnsibleModule) -> dict[str, dict[str, str]]:
         resources += [purge.instance_profile(iam, wanted["instance_profile"])] if wanted["instance_profile"] else []
     if wanted["topic"]:
         resources += [purge.topic(Api(client.client(module, "sns")), wanted["topic"])]
+    if wanted["queues"]:
+        sqs = Api(client.client(module, "sqs"))
+        resources += [purge.queue(sqs, name) for name in wanted["queues"]]
     removed = {each.about: each.purge(texts(wanted["tags"]), module.check_mode) for each in resources if each}
     return {about: tags for about, tags in removed.items() if tags}
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other users of a resource that is to be deleted: a role, a policy, a launch template, a topic, alarms."""
+"""Other users of a resource that is to be deleted: a role, a policy, a launch template, a topic, alarms, queues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .api import Api, RefusedError
+from .purge import queue_url
 
+MESSAGES = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 RUNNING = ["pending", "running", "stopping", "stopped"]
 MANY = {"MaxResults": 200}
@@ -94,6 +100,28 @@ def of_alarms(watch: Api, sns: Api, topic: str, names: Collection[str], subscrip
         watched = [own for own in sorted(names) if f'"{own}"' in alarm.get("AlarmRule", "")]
         if watched:
             found.append(f"the composite alarm {name} is made of {', '.join(watched)}")
+    return found
+
+
+def of_queues(sqs: Api, sns: Api, names: Collection[str]) -> list[str]:
+    """Of the queues of those names: their messages, and the topics that deliver to them."""
+    arns: dict[str, str] = {}
+    found = []
+    for name in names:
+        about, url = f"the queue {name}", queue_url(sqs, name)
+        if not url:
+            continue
+        said = sqs.call("GetQueueAttributes", about, QueueUrl=url, AttributeNames=["QueueArn", *MESSAGES])["Attributes"]
+        arns[said["QueueArn"]] = name
+        count = sum(int(said.get(key, 0)) for key in MESSAGES)
+        if count:
+            found.append(f"the queue {name} has {count} messages")
+    if arns:
+        for each in sns.pages("ListSubscriptions", "the subscriptions", "Subscriptions"):
+            if each["Endpoint"] in arns:
+                found.append(
+                    f"the subscription {each['SubscriptionArn']} delivers to the queue {arns[each['Endpoint']]}"
+                )
     return found
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Obsolete tags of resources that other collections' modules create: roles, instance profiles and topics."""
+"""Obsolete tags of resources that other collections' modules create: roles, instance profiles, topics and queues."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .api import Api, RefusedError
 from .pairs import as_dict
 from .tags import obsolete
 
+NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 MISSING = ("NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException")
 
 
@@ -34,7 +35,9 @@ class Resource:
             if error.code in MISSING:
                 return {}
             raise
-        found = as_dict(said.get("InstanceProfile", said).get("Tags", []))
+        tags = said.get("InstanceProfile", said).get("Tags", [])
+        # Those of a queue are no pairs.
+        found = dict(tags) if isinstance(tags, Mapping) else as_dict(tags)
         gone = {key: found[key] for key in obsolete(found, wanted)}
         if gone and not check_mode:
             self.api.call(self.removes, self.about, **self.named, TagKeys=list(gone))
@@ -57,3 +60,20 @@ def topic(sns: Api, name: str) -> Resource | None:
     if not arn:
         return None
     return Resource(sns, f"the topic {name}", "ListTagsForResource", "UntagResource", {"ResourceArn": arn})
+
+
+def queue(sqs: Api, name: str) -> Resource | None:
+    """None where there is no queue of this name."""
+    about = f"the queue {name}"
+    url = queue_url(sqs, name)
+    return Resource(sqs, about, "ListQueueTags", "UntagQueue", {"QueueUrl": url}) if url else None
+
+
+def queue_url(sqs: Api, name: str) -> str:
+    """Empty where there is no queue of this name."""
+    try:
+        return str(sqs.call("GetQueueUrl", f"the queue {name}", QueueName=name)["QueueUrl"])
+    except RefusedError as error:
+        if error.code in NO_QUEUE:
+            return ""
+        raise

@@ -1,0 +1,83 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ecs_roles
+short_description: The IAM roles of services on Amazon ECS, with least-privilege policies
+version_added: 0.3.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Takes services as C(ecs_services) of the role C(ecs), and returns the roles that these declare in C(roles), and the
+    role of the deployer.
+  - The execution role may pull the declared images, write to the declared log groups and read the declared secrets;
+    the task role may do what C(access) declares; the deployer may call what the modules call.
+options:
+  _input:
+    description: The services.
+    type: list
+    elements: dict
+    required: true
+  cluster:
+    description: Name of the cluster.
+    type: str
+    required: true
+  region:
+    description: The region.
+    type: str
+    required: true
+  account:
+    description: The account.
+    type: str
+    required: true
+  deployer:
+    description: Name of the deployer's role; empty for none.
+    type: str
+    default: ""
+  deployer_trust:
+    description: The trust policy of the deployer's role; empty for the users and roles of the account.
+    type: dict
+    default: {}
+  kms_keys:
+    description: ARNs of KMS keys that secrets, queues and topics are encrypted with.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Show the roles
+  ansible.builtin.debug:
+    msg: "{{ ecs_services | evenkeel.fleet.ecs_roles('production', 'eu-central-1', '123456789012', 'deployer') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The roles with C(name), C(path), C(trust), C(policy_name) and C(policy).
+  type: list
+  elements: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place, managed_roles
+
+
+def ecs_roles(
+    services: Sequence[Mapping[str, Any]],
+    cluster: str,
+    region: str,
+    account: str,
+    deployer: str = "",
+    deployer_trust: Mapping[str, Any] | None = None,
+    kms_keys: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    return managed_roles(services, Place(cluster, region, account), deployer, deployer_trust, kms_keys)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., list[dict[str, Any]]]]:
+        return {"ecs_roles": ecs_roles}
