@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
-ON_CONTROLLER = ("alarms", "ecs", "fleet_replacement", "iam", "launch_template", "load_balancer")
+ON_CONTROLLER = ("alarms", "ecs", "fleet_replacement", "iam", "launch_template", "load_balancer", "queue")
 MARK = "<!-- from meta/argument_specs.yml by `make docs` -->"
 
 

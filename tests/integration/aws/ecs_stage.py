@@ -136,8 +136,9 @@ class Stage:
 
 
 @contextmanager
-def stage(*gaps: Gap) -> Iterator[Stage]:
+def stage(*gaps: Gap, first: Gap | None = None) -> Iterator[Stage]:
+    """`first` is asked before ECS is."""
     agent = LoggingAgent()
     ecs = Ecs(ACCOUNT, REGION, agent, pace=Pace(settle=0.3, retry=0.2))
-    with Endpoint(ecs.answer, *gaps) as endpoint:
+    with Endpoint(*([first] if first else []), ecs.answer, *gaps) as endpoint:
         yield Stage(endpoint, ecs, agent)

@@ -243,6 +243,7 @@ SURROUNDINGS: dict[str, Any] = {
     "load_balancer_arn": "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/app/gateways/1",
     "cloudwatch_agent_fleet": "gateways",
     "lifecycle_hook": "gateways-terminating",
+    "queue_name": "audit",
     "rollout_unlock_reason": "a reason",
     "alarms_autoscaling_group": "gateways",
     "_fleet_replacement_checkpoints": [10],
