@@ -29,7 +29,7 @@ ACCESS = ("consumes", "publishes", "statements")
 LONGEST_POLICY = 10240
 
 
-def problems(services: Sequence[Service], place: Place, deployer: str = "", kms_keys: Sequence[str] = ()) -> list[str]:
+def problems(services: Sequence[Any], place: Place, deployer: str = "", kms_keys: Sequence[str] = ()) -> list[str]:
     """Sentences; empty where nothing is wrong."""
     found = []
     if not NAME.fullmatch(place.cluster):
