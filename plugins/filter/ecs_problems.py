@@ -58,7 +58,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import problems
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace
 
 
 def ecs_problems(
@@ -69,7 +69,7 @@ def ecs_problems(
     deployer: str = "",
     kms_keys: Sequence[str] = (),
 ) -> list[str]:
-    return problems(services, Place(cluster, region, account), deployer, kms_keys)
+    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys)
 
 
 class FilterModule:

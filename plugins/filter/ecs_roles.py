@@ -63,7 +63,7 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
 
 
 def ecs_roles(
@@ -75,7 +75,7 @@ def ecs_roles(
     deployer_trust: Mapping[str, Any] | None = None,
     kms_keys: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    return managed_roles(services, Place(cluster, region, account), deployer, deployer_trust, kms_keys)
+    return managed_roles(services, ClusterPlace(cluster, region, account), deployer, deployer_trust, kms_keys)
 
 
 class FilterModule:

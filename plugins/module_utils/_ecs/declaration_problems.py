@@ -14,7 +14,7 @@ from typing import Any
 from .._aws.log_group import days
 from .._common.progress import OperationError
 from .images import images_of
-from .role_policies import ROLE_SETTINGS, Place, log_options_of, managed_roles, path_and_name
+from .role_policies import ROLE_SETTINGS, ClusterPlace, log_options_of, managed_roles, path_and_name
 from .scaling_policies import ALB_REQUESTS
 
 Service = Mapping[str, Any]
@@ -29,7 +29,9 @@ ACCESS = ("consumes", "publishes", "statements")
 LONGEST_POLICY = 10240
 
 
-def problems(services: Sequence[Any], place: Place, deployer: str = "", kms_keys: Sequence[str] = ()) -> list[str]:
+def problems(
+    services: Sequence[Any], place: ClusterPlace, deployer: str = "", kms_keys: Sequence[str] = ()
+) -> list[str]:
     """Sentences; empty where nothing is wrong."""
     found = []
     if not NAME.fullmatch(place.cluster):
@@ -55,7 +57,7 @@ def problems(services: Sequence[Any], place: Place, deployer: str = "", kms_keys
 
 
 def _policies_too_long(
-    services: Sequence[Service], place: Place, deployer: str, kms_keys: Sequence[str]
+    services: Sequence[Service], place: ClusterPlace, deployer: str, kms_keys: Sequence[str]
 ) -> Iterator[str]:
     for role in managed_roles(services, place, deployer, kms_keys=kms_keys):
         length = len(_compact(role["policy"]))
@@ -66,7 +68,7 @@ def _policies_too_long(
             )
 
 
-def _of_service(service: Service, place: Place) -> Iterator[str]:
+def _of_service(service: Service, place: ClusterPlace) -> Iterator[str]:
     name = str(service.get("name", ""))
     if not NAME.fullmatch(name):
         yield f"its name {_rule(name)}"
@@ -139,7 +141,7 @@ def _policies(declared: Any) -> list[dict[str, Any]]:
     return [dict(policy) for policy in declared or [] if isinstance(policy, Mapping)]
 
 
-def _of_roles(service: Service, task: Mapping[str, Any], place: Place) -> Iterator[str]:
+def _of_roles(service: Service, task: Mapping[str, Any], place: ClusterPlace) -> Iterator[str]:
     for kind in service.get("roles") or []:
         if kind not in ROLE_SETTINGS:
             yield f"roles has {kind}, and can have {', '.join(ROLE_SETTINGS)}"

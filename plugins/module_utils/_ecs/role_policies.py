@@ -28,7 +28,7 @@ SECRET = re.compile(r"(arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[^:]+)(?::([^
 
 
 @dataclass(frozen=True)
-class Place:
+class ClusterPlace:
     """Where the services run: the names of the cluster and the region, and the account's twelve digits."""
 
     cluster: str
@@ -98,7 +98,7 @@ class ManagedRole:
 
 def managed_roles(
     services: Sequence[Service],
-    place: Place,
+    place: ClusterPlace,
     deployer: str = "",
     deployer_trust: Mapping[str, Any] | None = None,
     kms_keys: Sequence[str] = (),
@@ -130,7 +130,7 @@ def path_and_name(role: str) -> tuple[str, str]:
     return f"{path}/", name
 
 
-def tasks_trust(place: Place) -> dict[str, Any]:
+def tasks_trust(place: ClusterPlace) -> dict[str, Any]:
     """Only tasks of this account and region may use the role."""
     return {
         "Version": VERSION,
@@ -148,7 +148,7 @@ def tasks_trust(place: Place) -> dict[str, Any]:
     }
 
 
-def account_trust(place: Place) -> dict[str, Any]:
+def account_trust(place: ClusterPlace) -> dict[str, Any]:
     """Users and roles of the account that are allowed to assume the role."""
     root = place.arn("iam", "root", region="")
     return {
@@ -157,7 +157,7 @@ def account_trust(place: Place) -> dict[str, Any]:
     }
 
 
-def allow_execution(allowed: Statements, service: Service, place: Place, kms_keys: Sequence[str]) -> None:
+def allow_execution(allowed: Statements, service: Service, place: ClusterPlace, kms_keys: Sequence[str]) -> None:
     """What ECS does before the task's containers run: pull, log, and read secrets."""
     repositories = list(repositories_of(service))
     allowed.allow("LogInToRegistries", ["ecr:GetAuthorizationToken"], ["*"] if repositories else [])
@@ -172,7 +172,7 @@ def allow_execution(allowed: Statements, service: Service, place: Place, kms_key
     allowed.allow("DecryptSecrets", ["kms:Decrypt"], kms_keys if secrets or parameters else [])
 
 
-def allow_task(allowed: Statements, service: Service, place: Place, kms_keys: Sequence[str]) -> None:
+def allow_task(allowed: Statements, service: Service, place: ClusterPlace, kms_keys: Sequence[str]) -> None:
     """What the containers themselves do."""
     access: Mapping[str, Any] = service.get("access") or {}
     queues = [place.named("sqs", name) for name in access.get("consumes") or []]
@@ -198,7 +198,7 @@ def allow_task(allowed: Statements, service: Service, place: Place, kms_keys: Se
     )
 
 
-def allow_deployment(allowed: Statements, service: Service, place: Place, deployer: str) -> None:
+def allow_deployment(allowed: Statements, service: Service, place: ClusterPlace, deployer: str) -> None:
     """What the modules do that deploy the service, and no more."""
     _allow_reading(allowed, service, place, deployer)
     name = str(service["name"])
@@ -250,7 +250,7 @@ def allow_deployment(allowed: Statements, service: Service, place: Place, deploy
         )
 
 
-def _allow_reading(allowed: Statements, service: Service, place: Place, deployer: str) -> None:
+def _allow_reading(allowed: Statements, service: Service, place: ClusterPlace, deployer: str) -> None:
     name = str(service["name"])
     everywhere = ["*"]
     settings: Mapping[str, Any] = service.get("service") or {}
@@ -336,7 +336,7 @@ def log_options_of(service: Service) -> Iterator[Mapping[str, Any]]:
             yield options
 
 
-def log_groups_of(service: Service, place: Place, creating: bool = False) -> list[str]:
+def log_groups_of(service: Service, place: ClusterPlace, creating: bool = False) -> list[str]:
     """ARNs of the log groups of the containers; `creating`: of those that they create themselves."""
     return [
         place.arn("logs", f"log-group:{options['awslogs-group']}", options.get("awslogs-region"))
@@ -345,7 +345,7 @@ def log_groups_of(service: Service, place: Place, creating: bool = False) -> lis
     ]
 
 
-def secrets_of(service: Service, place: Place, keyed: bool = False) -> tuple[list[str], list[str]]:
+def secrets_of(service: Service, place: ClusterPlace, keyed: bool = False) -> tuple[list[str], list[str]]:
     """ARNs of secrets and of parameters that containers get; `keyed`: of secrets of which a JSON key is asked."""
     secrets, parameters = [], []
     for container in (service.get("task") or {}).get("containerDefinitions") or []:
@@ -360,5 +360,5 @@ def secrets_of(service: Service, place: Place, keyed: bool = False) -> tuple[lis
     return secrets, parameters
 
 
-def _parameter(name: str, place: Place) -> str:
+def _parameter(name: str, place: ClusterPlace) -> str:
     return place.arn("ssm", f"parameter/{name.lstrip('/')}")

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
 from testbed.services.aws.calls import Call, denied
 from testbed.services.aws.ecs.pretended import Behaviour, crashes
 from testbed.services.aws.scaling_tags import ScalingTags
@@ -226,7 +226,7 @@ def ecs(denials: Denials) -> Iterator[Stage]:
 
 def test_the_deployer_may_do_what_deployments_do_and_no_more(ecs: Stage, denials: Denials) -> None:
     declared = Deployment(ecs, "vault", 1).declared
-    (role,) = managed_roles([{**declared, "build": {"path": "."}}], Place(CLUSTER, REGION, ACCOUNT), "deployer")
+    (role,) = managed_roles([{**declared, "build": {"path": "."}}], ClusterPlace(CLUSTER, REGION, ACCOUNT), "deployer")
     statements = role["policy"]["Statement"]
     for step in life(ecs, "vault"):
         told = step()

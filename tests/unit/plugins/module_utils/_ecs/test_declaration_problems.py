@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import log_groups, problems
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace
 
-PLACE = Place("production", "eu-central-1", "123456789012")
+PLACE = ClusterPlace("production", "eu-central-1", "123456789012")
 ROLE = "arn:aws:iam::123456789012:role/"
 NETWORK = {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}
 POLICY = {"name": "cpu", "metric": "ECSServiceAverageCPUUtilization", "target_value": 60}
@@ -90,7 +90,7 @@ def test_services_and_their_log_groups_agree() -> None:
 
 
 def test_the_place_is_known() -> None:
-    found = problems([], Place("", "", "12345"))
+    found = problems([], ClusterPlace("", "", "12345"))
     assert [words.partition(":")[0] for words in found] == [
         "the cluster's name (empty) has 0 characters, and AWS takes 1 to 255 of A-Z a-z 0-9 _ -",
         "the account is 12345",

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import Place, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
 
-PLACE = Place("production", "eu-central-1", "123456789012")
+PLACE = ClusterPlace("production", "eu-central-1", "123456789012")
 ARN = "arn:aws:{}:eu-central-1:123456789012:{}"
 ROLE = "arn:aws:iam::123456789012:role/"
 SECRET = ARN.format("secretsmanager", "secret:redis-AbCdEf")
@@ -120,7 +120,7 @@ def test_the_deployer_is_assumed_by_the_account_or_as_declared() -> None:
 
 @pytest.mark.parametrize(("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
 def test_arns_are_of_the_region_s_partition(region: str, partition: str) -> None:
-    roles = managed_roles([service()], Place("production", region, "123456789012"), "deployer")
+    roles = managed_roles([service()], ClusterPlace("production", region, "123456789012"), "deployer")
     written = [
         resource
         for role in roles
