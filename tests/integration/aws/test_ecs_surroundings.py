@@ -148,6 +148,7 @@ def test_all_around_services(ecs: Stage) -> None:
     unknown = {key: value for key, value in variables.items() if key != "ecs_load_balancer_arn"}
     tagged = run(ecs, {**unknown, "ecs_container_insights": "", "queue_name": ""}, "--tags", "alarms")
     assert (tagged.failures, tagged.changed, alarms(ecs)) == ("", [], watched)
+    assert {one.partition(":")[0] for one in ecs.endpoint.faults.calls} == {"sts", "sns", "cloudwatch"}
 
     changes = {
         "ecs_container_insights": "disabled",
