@@ -48,7 +48,7 @@ def test_the_playbook_of_the_page(tmp_path: Path) -> None:
             "target_group": made["definition"]["loadBalancers"][0]["targetGroupArn"],
         }
         push(ecs.endpoint, "permissions", "1.4.0", "amd64")
-        ecs.agent.by_command["permissions migrate"] = Behaviour(exits_after=0.2)
+        ecs.agent.by_command["migrate"] = Behaviour(exits_after=0.2)
         first = play(ecs.endpoint, variables, playbook=str(text))
         assert first.failures == ""
         assert "Deploy" not in first.changed, "the service was created with it"
