@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import yaml
+
 from testbed.services.aws.ecs.pretended import Behaviour
 from tests.integration.aws.ecs_declaration import declaration, policy_simulator, push
 from tests.integration.aws.ecs_stage import CLUSTER, stage
 from tests.integration.aws.stage import Played, play
 from tests.integration.endpoint import ACCOUNT, REGION
+from tests.integration.support import CHECKOUT
 
 SERVICE = "permissions-exported"
+EXPORTED = CHECKOUT / "inventories" / "ecs" / "group_vars" / "all" / "exported.yml"
+DEFAULTS = yaml.safe_load(EXPORTED.read_text())["exported_defaults"]
 
 
 def test_exported_variables_are_a_service() -> None:
@@ -22,6 +27,8 @@ def test_exported_variables_are_a_service() -> None:
         push(ecs.endpoint, "permissions", "1.4.0", "amd64")
         ecs.agent.by_command["migrate"] = Behaviour(exits_after=0.2)
         exported = {
+            # Of the machine that runs the tests.
+            **dict.fromkeys(DEFAULTS, ""),
             "ECR_REPOSITORY": "permissions",
             "ECS_CLUSTER": CLUSTER,
             "ECS_SERVICE": SERVICE,
@@ -47,6 +54,7 @@ def test_exported_variables_are_a_service() -> None:
             environment = {**exported, **changed}
             return play(ecs.endpoint, {}, *inventory, playbook="playbooks/ecs_deploy.yml", region=REGION, **environment)
 
+        ecs.fake.writes.clear()
         missing = deploy(ECS_CLUSTER="", EPR_DATABASE_URL="postgresql://me:hunter2@host/db")
         assert "not set: ECS_CLUSTER." in missing.failures
         assert "in the task definition: EPR_DATABASE_URL." in missing.failures
