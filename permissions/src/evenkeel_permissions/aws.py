@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import botocore
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from evenkeel_permissions import __version__
 
 ERRORS = (BotoCoreError, ClientError)
 MAX_BATCH = 10
@@ -32,6 +35,8 @@ def client(service: str, region: str | None, *, read_timeout: float = 5.0, conne
         max_pool_connections=connections,
         parameter_validation=False,
         tcp_keepalive=True,
+        # Else botocore composes it anew for each call.
+        user_agent=f"evenkeel-permissions/{__version__} botocore/{botocore.__version__}",
     )
     return _session().create_client(service, region_name=region, config=config)
 

@@ -58,7 +58,8 @@ class Queue:
         """Return how many could not be deleted. These are received again, and are then duplicates."""
         left, lost = list(messages), 0
         for attempt in range(_DELETE_ATTEMPTS):
-            time.sleep(0.1 * attempt)
+            if attempt:
+                time.sleep(0.1 * attempt)
             failed = self._batch("delete_message_batch", "delete", left, {})
             left = [message for message, again in failed if again]
             lost += len(failed) - len(left)

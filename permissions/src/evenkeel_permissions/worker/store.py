@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from evenkeel_permissions.database import Connection
     from evenkeel_permissions.events import ReceivedEvent
 
-# Sorted: two workers that store the same events in another order would deadlock.
+# Sorted: two workers that store the same events in another order would deadlock. Binary: as text, the client would
+# escape each value.
 _INSERT = """
     INSERT INTO audit_event (event_id, type, occurred_at, actor, resource, body)
     SELECT event_id, type, occurred_at, actor, resource, body::jsonb
-      FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[])
+      FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::text[])
         AS event (event_id, type, occurred_at, actor, resource, body)
      ORDER BY event_id
     ON CONFLICT (event_id) DO NOTHING
