@@ -35,7 +35,7 @@ def client(service: str, region: str | None, *, read_timeout: float = 5.0, conne
         max_pool_connections=connections,
         parameter_validation=False,
         tcp_keepalive=True,
-        # Else botocore composes it anew for each call.
+        # Else botocore composes it again for each call.
         user_agent=f"evenkeel-permissions/{__version__} botocore/{botocore.__version__}",
     )
     return _session().create_client(service, region_name=region, config=config)
