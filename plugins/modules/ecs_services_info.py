@@ -141,8 +141,9 @@ def hide_secrets(module: AnsibleModule, services: list[dict[str, Any]]) -> None:
 
 def look(module: AnsibleModule, services: list[dict[str, Any]]) -> dict[str, Any]:
     wanted = module.params
-    clients = SharedClients(lambda name, region: aws.client(module, name, region))
-    model = aws.client(module, "ecs").meta.service_model
+    sessions: dict[str, Any] = {}
+    clients = SharedClients(lambda name, region: aws.client(module, name, region, sessions))
+    model = aws.client(module, "ecs", "", sessions).meta.service_model
 
     def parameters(operation: str) -> list[str]:
         return list(model.operation_model(operation).input_shape.members)

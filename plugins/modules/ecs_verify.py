@@ -105,7 +105,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    clients = Clients(lambda name, region: aws.client(module, name, region))
+    sessions: dict[str, Any] = {}
+    clients = Clients(lambda name, region: aws.client(module, name, region, sessions))
     declared = Declared(
         cluster=wanted["cluster"],
         task=wanted["task"],

@@ -113,17 +113,15 @@ def way_back(deployed: Iterable[tuple[str, str]]) -> str:
     """
     newest = ""
     for brought, left in deployed:
-        if brought and (not newest or _is_older(newest, brought)):
+        if brought and (not newest or _is_newer(brought, newest)):
             newest = brought
-        if left and newest and left != newest and _is_older(left, newest):
+        if left and newest and left != newest and not _is_newer(left, newest):
             return left
     return ""
 
 
-def _is_older(one: str, other: str) -> bool:
-    """Of two families, none is the older one: what is deployed now is the newer one."""
+def _is_newer(one: str, other: str) -> bool:
+    """Whether it is a later revision of the same family."""
     family, _colon, number = short(one).rpartition(":")
     other_family, _colon, other_number = short(other).rpartition(":")
-    if family != other_family:
-        return True
-    return int(number) < int(other_number)
+    return family == other_family and int(number) > int(other_number)
