@@ -34,6 +34,7 @@ def test_raw_and_wrapped_events_are_stored_once(queue: EventQueue, worker: Start
     assert rows["document/3"][4] == event(3, extra="é"), "the whole event is kept"
     assert process.metric("audit_worker_events_total", outcome="stored") == 3
     assert process.metric("audit_worker_events_total", outcome="duplicate") == 2
+    assert "first batch stored" in [line["message"] for line in process.lines]
 
 
 def test_poison_goes_to_the_dead_letter_queue_with_its_reason_logged(

@@ -102,8 +102,15 @@ class Deploy:
         )
         report.changed = decision == "start"
         if decision == "nothing":
-            report.outcome = "unchanged"
-            return False
+            # Of a change of the service that has just been made.
+            unlisted = _rollout_state(service) == "IN_PROGRESS" and not check_mode
+            started = self._listed_after(newest) if unlisted else None
+            if started is None:
+                report.outcome = "unchanged"
+                return False
+            report.joined = True
+            report.stands(started)
+            return True
         if decision == "join" and active:
             report.joined = True
             report.stands(active)
@@ -234,6 +241,15 @@ class Deploy:
                 self._report.note(event["message"])
 
     def _started_after(self, before: ServiceDeployment | None) -> ServiceDeployment:
+        found = self._listed_after(before)
+        if found is None:
+            raise OperationError(
+                f"UpdateService was accepted, and AWS has listed no new deployment of {self._service.about} within "
+                f"{LISTED_WITHIN:g} s. Run the same again: it joins the deployment."
+            )
+        return found
+
+    def _listed_after(self, before: ServiceDeployment | None) -> ServiceDeployment | None:
         waiting = Progress(now=self._report.now, sleep=self._report.sleep, timeout=LISTED_WITHIN)
         found: list[ServiceDeployment] = []
 
@@ -243,12 +259,8 @@ class Deploy:
                 found.append(newest)
             return bool(found)
 
-        if not waiting.wait(listed, LONGEST_PAUSE):
-            raise OperationError(
-                f"UpdateService was accepted, and AWS has listed no new deployment of {self._service.about} within "
-                f"{LISTED_WITHIN:g} s. Run the same again: it joins the deployment."
-            )
-        return found[0]
+        waiting.wait(listed, LONGEST_PAUSE)
+        return found[0] if found else None
 
 
 def _rollout_state(service: Mapping[str, Any]) -> str:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testbed.services.aws.ecs.pretended import Behaviour, crashes
-from tests.integration.aws.ecs_declaration import REGISTRY, declaration, policy_simulator
+from tests.integration.aws.ecs_declaration import REGISTRY, declaration, policy_simulator, push
 from tests.integration.aws.ecs_stage import CLUSTER, Stage, stage
-from tests.integration.aws.stage import Played, play
+from tests.integration.aws.stage import Played, call, play
 from tests.integration.endpoint import ACCOUNT, REGION
 
 Service = dict[str, Any]
@@ -43,7 +44,14 @@ class Operator:
         definition = {"launchType": "FARGATE", "networkConfiguration": self.made["definition"]["networkConfiguration"]}
         return {"name": name, "task": task, "service": definition, "count": 1, **more}
 
-    def run(self, playbook: str, services: Sequence[Service], *options: str, **more: Any) -> Played:
+    def run(
+        self,
+        playbook: str,
+        services: Sequence[Service],
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Played:
         variables = {
             "fleet_region": REGION,
             "fleet_account": ACCOUNT,
@@ -51,11 +59,17 @@ class Operator:
             "ecs_services": list(services),
             **more,
         }
-        return play(self.ecs.endpoint, variables, *options, playbook=f"playbooks/{playbook}.yml")
+        name = f"playbooks/{playbook}.yml"
+        return play(self.ecs.endpoint, variables, *options, playbook=name, **(environment or {}))
 
-    def deployed(self, *services: Service) -> None:
-        finished = self.run("ecs_deploy", services)
-        assert finished.failures == ""
+    def there(self, one: Service) -> None:
+        """The service runs as it is declared, without a playbook."""
+        made = call(self.ecs.endpoint, "ecs_task_definition", {"definition": one["task"]})
+        place = {"cluster": CLUSTER, "name": one["name"], "desired_count": one["count"], "definition": one["service"]}
+        assert not call(self.ecs.endpoint, "ecs_service", {**place, "task_definition": made["task_definition"]})[
+            "failed"
+        ]
+        self.ecs.await_status(one["name"], "SUCCESSFUL")
         self.ecs.fake.writes.clear()
 
     def revisions(self, service: str) -> set[str]:
@@ -142,7 +156,7 @@ def shown(played: Played) -> str:
 
 def test_a_broken_image_fails_with_its_reason_and_goes_back(operator: Operator) -> None:
     good, later = operator.service("broken"), operator.service("broken-later")
-    operator.deployed(good)
+    operator.there(good)
     broken = copy.deepcopy(good)
     container(broken)["command"] = ["crash"]
     finished = operator.run("ecs_deploy", [broken, later])
@@ -151,34 +165,30 @@ def test_a_broken_image_fails_with_its_reason_and_goes_back(operator: Operator) 
     assert "broken-later: was not reached" in shown(finished)
     assert operator.revisions("broken") == {"broken:1"}
 
-    status = operator.run("ecs_status", [broken])
+    status = operator.run("ecs_status", [broken, later])
     assert status.code == 2
-    assert "it differs from its declaration" in status.failures
-    assert "its last deployment is" not in status.failures or "ROLLBACK" in status.failures
-    healthy = operator.run("ecs_status", [good], ecs_status_format="json")
-    assert "differs" not in healthy.failures
+    assert "broken: it differs from its declaration" in status.failures
+    assert "broken-later: it does not exist" in status.failures
+    assert "exit code 3" in shown(status)
 
 
 def test_a_failed_migration_prevents_the_deployment_also_in_the_next_run(operator: Operator) -> None:
+    operator.ecs.fake.writes.clear()
     good = operator.service("migrated", migration={"command": ["crash"]})
-    first = operator.run("ecs_deploy", [good])
-    assert first.code == 2 and "exit code 3" in first.failures
-    assert operator.revisions("migrated") == set()
-    again = operator.run("ecs_deploy", [good])
-    assert again.code == 2 and "exit code 3" in again.failures
-    good["migration"]["command"] = ["migrate"]
-    operator.deployed(good)
-    assert operator.revisions("migrated") == {"migrated:1"}
+    for _run in range(2):
+        finished = operator.run("ecs_deploy", [good])
+        assert finished.code == 2 and "exit code 3" in finished.failures
+        assert operator.revisions("migrated") == set()
+    assert operator.ecs.writes.count("RegisterTaskDefinition") == 1
 
 
-def test_rollback_status_run_and_logs(operator: Operator, tmp_path: Path) -> None:
+def test_rollback_and_status(operator: Operator, tmp_path: Path) -> None:
     one, two = operator.service("tools"), operator.service("tools")
-    one["service"]["enableExecuteCommand"] = two["service"]["enableExecuteCommand"] = True
     container(two)["environment"][0]["value"] = "DEBUG"
-    operator.deployed(one)
-    nothing = operator.run("ecs_rollback", [one])
-    assert nothing.code == 2 and "no deployment of an earlier revision of tools has succeeded" in nothing.failures
-    operator.deployed(two)
+    operator.there(one)
+    made = call(operator.ecs.endpoint, "ecs_task_definition", {"definition": two["task"]})
+    assert operator.ecs.deploy("tools", made["task_definition"])["outcome"] == "succeeded"
+    operator.ecs.fake.writes.clear()
 
     file = tmp_path / "status.json"
     status = operator.run("ecs_status", [two], ecs_status_file=str(file))
@@ -197,24 +207,33 @@ def test_rollback_status_run_and_logs(operator: Operator, tmp_path: Path) -> Non
     forward = operator.run("ecs_rollback", [two], ecs_revision="2")
     assert forward.failures == "" and operator.revisions("tools") == {"tools:2"}
 
-    ran = operator.run("ecs_run", [two], ecs_run_command="migrate")
-    assert ran.failures == "" and "starts" in ran.text
-    failed = operator.run("ecs_run", [two], ecs_run_command="crash")
-    assert failed.code == 2 and "exit code 3" in failed.failures
-    empty = operator.run("ecs_run", [two])
-    assert empty.code == 2 and "ecs_run_command is empty" in empty.failures
 
-    logs = operator.run("ecs_logs", [two], ecs_logs_container="api", ecs_logs_lines="5")
-    assert logs.failures == "" and "tools api" in logs.text
-    assert "hunter2" not in logs.text
-    unknown = operator.run("ecs_logs", [two], ecs_logs_container="worker")
-    assert unknown.code == 2 and "has a container worker" in unknown.failures
+def test_a_command_and_the_logs(operator: Operator) -> None:
+    one = operator.service("commands")
+    operator.there(one)
+    ran = operator.run("ecs_run", [one], ecs_run_command="migrate")
+    assert ran.failures == "" and "starts" in shown(ran)
+    failed = operator.run("ecs_run", [one], ecs_run_command="crash")
+    assert failed.code == 2 and "exit code 3" in failed.failures
+    logs = operator.run("ecs_logs", [one], ecs_logs_container="api", ecs_logs_lines="5")
+    assert logs.failures == "" and "commands api" in shown(logs)
+    assert "hunter2" not in ran.text + failed.text + logs.text
+
+
+def test_a_failed_probe_is_a_failed_deployment(operator: Operator) -> None:
+    one = operator.service("probed", probe={"url": "http://127.0.0.1:1/healthz", "timeout": 1})
+    operator.there(one)
+    container(one)["environment"][0]["value"] = "DEBUG"
+    finished = operator.run("ecs_deploy", [one])
+    assert finished.code == 2
+    assert "failed its health probe" in finished.failures and "probed:1 runs again" in finished.failures
+    assert operator.revisions("probed") == {"probed:1"}
 
 
 def test_a_newer_deployment_supersedes(operator: Operator) -> None:
     ecs = operator.ecs
     good, slow = operator.service("raced"), operator.service("raced")
-    operator.deployed(good)
+    operator.there(good)
     container(slow)["command"] = ["slow"]
     ecs.agent.by_command["slow"] = Behaviour(starts_after=60)
     other = ecs.register("raced", "raced:other")
@@ -253,10 +272,48 @@ def test_findings_of_all_services_stop_the_run_before_anything_changes(operator:
     assert "Nothing was changed." in finished.text
     assert "permissions:nowhere does not exist" in finished.failures
     assert "the parameter /nowhere does not exist" in finished.failures
+
+
+DOCKER = """#!/bin/sh
+echo "$(basename "$0") $*" >> {log}
+case "$*" in
+  *version*) echo '{{"Server": {{"ApiVersion": "1.45"}}}}' ;;
+  *info*) echo '{{"ClientInfo": {{"Plugins": [{{"Name": "buildx", "Version": "v0.17.1"}}]}}}}' ;;
+  *get-login-password*) echo hunter2 ;;
+  *login*) cat > /dev/null ;;
+esac
+"""
+
+
+def test_images_are_tested_built_pushed_and_deployed_by_digest(operator: Operator, tmp_path: Path) -> None:
+    """The programs docker and aws are stand-ins: buildx and a registry are not on every machine."""
+    log, bin_folder = tmp_path / "log", tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in ("docker", "aws"):
+        (bin_folder / name).write_text(DOCKER.format(log=log))
+        (bin_folder / name).chmod(0o755)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    one = operator.service("built", images={"api": f"{REGISTRY}/permissions:2.0"})
+    one["build"] = {"path": str(tmp_path), "args": {"VERSION": "2.0"}, "tests": [f"cp {__file__} {tmp_path}/tested"]}
+    path = f"{bin_folder}:{os.environ['PATH']}"
     # What the run itself builds need not exist yet.
-    services[0]["build"], services[0]["images"] = {"path": "."}, {"api": f"{REGISTRY}/permissions:nowhere"}
-    would = operator.run("ecs_deploy", services[:1], "--check", ecs_build=True)
+    would = operator.run("ecs_deploy", [one], "--check", ecs_build=True, environment={"PATH": path})
     assert would.failures == ""
+    assert not (tmp_path / "tested").exists() and "buildx build" not in log.read_text()
+
+    push(operator.ecs.endpoint, "permissions", "2.0", "amd64")
+    finished = operator.run("ecs_deploy", [one], ecs_build=True, environment={"PATH": path})
+    assert finished.failures == ""
+    assert finished.changed == would.changed
+    assert (tmp_path / "tested").exists()
+    (line,) = [line for line in log.read_text().splitlines() if "buildx build" in line]
+    for words in ("--platform linux/amd64", "--build-arg VERSION=2.0", "push=true", f"{REGISTRY}/permissions:2.0"):
+        assert words in line
+    assert f"login --username AWS --password-stdin {REGISTRY}" in log.read_text()
+    assert "hunter2" not in log.read_text()
+    (running,) = operator.ecs.runs("built")
+    described = operator.ecs.ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
+    assert "permissions@sha256:" in described["containerDefinitions"][0]["image"]
 
 
 def test_a_worker_leaves_for_a_service_of_its_own(operator: Operator) -> None:
@@ -264,10 +321,14 @@ def test_a_worker_leaves_for_a_service_of_its_own(operator: Operator) -> None:
     both = operator.service("main")
     sidecar = {**copy.deepcopy(container(both)), "name": "worker", "command": ["work"], "portMappings": []}
     both["task"]["containerDefinitions"].append({**sidecar, "essential": False})
-    operator.deployed(both)
+    operator.there(both)
     main, worker = operator.service("main"), operator.service("main-worker")
     worker["task"]["containerDefinitions"] = [sidecar]
-    names = {"ecs_split_from": "main", "ecs_split_worker": "main-worker", "ecs_split_container": "worker"}
+    names: dict[str, Any] = {
+        "ecs_split_from": "main",
+        "ecs_split_worker": "main-worker",
+        "ecs_split_container": "worker",
+    }
 
     refused = operator.run("ecs_split_worker", [both, worker], **names)
     assert refused.code == 2

@@ -35,6 +35,7 @@ class Poller:
         self._gate = gate
         self._stop = threading.Event()
         self._failures = 0
+        self._consumes = False
         self.cause = ""
         """Why the last receive failed."""
         self.alive_at = time.monotonic()
@@ -103,6 +104,10 @@ class Poller:
         done = [message for index, message in enumerate(messages) if index not in stored.refused]
         _count(done, stored)
         self._queue.delete(done)
+        if done and not self._consumes:
+            self._consumes = True
+            # For the operator who waits until a new worker consumes.
+            log.info("first batch stored", extra={"fields": {"messages": len(done)}})
 
 
 def _readable(messages: Sequence[Message]) -> list[tuple[Message, ReceivedEvent]]:
