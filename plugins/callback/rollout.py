@@ -7,12 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: rollout
 type: stdout
-short_description: Shows a rolling update while it runs, and writes a report of it
+short_description: Shows a rolling update or a deployment while it runs, and writes a report of it
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - On a terminal, shows a line for each host, and updates it while the role C(rollout) runs. Without a terminal, such
     as in CI, prints a line for each change of a host's state, with the time since the start.
+  - A deployment by the role C(ecs) is shown in the same way, with a line for each service and the progress of the
+    deployment that runs. Its reports are C(deployment-<time>.html) and C(.json).
   - Errors, tasks outside of the role such as hooks, and all other playbooks are shown as by
     P(ansible.builtin.default#callback). With C(-v) and in check mode everything is.
   - Writes an HTML page and a JSON file for each rollout, C(rollout-<time>.html) and C(.json), with the duration of each
@@ -72,6 +74,7 @@ from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._progress_pipe import PROGRESS
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report import github
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view import (
     BAD_TONE,
@@ -83,9 +86,11 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records imp
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import Reporter
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "rollout"
-# Its first task, as seen from here.
-FIRST = "container_swap"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+# By role: its first task, as seen from here, and what becomes of it.
+FIRST = {"rollout": ("container_swap", "rollout"), "ecs": ("ecs_services_info", "deployment")}
+# The loop variable of the role ecs: the service that a task is about.
+SERVICE = "_ecs_name"
 SAY_IT = ("fail", "assert")
 COLOURS = {
     GOOD_TONE: constants.COLOR_OK,
@@ -98,8 +103,14 @@ SHOWN = {"msg", "warnings", "deprecations", "exit_code", "outcome", "refusal"}
 
 
 @functools.cache
-def in_the_role(path: str) -> bool:
-    return ROLE in Path(path).resolve().parents
+def role_of(path: str) -> str:
+    """The role, of those whose tasks are followed, that has the file; or nothing."""
+    parents = Path(path).resolve().parents
+    return next((name for name in FIRST if ROLES / name in parents), "")
+
+
+def path_of(task: Any) -> str:
+    return str(task.get_path() or "").rpartition(":")[0]
 
 
 def action_of(task: Any) -> str:
@@ -124,8 +135,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         super().v2_playbook_on_play_start(play)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        if self._reporter is None and action_of(task) == FIRST and self._is_own(task):
-            self._begin()
+        if self._reporter is None and self._is_own(task):
+            first, name = FIRST[role_of(path_of(task))]
+            # The status is looked up by the same module.
+            if action_of(task) == first and "state" not in (task.args if first == "ecs_services_info" else ()):
+                self._begin(name)
         if self._reporter:
             self._reporter.hide(action_of(task) == "pause")
         if self._is_quiet(task):
@@ -139,7 +153,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         if self._reporter and self._is_own(task):
-            self._reporter.starts(host.get_name(), action_of(task), self._state(task))
+            self._reporter.starts(self._about(task, host), action_of(task), self._state(task))
         super().v2_runner_on_start(host, task)
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -182,7 +196,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     # What becomes of it
 
-    def _begin(self) -> None:
+    def _begin(self, name: str) -> None:
+        PROGRESS.open()
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
         folder, summary = self.get_option("report"), self.get_option("summary")
@@ -194,6 +209,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             paint=lambda text, tone: stringc(text, COLOURS[tone]) if tone else text,
             folder=Path(folder).expanduser().absolute() if folder else None,
             summary=Path(summary).expanduser().absolute() if summary else None,
+            name=name,
+            progress=PROGRESS.heard,
         )
         if live:
             self._share_the_terminal()
@@ -204,6 +221,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         show, self._reporter = self._reporter, None
         if show:
             show.finish(result)
+            PROGRESS.close()
             self._display.__dict__.pop("display", None)
             github.tell(show.document(), os.environ, self._display.display, self._display.warning)
         return show
@@ -237,12 +255,12 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         if self._reporter and self._is_own(task):
             values = result._result
             state = self._state(task, values)
-            whole = bool(task.run_once)
-            self._reporter.ends(result._host.get_name(), action_of(task), state, status, values, whole=whole)
+            about = self._about(task, result._host)
+            self._reporter.ends(about, action_of(task), state, status, values, whole=bool(task.run_once) or not about)
 
     def _note_early(self, result: Any) -> None:
         """A failure before the rollout begins, which is in no report."""
-        if in_the_role(str(result._task.get_path() or "").rpartition(":")[0]):
+        if role_of(path_of(result._task)):
             said = result._result.get("msg") or "See the output of the step."
             message = "\n".join(map(str, said)) if isinstance(said, list) else str(said)
             self._early.append(github.error(f"{result._host.get_name()}: {result._task.name}", message))
@@ -256,9 +274,16 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         return state if isinstance(state, str) else ""
 
     @staticmethod
+    def _about(task: Any, host: Any) -> str:
+        """The host, or the service of a deployment; empty for what concerns all services."""
+        if role_of(path_of(task)) != "ecs":
+            return str(host.get_name())
+        return str(task.get_vars().get(SERVICE, ""))
+
+    @staticmethod
     def _is_own(task: Any) -> bool:
         """Whether a file of the role has the task: hooks run within the role, but their files are the operator's."""
-        return not task.check_mode and in_the_role(str(task.get_path() or "").rpartition(":")[0])
+        return not task.check_mode and bool(role_of(path_of(task)))
 
     def _is_quiet(self, task: Any) -> bool:
         return self._reporter is not None and not self._display.verbosity and self._is_own(task)

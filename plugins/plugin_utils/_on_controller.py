@@ -19,6 +19,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._progress_pipe import PROGRESS
+
 # Elsewhere the system's libraries for networks don't take it to be used after a fork, and Ansible's workers are forks.
 FORKS_SAFELY = sys.platform == "linux"
 
@@ -88,7 +90,8 @@ class InProcessModule:
         self._warnings.append(warning)
 
     def log(self, msg: str) -> None:
-        """Modules write it to the log of the machine that they run on; here the result says as much."""
+        """Modules write it to the log of the machine that they run on; here it goes to the live view."""
+        PROGRESS.say(msg)
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         self._end({"msg": msg, "failed": True, "changed": False, **result})

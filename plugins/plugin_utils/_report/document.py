@@ -22,6 +22,7 @@ def document(tracker: Tracker, now: float, written_at: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
+        "kind": tracker.about.kind,
         "result": tracker.result,
         "changed": tracker.began_work,
         "words": list(tracker.words),
@@ -85,6 +86,7 @@ def _host(host: HostRecord, now: float) -> dict[str, Any]:
         "state": host.state,
         "serves": host.serves,
         "batch": host.batch,
+        "deployment": host.deployment,
         "before": host.before,
         "after": host.after,
         "seconds": None if seconds is None else _rounded(seconds),
@@ -142,7 +144,11 @@ def where_time_went(report: Mapping[str, Any]) -> Sequence[tuple[str, str, float
     return [
         (
             phase["kind"],
-            f"batch {phase['batch']}" if phase["batch"] else names.get(phase["kind"], phase["kind"]),
+            f"batch {phase['batch']}"
+            if phase["batch"]
+            else ", ".join(phase["hosts"])
+            if phase["kind"] == "deploy"
+            else names.get(phase["kind"], phase["kind"]),
             phase["seconds"],
         )
         for phase in report["phases"]

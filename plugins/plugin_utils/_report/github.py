@@ -15,6 +15,7 @@ from typing import Any
 
 from .document import where_time_went
 from .live_view import clock
+from .records import NOUNS
 from .results import clean, first_line
 
 # GitHub shows no more errors of a step.
@@ -54,10 +55,11 @@ def error_lines(report: Mapping[str, Any]) -> list[str]:
     """A line for each reason and each failure; none of a rollout that succeeded. `report` is that of document()."""
     if report["result"] == "succeeded":
         return []
-    title = f"Rollout {report['result']}" if report["changed"] else "Rollout refused"
+    nouns = NOUNS[report["kind"]]
+    title = f"{nouns.kind.capitalize()} {report['result'] if report['changed'] else 'refused'}"
     found = [error(title, words) for words in report["words"]]
     found += [
-        error(f"{failure['host'] or 'all hosts'}: {failure['step']} failed", failure["cause"])
+        error(f"{failure['host'] or nouns.all_members}: {failure['step']} failed", failure["cause"])
         for failure in report["failures"]
     ]
     return (found or [error(title, "See the output of the step.")])[:MOST_ANNOTATIONS]
@@ -78,7 +80,8 @@ def add_step_summary(path: Path, report: Mapping[str, Any]) -> None:
 def _summary(report: Mapping[str, Any]) -> Iterator[str]:
     result = report["result"] if report["changed"] or report["result"] != "failed" else "refused, nothing was changed"
     number = f" {report['rollout_id']}" if report["rollout_id"] else ""
-    yield f"### Rollout{number}: {result}"
+    nouns = NOUNS[report["kind"]]
+    yield f"### {nouns.kind.capitalize()}{number}: {result}"
     yield ""
     facts = (
         ("image", report["image"] or report["digest"]),
@@ -92,11 +95,13 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield from (f"- {_text(words)}" for words in report["words"])
     if report["hosts"]:
-        yield from _table(("host", "state", "before", "after", "seconds"), [_row(host) for host in report["hosts"]])
+        yield from _table(
+            (nouns.member, "state", "before", "after", "seconds"), [_row(host) for host in report["hosts"]]
+        )
     if report["failures"]:
         yield from _table(
-            ("host", "failed step", "cause"),
-            [(f["host"] or "all hosts", f["step"], first_line(f["cause"])) for f in report["failures"]],
+            (nouns.member, "failed step", "cause"),
+            [(f["host"] or nouns.all_members, f["step"], first_line(f["cause"])) for f in report["failures"]],
         )
     if report["changed"]:
         yield ""

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from .document import where_time_went
 from .live_view import clock
-from .records import BAD, CURRENT, DONE, ROLLED_BACK, UNFINISHED, WAITS
+from .records import BAD, CURRENT, DONE, NOUNS, ROLLED_BACK, UNFINISHED, WAITS
 
 TEMPLATE = Path(__file__).with_name("timeline.html.j2")
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
@@ -32,12 +32,13 @@ class Page:
         whole = max(report["seconds"], 0.001)
         return self._template.render(
             report=report,
+            nouns=NOUNS[report["kind"]],
             verdict="good" if report["result"] == "succeeded" else "open" if report["result"] == UNFINISHED else "bad",
             updated=sum(host["state"] in (DONE, CURRENT) for host in report["hosts"]),
             tone={**dict.fromkeys((DONE, CURRENT), "good"), **dict.fromkeys((ROLLED_BACK, *BAD), "bad")},
             ticks=[(at, at / whole) for at in _ticks(whole)],
             phases=[(kind, name, seconds, seconds / whole) for kind, name, seconds in where_time_went(report)],
-            rows=[("the fleet", _bars(report["fleet_steps"], whole))]
+            rows=[("the fleet" if report["kind"] == "rollout" else "the lock", _bars(report["fleet_steps"], whole))]
             + [(host["name"], _bars(host["steps"], whole)) for host in report["hosts"]],
             waits=[name for name in WAITS if any(name in host["waits"] for host in report["hosts"])],
             legend=_legend(report),

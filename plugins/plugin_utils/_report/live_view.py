@@ -58,11 +58,12 @@ def ending(tracker: Tracker) -> str:
     """How it ended, in a line."""
     why = first_line(" ".join(tracker.words[:1]) or next((f"{f.host} {f.cause}" for f in tracker.failures), ""))
     if not tracker.began_work and tracker.result == "failed":
-        return f"rollout refused after {clock(tracker.seconds(0))}, nothing was changed{f': {why}' if why else ''}"
+        because = f": {why}" if why else ""
+        return f"{tracker.about.kind} refused after {clock(tracker.seconds(0))}, nothing was changed{because}"
     counts = Counter(host.state for host in tracker.hosts.values())
     hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
     because = f": {why}" if why and tracker.result != "succeeded" else ""
-    return f"rollout {tracker.result} after {clock(tracker.seconds(0))} ({hosts}){because}"
+    return f"{tracker.about.kind} {tracker.result} after {clock(tracker.seconds(0))} ({hosts}){because}"
 
 
 def clock(seconds: float) -> str:
@@ -95,14 +96,14 @@ def _title(tracker: Tracker) -> str:
     image = tracker.image or tracker.digest
     what = f" → {_short(image)}" if image else f": {tracker.reason}" if tracker.reason else ""
     holder = f"  {tracker.holder}" if tracker.holder else ""
-    return f"rollout{number}{what}{holder}"
+    return f"{tracker.about.kind}{number}{what}{holder}"
 
 
 def _summary(tracker: Tracker, now: float) -> list[Piece]:
     pieces = []
     if tracker.batch:
         pieces.append(f"batch {tracker.batch} of {tracker.batch_count}")
-    pieces.append(f"{tracker.done} of {len(tracker.hosts)} hosts done")
+    pieces.append(f"{tracker.done} of {len(tracker.hosts)} {tracker.about.members} done")
     pieces.append(f"{clock(tracker.seconds(now))} elapsed")
     expected = tracker.expected(now)
     if expected is not None:
@@ -150,6 +151,8 @@ def _detail(tracker: Tracker, host: HostRecord) -> str:
         cause = next((first_line(f.cause) for f in reversed(tracker.failures) if f.host == host.name), "")
         serves = {True: "serves", False: "OUT OF SERVICE", None: ""}[host.serves]
         return ", ".join(filter(None, [serves, *leads, cause]))
+    if host.progress and host.state not in (*ENDED, *IDLE):
+        return host.progress
     version = [str(host.after["version"])] if host.after and host.after.get("version") else []
     steps = [f"{name} {seconds:.1f}" for name, seconds in host.waits.items() if seconds >= 0.05]
     return ", ".join([*leads, *version, " ".join(steps)]).strip(", ")

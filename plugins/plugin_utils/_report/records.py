@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Waits that any tool would have; the rest of a host's time is this tool's overhead.
-WAITS = ("permit", "drain", "swap", "admit", "bake", "put_back")
+WAITS = ("permit", "drain", "swap", "admit", "bake", "put_back", "migrate", "deploy", "probe")
 UNTOUCHED = "not touched"
 WAITING, CURRENT, DONE, ROLLING_BACK, ROLLED_BACK = "waiting", "current", "done", "rolling back", "rolled back"
 FAILED, UNREACHABLE, REFUSED, PUT_OFF = "failed", "unreachable", "refused", "put off"
@@ -18,6 +18,21 @@ BAD = (FAILED, UNREACHABLE, REFUSED)
 ENDED = (CURRENT, DONE, ROLLED_BACK, KEPT_OUT, *BAD)
 RUNNING, SUCCEEDED, SKIPPED = "running", "succeeded", "skipped"
 UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """What a report is about: a rollout to hosts, or a deployment of services."""
+
+    kind: str
+    member: str
+    members: str
+    all_members: str
+
+
+ROLLOUT = Nouns("rollout", "host", "hosts", "all hosts")
+DEPLOYMENT = Nouns("deployment", "service", "services", "all services")
+NOUNS = {nouns.kind: nouns for nouns in (ROLLOUT, DEPLOYMENT)}
 
 
 @dataclass
@@ -35,7 +50,10 @@ class StepRecord:
 
 @dataclass
 class Phase:
-    """A part of the tracker: look, plan, update, judge, hand_over, switch, watch, put_back or end. No gaps between."""
+    """A part of the whole time, without gaps.
+
+    look, plan, update, judge, hand_over, switch, watch, put_back, deploy or end.
+    """
 
     kind: str
     began: float
@@ -46,7 +64,7 @@ class Phase:
 
 @dataclass
 class HostRecord:
-    """One host. `serves` is None where nothing has failed."""
+    """One host, or one service of a deployment. `serves` is None where nothing has failed."""
 
     name: str
     instance_id: str = ""
@@ -60,6 +78,9 @@ class HostRecord:
     # From the first step of its batch to the last word about it.
     began: float | None = None
     ended: float | None = None
+    # Of a service on Amazon ECS: the last line of progress, and what became of its deployment, as results.deployment().
+    progress: str = ""
+    deployment: dict[str, Any] | None = None
 
     @property
     def waits(self) -> dict[str, float]:
@@ -69,6 +90,10 @@ class HostRecord:
             if step.name in WAITS and step.own is not None and step.began >= (self.began or 0.0):
                 found[step.name] = found.get(step.name, 0.0) + step.own
         return found
+
+    @property
+    def went_back(self) -> bool:
+        return bool(self.after) and bool(self.before) and (self.after or {})["digest"] == (self.before or {})["digest"]
 
     def seconds(self, now: float) -> float | None:
         return None if self.began is None else (now if self.ended is None else self.ended) - self.began

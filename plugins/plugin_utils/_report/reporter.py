@@ -30,9 +30,9 @@ class Reporter:
     """From begin() to finish().
 
     say(line, news): says a line for good. terminal: where to draw; without it, each change is said as a line. folder:
-    where the report goes, as rollout-<time>.html and .json; without it, none is written. summary: a file for the same
-    JSON, which is written of every rollout. lock: whatever keeps others from writing and the process from forking at
-    the same time.
+    where the report goes, as <name>-<time>.html and .json; without it, none is written. summary: a file for the same
+    JSON, which is written of every rollout. progress: the new lines of the task that runs. lock: whatever keeps others
+    from writing and the process from forking at the same time.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Reporter:
         paint: Paint | None = None,
         folder: Path | None = None,
         summary: Path | None = None,
+        name: str = "rollout",
+        progress: Callable[[], list[str]] = list,
     ) -> None:
         began = datetime.now(timezone.utc)
         self.tracker = Tracker(began.isoformat(timespec="seconds"))
@@ -53,8 +55,9 @@ class Reporter:
         self._paint = paint or (lambda text, _tone: text)
         self._screen = Screen(terminal, self._view) if terminal else None
         self._folder, self._summary = folder, summary
-        self._name = free_name(folder, f"rollout-{began:%Y%m%dT%H%M%SZ}") if folder else ""
+        self._name = free_name(folder, f"{name}-{began:%Y%m%dT%H%M%SZ}") if folder else ""
         self._page = Page() if folder else None
+        self._progress = progress
         self._dirty = True
         self._next_report = 0.0
         self._hidden = False
@@ -79,6 +82,7 @@ class Reporter:
         self, host: str, action: str, state: str, status: str, result: Mapping[str, Any], *, whole: bool = False
     ) -> None:
         with self._lock:
+            self._hear()
             self.tracker.ends(self._now(), host, action, state, status, result, whole=whole)
             self._heard()
 
@@ -124,6 +128,11 @@ class Reporter:
     def _view(self, width: int, height: int) -> list[str]:
         return live_view(self.tracker, self._now(), width, height, self._paint)
 
+    def _hear(self) -> None:
+        for line in self._progress():
+            self.tracker.hears(self._now(), line)
+            self._dirty = True
+
     def _heard(self) -> None:
         self._dirty = True
         if not self._screen:
@@ -138,6 +147,7 @@ class Reporter:
             with self._lock:
                 if self._over.is_set():
                     return
+                self._hear()
                 if not self._screen:
                     self._say_news()
                 elif not self._hidden:

@@ -25,11 +25,22 @@ STEPS = {
     ("leader_handover", ""): "handover",
     ("rollout_lock", "released"): "unlock",
 }
+# Of a deployment to Amazon ECS, whatever their state.
+SERVICE_STEPS = {
+    "ecs_task_definition": "register",
+    "ecs_run": "migrate",
+    "ecs_service": "service",
+    "scalable_target": "scale",
+    "ecs_deploy": "deploy",
+}
+HEADS_OF_LOGS = ("Its last lines:", "Its last log lines:")
 DEFAULT_STATE = {"container_swap": "swapped", "instance_drain": "drained"}
 
 
 def step_of(action: str, state: str) -> str:
     """What a task is to the rollout, or nothing. `action` is the module's name without its collection."""
+    if action in SERVICE_STEPS:
+        return SERVICE_STEPS[action]
     return STEPS.get((action, state or DEFAULT_STATE.get(action, "")), "")
 
 
@@ -87,9 +98,41 @@ def version(serving: Any) -> dict[str, Any] | None:
     return {key: clean(str(serving[key])) if serving.get(key) else None for key in ("image", "digest", "version")}
 
 
+def deployment(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The story of a deployment, from the result of ecs_deploy."""
+    last = mapping(result.get("deployment"))
+    running, requested = number(last.get("running")), number(last.get("requested"))
+    return {
+        "outcome": clean(str(result.get("outcome") or "")),
+        "status": clean(str(last.get("status") or "")),
+        "stage": clean(str(last.get("lifecycle_stage") or "")),
+        "reason": clean(str(last.get("reason") or "")),
+        "running": None if running is None else int(running),
+        "requested": None if requested is None else int(requested),
+        "rolled_back_to": revision(result.get("rolled_back_to")),
+        "events": strings(result.get("events")),
+        "progress": strings(result.get("progress")),
+    }
+
+
+def revision(arn: Any) -> str:
+    """The family and revision of a task definition's ARN."""
+    return clean(str(arn or "")).rpartition("/")[2]
+
+
+def failed_task(result: Mapping[str, Any]) -> tuple[int | None, list[str]]:
+    """The exit code and log lines of the newest failed task of a deployment."""
+    failures = [mapping(one) for one in items(result.get("failures"))]
+    if not failures:
+        return None, []
+    codes = [mapping(one).get("exit_code") for one in items(failures[-1].get("containers"))]
+    code = next((code for code in codes if isinstance(code, int) and code), None)
+    return code, strings(failures[-1].get("log"))
+
+
 def without_log(cause: str, log: Sequence[str]) -> str:
     """The log stands beside it."""
     known = {line.strip() for line in log}
     lines = [line for line in cause.splitlines() if line.strip() not in known]
-    text = "\n".join(line for line in lines if line.strip() != "Its last lines:" or not log)
+    text = "\n".join(line for line in lines if line.strip() not in HEADS_OF_LOGS or not log)
     return re.sub(r"\n{2,}", "\n", text).strip()

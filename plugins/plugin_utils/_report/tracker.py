@@ -18,13 +18,13 @@ from . import results
 from .records import (
     BAD,
     CURRENT,
+    DEPLOYMENT,
     DONE,
     FAILED,
-    KEPT_OUT,
     PUT_OFF,
-    REFUSED,
     ROLLED_BACK,
     ROLLING_BACK,
+    ROLLOUT,
     SKIPPED,
     SUCCEEDED,
     UNFINISHED,
@@ -39,20 +39,7 @@ from .records import (
     StepRecord,
 )
 from .results import clean, first_line, step_of
-
-OF_THE_FLEET = ("lock", "handover", "unlock")
-OPENS = {"lock": "plan", "unlock": "end"}
-DOING = {
-    "pull": "pulling",
-    "permit": "asking",
-    "drain": "draining",
-    "swap": "swapping",
-    "put_back": "rolling back",
-    "admit": "admitting",
-    "active": "admitting",
-    "bake": "baking",
-}
-A_MOMENT = 0.3
+from .states import A_MOMENT, DOING, EVENTS, OF_THE_FLEET, OPENS, PLANS_DEPLOYMENT
 
 
 @dataclass(frozen=True)
@@ -66,6 +53,7 @@ class Tracker:
 
     def __init__(self, began_at: str) -> None:
         self.began_at = began_at
+        self.about = ROLLOUT
         self.result = UNFINISHED
         self.ended: float | None = None
         self.rollout_id: int | None = None
@@ -96,10 +84,12 @@ class Tracker:
     # What is told
 
     def starts(self, at: float, host: str, action: str, state: str) -> None:
-        name = step_of(action, state)
+        name = self._step_of(action, state)
         if name in OF_THE_FLEET:
             self.fleet_steps.append(StepRecord(name, at))
         elif name:
+            if self.about is DEPLOYMENT:
+                self._turn_to(at, host)
             tracker = self._host(host)
             tracker.steps.append(StepRecord(name, at))
             before = tracker.state
@@ -111,7 +101,9 @@ class Tracker:
         self, at: float, host: str, action: str, state: str, status: str, result: Mapping[str, Any], *, whole: bool
     ) -> None:
         """`status` is ok, failed, skipped or unreachable; `whole` says that the task runs once for all hosts."""
-        name = step_of(action, state)
+        if action == PLANS_DEPLOYMENT:
+            self._planned(at, result)
+        name = self._step_of(action, state)
         good = status in ("ok", "skipped")
         if name == "pull" and "msg" in result:
             good = False
@@ -139,6 +131,15 @@ class Tracker:
             self._state(at, host, UNREACHABLE if status == "unreachable" else FAILED)
         if not good and result.get("refusal") != "leading":
             self._failure(at, "" if whole else host, name or action, status, result)
+
+    def hears(self, at: float, line: str) -> None:
+        """A line of progress of the task that runs."""
+        running = self.phases[-1].hosts if self.phases[-1].kind == "deploy" else ()
+        for name in running:
+            words = clean(line)
+            self._say_begun(name)
+            self._host(name).progress = words
+            self._news.append(News(at, name, words))
 
     def finish(self, at: float, result: str = "") -> None:
         """`result` is what it came to, where the rollout itself could not say it."""
@@ -194,6 +195,30 @@ class Tracker:
 
     # What it comes to
 
+    def _step_of(self, action: str, state: str) -> str:
+        name = step_of(action, state)
+        return "probe" if name == "bake" and self.about is DEPLOYMENT else name
+
+    def _planned(self, at: float, result: Mapping[str, Any]) -> None:
+        """What a deployment to Amazon ECS is to change. It may be planned again, such as after a build."""
+        self.about = DEPLOYMENT
+        plan = []
+        for name, said in results.mapping(result.get("services")).items():
+            service, told = self._host(clean(str(name))), results.mapping(said)
+            if told.get("current"):
+                service.before = {"image": None, "digest": None, "version": results.revision(told["current"])}
+            self._state(at, service.name, WAITING if told.get("changed") else CURRENT)
+            plan += [f"{service.name}: {words}" for words in results.strings(told.get("steps"))]
+        self.plan = tuple(plan)
+
+    def _turn_to(self, at: float, service: str) -> None:
+        """The first step of a service begins its part."""
+        if self.phases[-1].kind == "deploy" and self.phases[-1].hosts == (service,):
+            return
+        self.began_work = True
+        self._phase(at, "deploy", (service,))
+        self._host(service).began = at
+
     def _host(self, name: str) -> HostRecord:
         return self.hosts.setdefault(name, HostRecord(name))
 
@@ -238,6 +263,11 @@ class Tracker:
                     self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
             elif "serving" in result:
                 tracker.after = serving
+        if name == "deploy":
+            service = self._host(host)
+            service.deployment = results.deployment(result)
+            if result.get("task_definition"):
+                service.after = {"image": None, "digest": None, "version": results.revision(result["task_definition"])}
         if name in ("permit", "active") and result.get("instance_id"):
             instance_id = clean(str(result["instance_id"]))
             self._host(host).instance_id = instance_id
@@ -245,7 +275,8 @@ class Tracker:
         if name in ("drain", "admit"):
             self._counted(results.number(result.get("requests")))
         if name == "lock":
-            self._locked(at, result)
+            # A deployment of several services has a lock of each.
+            self._locked(at, next(iter(results.items(result.get("results"))), result))
         if name == "unlock":
             self._lock_result = clean(str(results.mapping(result.get("lock")).get("result") or ""))
         if name == "handover" and result.get("new"):
@@ -268,7 +299,7 @@ class Tracker:
             self.holder, self.reason, self.digest = (
                 clean(str(lock.get(key) or "")) for key in ("holder", "reason", "digest")
             )
-            self._news.append(News(at, "", f"rollout {self.rollout_id} of {self.holder}: {self.reason}"))
+            self._news.append(News(at, "", f"{self.about.kind} {self.rollout_id} of {self.holder}: {self.reason}"))
 
     def _leads(self, at: float, instance_id: str, kind: str, result: Mapping[str, Any]) -> None:
         term, gap = results.number(result.get("term")), results.number(result.get("gap"))
@@ -284,6 +315,8 @@ class Tracker:
             self._news.append(News(at, "", f"leader: {change.old} → {change.new} ({kind}{within})"))
 
     def _facts(self, at: float, facts: Mapping[str, Any]) -> None:
+        for name, said in results.mapping(facts.get("ecs_results")).items():
+            self._deployed(at, clean(str(name)), results.mapping(said))
         about, step, event = facts.get("rollout_about"), facts.get("rollout_step"), facts.get("rollout_event")
         if isinstance(about, Mapping):
             self._locked(at, about)
@@ -346,39 +379,42 @@ class Tracker:
                 self._state(at, name, ROLLING_BACK)
                 return
             host.serves = bool(serves)
-            state = ROLLED_BACK if serves and self._went_back(host) else FAILED
+            state = ROLLED_BACK if serves and host.went_back else FAILED
         if host.state == state and host.ended is not None:
             return
         host.ended = at
         seconds = host.seconds(at)
         self._state(at, name, state, f" in {seconds:.1f} s" if seconds and state == DONE else "")
 
-    @staticmethod
-    def _went_back(host: HostRecord) -> bool:
-        return bool(host.after) and bool(host.before) and (host.after or {})["digest"] == (host.before or {})["digest"]
+    def _deployed(self, at: float, name: str, said: Mapping[str, Any]) -> None:
+        """The result of a service, as the role says it."""
+        service = self._host(name)
+        if service.ended is not None:
+            return
+        service.began, service.ended = at if service.began is None else service.began, at
+        back = bool((service.deployment or {}).get("rolled_back_to"))
+        failed = said.get("result") != "succeeded"
+        seconds = service.seconds(at)
+        self._state(
+            at,
+            name,
+            (ROLLED_BACK if back else FAILED) if failed else DONE,
+            f" in {seconds:.1f} s" if not failed else "",
+        )
 
     def _failure(self, at: float, host: str, step: str, status: str, result: Mapping[str, Any]) -> None:
         message = result.get("msg") or ("unreachable" if status == "unreachable" else "no reason was given")
         lines = results.strings(message) or [clean(str(message))]
         log = tuple(results.strings(result.get("log")))
+        exit_code = result.get("exit_code")
+        if step == "deploy":
+            exit_code, lines_of_task = results.failed_task(result)
+            log = tuple(lines_of_task)
         if step in ("fail", "assert"):
             if not host:
                 self.words = tuple(lines)
                 self._news.append(News(at, "", f"failed: {first_line(self.words[0])}", bad=True))
             return
         cause = results.without_log("\n".join(lines), log)
-        exit_code = result.get("exit_code")
         self.failures.append(Failure(at, host, step, cause, exit_code if isinstance(exit_code, int) else None, log))
         self._news.append(News(at, host, f"{step} failed: {first_line(cause)}", bad=True))
-
-
-EVENTS = {
-    "done": DONE,
-    "failed": FAILED,
-    "unreachable": UNREACHABLE,
-    "refused": REFUSED,
-    "put_off": PUT_OFF,
-    "kept_out": KEPT_OUT,
-    "put_back": ROLLED_BACK,
-    "not_put_back": FAILED,
-}

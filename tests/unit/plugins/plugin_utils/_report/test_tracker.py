@@ -247,3 +247,66 @@ def test_a_result_of_any_shape_breaks_nothing(seed: int) -> None:
         as_text(report).encode()
         PAGE.render(report).encode()
         assert live_view(tracker, 9.0, 60, 10)
+
+
+PLAN = {
+    "services": {
+        "api": {"changed": True, "current": "arn:aws:ecs:x:1:task-definition/api:1", "steps": ["register a revision"]},
+        "worker": {"changed": False, "current": "arn:aws:ecs:x:1:task-definition/worker:4", "steps": []},
+    }
+}
+
+
+def deployed(result: dict[str, Any], status: str = "ok") -> Tracker:
+    lock = {"results": [{"rollout_id": 9, "lock": {"holder": "ci@runner", "reason": "why"}}]}
+    tracker = told(
+        [
+            *step(0, "", "ecs_services_info", "", PLAN),
+            *step(1, "", "rollout_lock", "acquired", lock),
+            *step(2, "api", "ecs_task_definition", "", {}),
+            ("starts", 3, "api", "ecs_deploy", ""),
+        ],
+        finish=None,
+    )
+    tracker.hears(4, "IN_PROGRESS: 1 of 2 tasks running")
+    assert (tracker.hosts["api"].state, tracker.hosts["api"].progress) == (
+        "deploying",
+        "IN_PROGRESS: 1 of 2 tasks running",
+    )
+    tracker.ends(9, "api", "ecs_deploy", "", status, result, whole=False)
+    became = {"result": "failed" if status == "failed" else "succeeded", "words": "words"}
+    tracker.ends(9, "", "set_fact", "", "ok", {"ansible_facts": {"ecs_results": {"api": became}}}, whole=True)
+    if status == "failed":
+        tracker.ends(9, "", "fail", "", "failed", {"msg": ["api: failed: it crashed"]}, whole=True)
+    tracker.finish(10)
+    return tracker
+
+
+def test_a_deployment_of_services() -> None:
+    tracker = deployed(
+        {"outcome": "succeeded", "task_definition": "arn:aws:ecs:x:1:task-definition/api:2", "events": ["one started"]}
+    )
+    assert (tracker.about.kind, tracker.result, tracker.rollout_id) == ("deployment", "succeeded", 9)
+    assert tracker.plan == ("api: register a revision",)
+    assert {host.name: host.state for host in tracker.hosts.values()} == {"api": "done", "worker": "current"}
+    api = tracker.hosts["api"]
+    assert api.deployment and api.deployment["events"] == ["one started"]
+    assert [(one or {})["version"] for one in (api.before, api.after)] == ["api:1", "api:2"]
+    assert [phase.kind for phase in tracker.phases] == ["look", "plan", "deploy"]
+
+
+def test_a_deployment_that_fails_has_the_exit_code_and_the_log_of_its_task() -> None:
+    task = {"containers": [{"name": "api", "exit_code": 3, "reason": ""}], "log": ["api: boom"]}
+    tracker = deployed(
+        {
+            "msg": "It fails.\nIts last log lines:\n  api: boom\n It was rolled back.",
+            "rolled_back_to": "arn:aws:ecs:x:1:task-definition/api:1",
+            "failures": [task],
+        },
+        "failed",
+    )
+    assert (tracker.result, tracker.words) == ("failed", ("api: failed: it crashed",))
+    assert tracker.hosts["api"].state == "rolled back"
+    [failure] = tracker.failures
+    assert (failure.host, failure.step, failure.exit_code, failure.log) == ("api", "deploy", 3, ("api: boom",))
+    assert failure.cause == "It fails.\n It was rolled back."
