@@ -237,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-write", action="store_true", help="only print; do not write docs/")
     options = parser.parse_args(arguments)
     effort = Effort(options.rounds, options.events, options.rate, options.seconds)
+    # Also then nothing that it started is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     CACHE.mkdir(parents=True, exist_ok=True)
     lock = (CACHE / "lock").open("w")
     try:
@@ -248,6 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [make() for make in workers.ALL if options.only in (None, make.__name__)]
         with Cluster() as cluster, Processes(folder) as processes:
             found = rounds(Bench(processes, cluster, folder), chosen, effort)
+    except KeyboardInterrupt:
+        raise SystemExit("bench: interrupted; all processes that it started are stopped") from None
     except BenchError as error:
         raise SystemExit(f"bench: {error}") from error
     finally:
