@@ -139,7 +139,9 @@ class Deploy:
             report.logs[arn] = self._logs.tail(task, self._wish.log_lines)
         why = self._why(became, report.deployment or deployment)
         if became in ("failing", "failed", None):
-            why = f"{why} {self._way_back(report.deployment or deployment)}"
+            # Log lines end with a line break.
+            between = "" if why.endswith("\n") else " "
+            why = f"{why}{between}{self._way_back(report.deployment or deployment)}"
         raise OperationError(why)
 
     def _wait(self, deployment: ServiceDeployment) -> Outcome | None:

@@ -77,7 +77,7 @@ def test_a_broken_revision_fails_early_and_the_good_one_runs_again(
     done = ecs.deploy(service, broken)
     assert done["failed"]
     assert expected in done["msg"], done["msg"]
-    assert f"It was rolled back: {service}:1 runs again." in done["msg"]
+    assert f"\nIt was rolled back: {service}:1 runs again." in done["msg"]
     assert (done["outcome"], done["rolled_back_to"], done["task_definition"]) == ("rolled_back", first, first)
     assert ecs.runs(service) == {first}
     assert len(done["failures"]) >= 2

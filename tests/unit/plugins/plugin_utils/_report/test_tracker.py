@@ -299,7 +299,7 @@ def test_a_deployment_that_fails_has_the_exit_code_and_the_log_of_its_task() -> 
     task = {"containers": [{"name": "api", "exit_code": 3, "reason": ""}], "log": ["api: boom"]}
     tracker = deployed(
         {
-            "msg": "It fails.\nIts last log lines:\n  api: boom\n It was rolled back.",
+            "msg": "It fails.\nIts last log lines:\n  api: boom\nIt was rolled back.",
             "rolled_back_to": "arn:aws:ecs:x:1:task-definition/api:1",
             "failures": [task],
         },
@@ -309,4 +309,4 @@ def test_a_deployment_that_fails_has_the_exit_code_and_the_log_of_its_task() -> 
     assert tracker.hosts["api"].state == "rolled back"
     [failure] = tracker.failures
     assert (failure.host, failure.step, failure.exit_code, failure.log) == ("api", "deploy", 3, ("api: boom",))
-    assert failure.cause == "It fails.\n It was rolled back."
+    assert failure.cause == "It fails.\nIt was rolled back."
