@@ -136,9 +136,9 @@ class Stage:
 
 
 @contextmanager
-def stage(*gaps: Gap, first: Gap | None = None) -> Iterator[Stage]:
+def stage(*gaps: Gap, first: Gap | None = None, agent: LoggingAgent | None = None) -> Iterator[Stage]:
     """`first` is asked before ECS is."""
-    agent = LoggingAgent()
+    agent = agent or LoggingAgent()
     ecs = Ecs(ACCOUNT, REGION, agent, pace=Pace(settle=0.3, retry=0.2))
     with Endpoint(*([first] if first else []), ecs.answer, *gaps) as endpoint:
         yield Stage(endpoint, ecs, agent)

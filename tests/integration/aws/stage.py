@@ -75,7 +75,8 @@ def play(
     text = finished.stdout + finished.stderr
     assert SECRET not in text
     try:
-        plays = json.loads(finished.stdout[finished.stdout.index("{") :])["plays"]
+        # Lines that a module shows while it runs come before.
+        plays = json.loads(finished.stdout[f"\n{finished.stdout}".index("\n{\n") :])["plays"]
     except ValueError:
         raise AssertionError(text) from None
     results = [
