@@ -226,3 +226,20 @@ def test_a_killed_deployment_is_ended_by_the_next_run(operator: Operator, at: st
     await_true(lambda: operator.fleet.query(HELD) == [(OTHER.name,)], "the lock is free", 60)
     [dead] = [one for one in operator.journal()["rollouts"] if one["result"] == "failed"]
     assert "ended before the deployment did" in dead["steps"][-1]["detail"]
+
+
+def test_another_deployer_leaves_nothing_to_change(operator: Operator) -> None:
+    assert operator.run("serve")[0] == 0
+    theirs = operator.fleet.acquire(renewal=LockRenewal(scope=SCOPE))
+    process = operator.start("slow", ecs_lock_wait=60)
+    assert process.stdout
+    assert any("Show the plan" in line for line in process.stdout)
+    assert operator.run("slow", ecs_database={})[0] == 0
+    with database(operator.fleet.conninfo) as connected:
+        renewal = LockRenewal(theirs["rollout_id"], scope=SCOPE)
+        release(connected, result="succeeded", renewal=renewal, check_mode=False)
+    said, _errors = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert operator.ecs.writes.count("UpdateService") == 1
+    assert [one["result"] for one in operator.journal()["rollouts"]] == ["succeeded"] * 3
+    assert operator.fleet.query(HELD) == []
