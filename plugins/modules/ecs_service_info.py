@@ -55,7 +55,7 @@ EXAMPLES = r"""
   evenkeel.fleet.ecs_deploy:
     cluster: production
     service: permissions
-    task_definition: "{{ found.last_good }}"
+    task_definition: "{{ found.way_back }}"
     region: eu-central-1
   delegate_to: localhost
 """
@@ -110,7 +110,7 @@ tasks:
       task_definition: arn:aws:ecs:eu-central-1:123456789012:task-definition/permissions:42
       status: RUNNING
       health: HEALTHY
-      containers: [{name: api, status: RUNNING, health: HEALTHY, exec_agent: RUNNING}]
+      containers: [{name: api, status: RUNNING, health: HEALTHY, exit_code: null, reason: "", exec_agent: RUNNING}]
 stopped_tasks:
   description: The tasks that failed in the last hour, which is how long AWS keeps them.
   returned: always

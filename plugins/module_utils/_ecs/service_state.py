@@ -76,6 +76,8 @@ def task_of(said: Mapping[str, Any]) -> dict[str, Any]:
                 "name": one["name"],
                 "status": one.get("lastStatus", ""),
                 "health": one.get("healthStatus", "UNKNOWN"),
+                "exit_code": one.get("exitCode"),
+                "reason": one.get("reason", ""),
                 "exec_agent": _agent(one),
             }
             for one in said.get("containers", [])

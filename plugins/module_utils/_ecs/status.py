@@ -64,9 +64,20 @@ def _problems(
     sick = [short(task["task"]) for task in tasks if task["health"] == "UNHEALTHY"]
     if sick:
         yield f"unhealthy tasks: {', '.join(sick)}."
+    yield from (words for task in tasks if task["status"] == "RUNNING" for words in _ended(task))
     if one["changed"] and not one["problems"] and not one["joins"]:
         steps = "; ".join(one["steps"])
         yield f"it differs from its declaration ({steps}). Run ecs_deploy.yml, or correct ecs_services."
+
+
+def _ended(task: Mapping[str, Any]) -> Iterator[str]:
+    """Containers that are not essential, and without which the task runs on. One that did its work exits with 0."""
+    for one in task["containers"]:
+        if one["status"] == "STOPPED" and one["exit_code"] != 0:
+            code = "no exit code" if one["exit_code"] is None else f"exit code {one['exit_code']}"
+            reason = f", {one['reason']}" if one["reason"] else ""
+            where = f"the container {one['name']} of task {short(task['task'])}"
+            yield f"{where} has stopped ({code}{reason}). See ecs_logs.yml."
 
 
 def _running(task: Mapping[str, Any]) -> dict[str, Any]:

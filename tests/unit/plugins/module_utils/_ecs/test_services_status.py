@@ -12,12 +12,21 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.filter.ecs_status import ecs_status
 
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/api"
-TASK = {
+TASK: dict[str, Any] = {
     "task": "arn:aws:ecs:eu-central-1:123456789012:task/production/0123",
     "task_definition": f"{ARN}:2",
     "status": "RUNNING",
     "health": "HEALTHY",
-    "containers": [{"name": "api", "status": "RUNNING", "health": "HEALTHY", "exec_agent": "RUNNING"}],
+    "containers": [
+        {
+            "name": "api",
+            "status": "RUNNING",
+            "health": "HEALTHY",
+            "exit_code": None,
+            "reason": "",
+            "exec_agent": "RUNNING",
+        }
+    ],
 }
 STATE: dict[str, Any] = {
     "exists": True,
@@ -79,6 +88,24 @@ def test_a_deployment_that_runs_is_no_drift() -> None:
 def test_tasks_without_the_agent_have_no_shell() -> None:
     bare = {**TASK, "containers": [{**TASK["containers"][0], "exec_agent": ""}]}
     assert "ECS Exec is not ready" in "\n".join(told(state={"tasks": [bare]})["lines"])
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (
+            {"exit_code": 1, "reason": ""},
+            ["the container worker of task 0123 has stopped (exit code 1). See ecs_logs.yml."],
+        ),
+        ({"exit_code": None, "reason": "OutOfMemoryError"}, ["(no exit code, OutOfMemoryError)"]),
+        ({"exit_code": 0, "reason": ""}, []),
+    ],
+)
+def test_a_container_without_which_the_task_runs_on(ended: dict[str, Any], words: list[str]) -> None:
+    worker = {"name": "worker", "status": "STOPPED", "health": "UNKNOWN", "exec_agent": "", **ended}
+    problems = told(state={"tasks": [{**TASK, "containers": [*TASK["containers"], worker]}]})["status"]["problems"]
+    assert len(problems) == len(words)
+    assert all(word in problem for word, problem in zip(words, problems))
 
 
 def test_failed_tasks_are_shown_with_their_exit_codes() -> None:
