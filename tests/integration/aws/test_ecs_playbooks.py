@@ -229,6 +229,11 @@ def test_a_failed_probe_is_a_failed_deployment(operator: Operator) -> None:
     assert "failed its health probe" in finished.failures and "probed:1 runs again" in finished.failures
     assert operator.revisions("probed") == {"probed:1"}
 
+    left = operator.run("ecs_deploy", [one], ecs_on_failure="leave")
+    assert left.code == 2 and "It was left as it is: ecs_on_failure is leave." in left.failures
+    again = operator.run("ecs_deploy", [one])
+    assert (again.code, again.changed) == (2, []), "nothing differs, and it is not healthy"
+
 
 def test_a_newer_deployment_supersedes(operator: Operator) -> None:
     ecs = operator.ecs

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ecs_service creates, compares, changes and deletes a service; ecs_service_info gets its state."""
+"""ecs_service creates, compares, changes and deletes a service; the info modules get its state and plan it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from testbed.services.aws.ecs.pretended import crashes
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import declarations
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_deployments import ServiceDeployments
+from testbed.services.aws.ecs.pretended import Behaviour, crashes
 from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, Stage, stage
+from tests.integration.aws.ecs import refusal
 from tests.integration.aws.stage import call
 
 DEFINITION: dict[str, Any] = {
@@ -136,6 +139,87 @@ def test_a_scaled_service_keeps_its_count(ecs: Stage) -> None:
     second = ecs.register(name, f"{name}:2")
     assert not ecs.deploy(name, second)["failed"]
     assert described(ecs, name)["desiredCount"] == 7
+
+
+def test_another_capacity_provider_strategy_is_deployed(ecs: Stage) -> None:
+    name, first = ecs.serving()
+    strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    refused = refusal(ecs.ecs.update_service, cluster=CLUSTER, service=name, capacityProviderStrategy=strategy)
+    assert refused[0] == "InvalidParameterException" and "you must force a new deployment" in refused[1]
+    changed_and_then_not(ecs, name, definition={"capacityProviderStrategy": strategy})
+    ecs.await_status(name, "SUCCESSFUL")
+    assert described(ecs, name)["capacityProviderStrategy"] == strategy and ecs.runs(name) == {first}
+
+
+def planned(ecs: Stage, name: str, image: str = "", **more: Any) -> dict[str, Any]:
+    """The plan of a service that is declared as it runs, with the options `build`, `force` and `state`."""
+    options = {key: more.pop(key) for key in ("build_first", "force", "state") if key in more}
+    options["build"] = options.pop("build_first", False)
+    found = ecs.ecs.describe_task_definition(taskDefinition=name)["taskDefinition"]
+    task = {key: found[key] for key in ("networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn")}
+    task["containerDefinitions"] = found["containerDefinitions"]
+    one = {"name": name, "task": task, "service": {}, "images": {"api": image or f"{name}:1"}, "pin": "tag", **more}
+    wanted = {"cluster": CLUSTER, "services": declarations([one]), "verify": False, **options}
+    plan: dict[str, Any] = call(ecs.endpoint, "ecs_services_info", wanted)["services"][name]
+    return plan
+
+
+def test_a_service_that_is_as_declared(ecs: Stage) -> None:
+    name, first = ecs.serving()
+    plan = planned(ecs, name)
+    assert (plan["changed"], plan["steps"], plan["problems"]) == (False, [], [])
+    assert (plan["exists"], plan["current"], plan["revision"]) == (True, first, first)
+
+
+def test_a_service_that_is_being_deleted_is_a_problem_of_the_plan(ecs: Stage) -> None:
+    name, _first = ecs.serving()
+    ecs.agent.behaviours[f"{name}:1"] = Behaviour(stops_after=30)
+    ecs.ecs.delete_service(cluster=CLUSTER, service=name, force=True)
+    assert described(ecs, name)["status"] == "DRAINING"
+    (problem,) = planned(ecs, name)["problems"]
+    assert f"the service {name} is being deleted (DRAINING)" in problem
+
+
+@pytest.mark.parametrize("controller", ["CODE_DEPLOY", "EXTERNAL"])
+def test_another_deployment_controller_is_a_problem_of_the_plan(ecs: Stage, controller: str) -> None:
+    name, _first = ecs.serving()
+    declared = {"deploymentController": {"type": controller}}
+    for service_name in (name, f"{name}-new"):
+        ecs.register(service_name, f"{name}:1")
+        (problem,) = planned(ecs, service_name, service=declared)["problems"]
+        assert f"declares the deployment controller {controller}. Only ECS is supported" in problem
+    (there,) = [one for one in ecs.fake.engine.services.values() if one.name == name]
+    there.settings["deploymentController"] = {"type": controller}
+    del there.settings["taskDefinition"]
+    plan = planned(ecs, name, state=True)
+    (problem,) = plan["problems"]
+    assert f"The service {name} is deployed by {controller}. Only the deployment controller ECS" in problem
+    assert (plan["exists"], plan["state"]["exists"], plan["state"]["task_definition"]) == (True, True, "")
+
+
+def test_an_image_that_is_built_again_under_the_tag_that_runs_is_a_problem_of_the_plan(ecs: Stage) -> None:
+    """ECS takes the same task definition for no change, so that the new image would not run."""
+    name, _first = ecs.serving()
+    build: dict[str, Any] = {"build": {"path": "."}}
+    (problem,) = planned(ecs, name, build_first=True, **build)["problems"]
+    assert f"builds the image {name}:1 again" in problem and "ecs_force" in problem
+    assert planned(ecs, name, build_first=True, pin="digest", **build)["problems"] == [problem], "not in Amazon ECR"
+    assert planned(ecs, name, **build)["problems"] == [], "nothing is built"
+    forced = planned(ecs, name, build_first=True, force=True, **build)
+    assert (forced["problems"], forced["deploys"]) == ([], True)
+    other = planned(ecs, name, f"{name}:2", build_first=True, **build)
+    assert (other["problems"], other["registers"]) == ([], True)
+
+
+def test_a_deployment_that_aws_has_not_listed_yet_is_joined(ecs: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a run that was killed right after UpdateService."""
+    name, _first = ecs.serving()
+    second = ecs.register(name, f"{name}:2", Behaviour(starts_after=5.0))
+    ecs.ecs.update_service(cluster=CLUSTER, service=name, taskDefinition=second)
+    monkeypatch.setattr(ServiceDeployments, "newest", lambda _self: None)
+    plan = planned(ecs, name, f"{name}:2")
+    assert (plan["joins"], plan["deploys"], plan["changed"]) == (True, False, True)
+    assert plan["steps"] == [f"wait for the deployment of {name}:2, which runs"]
 
 
 def test_the_state_of_a_service(ecs: Stage) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.aws.ecs_declaration import REGISTRY, VALUE, declaration, policy_simulator
+from tests.integration.aws.ecs_declaration import REGISTRY, VALUE, declaration, policy_simulator, push
 from tests.integration.aws.stage import call
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 
@@ -88,6 +88,16 @@ def test_all_faults_are_named_in_one_run(endpoint: Endpoint, sound: dict[str, An
     ):
         assert expected in words, words
     assert len(found["findings"]) >= 17
+
+
+def test_an_image_without_a_tag_is_latest(endpoint: Endpoint, sound: dict[str, Any]) -> None:
+    task = copy.deepcopy(sound["task"])
+    task["containerDefinitions"][0]["image"] = f"{REGISTRY}/permissions"
+    found = verify(endpoint, task, sound["definition"], fail=False)
+    assert [one["problem"] for one in found["findings"]] == [f"the image {REGISTRY}/permissions does not exist"]
+    push(endpoint, "untagged", "latest", "amd64")
+    task["containerDefinitions"][0]["image"] = f"{REGISTRY}/untagged"
+    assert verify(endpoint, task, sound["definition"])["findings"] == []
 
 
 def test_a_role_that_may_not_be_passed(endpoint: Endpoint, sound: dict[str, Any]) -> None:

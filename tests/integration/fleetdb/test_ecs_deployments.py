@@ -243,3 +243,23 @@ def test_another_deployer_leaves_nothing_to_change(operator: Operator) -> None:
     assert operator.ecs.writes.count("UpdateService") == 1
     assert [one["result"] for one in operator.journal()["rollouts"]] == ["succeeded"] * 3
     assert operator.fleet.query(HELD) == []
+
+
+def test_a_deployment_whose_lock_was_broken_changes_nothing_more(operator: Operator, tmp_path: Path) -> None:
+    assert operator.run("serve")[0] == 0
+    operator.ecs.fake.writes.clear()
+    breaking = {
+        "name": "Break the lock",
+        "evenkeel.fleet.rollout_lock": {
+            "database": {"conninfo": operator.fleet.conninfo},
+            "scope": SCOPE.name,
+            "state": "broken",
+            "reason": "its runner is gone",
+        },
+    }
+    hook = tmp_path / "break.yml"
+    hook.write_text(json.dumps([breaking]))
+    code, said = operator.run("slow", ecs_hooks={"before_service": [str(hook)]})
+    assert code == 2, said
+    assert "its lock is lost" in said
+    assert operator.ecs.writes == []
