@@ -204,9 +204,9 @@ def clients_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[tuple[str, str], Any] = {}
     make = client.client
 
-    def once(module: Any, service: str, region: str = "") -> Any:
+    def once(module: Any, service: str, region: str = "", sessions: dict[str, Any] | None = None) -> Any:
         if (service, region) not in made:
-            made[service, region] = make(module, service, region)
+            made[service, region] = make(module, service, region, sessions)
         return made[service, region]
 
     monkeypatch.setattr(client, "client", once)
