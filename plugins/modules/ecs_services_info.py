@@ -74,7 +74,8 @@ services:
       C(deploys), C(joins), C(scaling), C(tags) and C(log_groups) are the parts of it.
     - C(current) is the task definition of the service, C(revision) the one that is as declared, empty where it would be
       registered. C(images) are the images by container, C(count) is the number of tasks to declare, or null.
-    - C(problems) say why the comparison is not complete, C(findings) what would make the deployment fail.
+    - C(problems) say why the comparison is not complete, or why the deployment is refused, such as for an image that
+      O(build) builds under the tag that the service runs. C(findings) say what would make the deployment fail.
     - C(state) is the service as M(evenkeel.fleet.ecs_service_info) returns it, with O(state=true).
   returned: always
   type: dict

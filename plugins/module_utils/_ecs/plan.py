@@ -17,12 +17,12 @@ from .._common.progress import OperationError
 from . import scalable_target
 from .container_logs import ContainerLogs
 from .deploy import Deploy, DeployReport, DeployWish
-from .images import PinnedImages, digest_in_ecr, images_of, pinned, with_images
+from .images import PinnedImages, Reference, digest_in_ecr, images_of, pinned, with_images
 from .limits import problems, shape_problems
 from .revisions import Outcome, Wanted, ensure
 from .service_deployment import short
 from .service_deployments import ServiceDeployments
-from .services import DeclaredService, ServiceReport, Services
+from .services import DeclaredService, ServiceReport, Services, refuse_draining
 from .verify.checks import findings_of
 from .verify.findings import Clients, Declared
 
@@ -50,7 +50,7 @@ class Asked:
 class ServicePlan:
     """Task definitions are ARNs, "" for none; `revision` is "" where one would be registered.
 
-    `problems` are why the plan is not complete, `findings` what would make the deployment fail.
+    `problems` are why the plan is not complete or is refused, `findings` what would make the deployment fail.
     """
 
     name: str
@@ -119,9 +119,13 @@ def planned(one: Declaration, asked: Asked) -> ServicePlan:
 
 def _look(one: Declaration, asked: Asked, found: ServicePlan) -> None:
     ecs = asked.clients("ecs")
-    service = _service(one, asked)
+    of_the_service = ServiceDeployments(ecs, asked.cluster, one["name"])
+    service = _service(of_the_service)
     found.exists = service is not None
-    found.current = str(service["taskDefinition"]) if service else ""
+    if service:
+        # Refuses one that ECS itself does not deploy, which may have no task definition.
+        found.current = str(of_the_service.service()["taskDefinition"])
+    _refuse_other_controllers(one)
     definition, images = prepared(one, asked)
     found.images, found.warnings = images.images, images.warnings
     tags = None if one["tags"] is None else texts(one["tags"])
@@ -142,10 +146,11 @@ def _look(one: Declaration, asked: Asked, found: ServicePlan) -> None:
         found.tags = found.tags or report.before.get("tags") != report.after.get("tags")
         deployed = DeployReport()
         wish = DeployWish(found.revision, asked.force, 0, False, 0)
-        of_the_service = ServiceDeployments(ecs, asked.cluster, one["name"])
         Deploy(of_the_service, ContainerLogs(ecs, lambda _region: ecs), wish, deployed).start(check_mode=True)
-        found.deploys, found.joins = deployed.changed, deployed.joined
+        found.deploys = deployed.changed
+        found.joins = deployed.joined or (not deployed.changed and _rolls_out(service))
         found.warnings = [*found.warnings, *deployed.warnings]
+        found.problems = _builds_unnoticed(one, asked, found)
     if one["scaling"]:
         found.scaling = scalable_target.ensure(
             asked.clients("application-autoscaling"), wanted_scaling(one, asked.cluster), True
@@ -197,14 +202,46 @@ def wanted_scaling(one: Declaration, cluster: str) -> scalable_target.Wanted:
     )
 
 
-def _service(one: Declaration, asked: Asked) -> dict[str, Any] | None:
-    """None where there is no such service or cluster."""
+def _service(deployments: ServiceDeployments) -> dict[str, Any] | None:
+    """None where there is no such service or cluster. OperationError while it is being deleted."""
     try:
-        return ServiceDeployments(asked.clients("ecs"), asked.cluster, one["name"]).find()
+        said = deployments.call("DescribeServices", services=[deployments.name])["services"]
     except RefusedError as error:
         if error.code == "ClusterNotFoundException":
             return None
         raise
+    for service in said:
+        refuse_draining(service)
+    return next((service for service in said if service["status"] == "ACTIVE"), None)
+
+
+def _refuse_other_controllers(one: Declaration) -> None:
+    controller = (one["service"].get("deploymentController") or {}).get("type", "ECS")
+    if controller != "ECS":
+        raise OperationError(
+            f"The service {one['name']} declares the deployment controller {controller}. Only ECS is supported: remove "
+            "deploymentController."
+        )
+
+
+def _rolls_out(service: Mapping[str, Any]) -> bool:
+    """Whether its primary deployment goes on, which AWS lists among the service deployments some moments later."""
+    return any(
+        one["status"] == "PRIMARY" and one.get("rolloutState") == "IN_PROGRESS" for one in service["deployments"]
+    )
+
+
+def _builds_unnoticed(one: Declaration, asked: Asked, found: ServicePlan) -> list[str]:
+    """Built images that would not be deployed: they keep the tag that the service runs, so that nothing differs."""
+    if found.registers or found.deploys:
+        return []
+    return [
+        f"The new image would not be deployed: the run builds the image {image} again, and the service runs this tag "
+        "already. Build it under a new tag, pin it by digest (pin=digest, for Amazon ECR alone), deploy with "
+        "ecs_force=true, or run without ecs_build."
+        for image in built(one, asked) & set(found.images.values())
+        if one["pin"] == "tag" or not Reference.of(image).in_ecr
+    ]
 
 
 def _note_revision(found: ServicePlan, revision: Outcome) -> None:

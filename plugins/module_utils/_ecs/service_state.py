@@ -44,7 +44,8 @@ def state_of(deployments: ServiceDeployments, definition: Mapping[str, Any]) -> 
         "desired": service["desiredCount"],
         "running": service["runningCount"],
         "pending": service["pendingCount"],
-        "task_definition": service["taskDefinition"],
+        # One that an external controller deploys has none.
+        "task_definition": service.get("taskDefinition", ""),
         "deployment": newest.result() if newest else None,
         "last_good": deployments.last_good(besides=deployments.brought_by(newest) if newest else ""),
         "way_back": way_back(history(deployments)),

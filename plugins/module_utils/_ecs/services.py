@@ -54,6 +54,15 @@ class ServiceReport(Progress):
         }
 
 
+def refuse_draining(service: Mapping[str, Any]) -> None:
+    """OperationError for a described service that is being deleted."""
+    if service["status"] == "DRAINING":
+        raise OperationError(
+            f"Nothing was changed: the service {service['serviceName']} is being deleted (DRAINING). AWS creates one "
+            "of this name when it is INACTIVE. Run the same again then."
+        )
+
+
 class Services:
     """The services of one cluster. `parameters` gives the names that an operation of the API takes."""
 
@@ -65,11 +74,8 @@ class Services:
     def ensure(self, wanted: DeclaredService, report: ServiceReport, *, check_mode: bool) -> None:
         self.refuse_unknown(wanted.definition)
         there = self._find(wanted)
-        if there and there["status"] == "DRAINING":
-            raise OperationError(
-                f"Nothing was changed: the service {wanted.name} is being deleted (DRAINING). AWS creates one of this "
-                "name when it is INACTIVE. Run the same again then."
-            )
+        if there:
+            refuse_draining(there)
         if there and there["status"] == "ACTIVE":
             self._update(wanted, there, report, check_mode=check_mode)
         else:
@@ -87,7 +93,7 @@ class Services:
         if not there or there["status"] == "INACTIVE":
             return
         report.arn, report.changed = there["serviceArn"], there["status"] == "ACTIVE"
-        report.before = {"service": wanted.name, "taskDefinition": short(there["taskDefinition"])}
+        report.before = {"service": wanted.name, "taskDefinition": short(there.get("taskDefinition", ""))}
         if check_mode:
             return
         if report.changed:
@@ -165,7 +171,9 @@ class Services:
         names = list(dict.fromkeys(path.partition(".")[0] for path in report.differences))
         if names:
             sent = {key: merged(declared[key], found.get(key)) for key in names}
-            self._call("UpdateService", wanted, service=wanted.name, **sent)
+            # Without it, AWS refuses another strategy.
+            forced = {"forceNewDeployment": True} if "capacityProviderStrategy" in sent else {}
+            self._call("UpdateService", wanted, service=wanted.name, **sent, **forced)
         if retag and wanted.tags is not None:
             change_tags(self._ecs, report.arn, tags, wanted.tags, report.arn)
 

@@ -13,8 +13,8 @@ import pytest
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import declarations
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_deployments import ServiceDeployments
 from testbed.services.aws.ecs.pretended import Behaviour, crashes
-from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, Stage, stage
 from tests.integration.aws.ecs import refusal
+from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, Stage, stage
 from tests.integration.aws.stage import call
 
 DEFINITION: dict[str, Any] = {
@@ -151,15 +151,15 @@ def test_another_capacity_provider_strategy_is_deployed(ecs: Stage) -> None:
     assert described(ecs, name)["capacityProviderStrategy"] == strategy and ecs.runs(name) == {first}
 
 
-def planned(ecs: Stage, name: str, image: str = "", **more: Any) -> dict[str, Any]:
-    """The plan of a service that is declared as it runs, with the options `build`, `force` and `state`."""
-    options = {key: more.pop(key) for key in ("build_first", "force", "state") if key in more}
-    options["build"] = options.pop("build_first", False)
+def planned(
+    ecs: Stage, name: str, image: str = "", options: dict[str, bool] | None = None, **more: Any
+) -> dict[str, Any]:
+    """The plan of a service that is declared as it runs, but for its image and `more`."""
     found = ecs.ecs.describe_task_definition(taskDefinition=name)["taskDefinition"]
-    task = {key: found[key] for key in ("networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn")}
-    task["containerDefinitions"] = found["containerDefinitions"]
-    one = {"name": name, "task": task, "service": {}, "images": {"api": image or f"{name}:1"}, "pin": "tag", **more}
-    wanted = {"cluster": CLUSTER, "services": declarations([one]), "verify": False, **options}
+    kept = ("networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "containerDefinitions")
+    task = {key: value for key, value in found.items() if key in kept}
+    one = {"name": name, "task": task, "images": {"api": image or f"{name}:1"}, "pin": "tag", **more}
+    wanted = {"cluster": CLUSTER, "services": declarations([one]), "verify": False, **(options or {})}
     plan: dict[str, Any] = call(ecs.endpoint, "ecs_services_info", wanted)["services"][name]
     return plan
 
@@ -191,23 +191,24 @@ def test_another_deployment_controller_is_a_problem_of_the_plan(ecs: Stage, cont
     (there,) = [one for one in ecs.fake.engine.services.values() if one.name == name]
     there.settings["deploymentController"] = {"type": controller}
     del there.settings["taskDefinition"]
-    plan = planned(ecs, name, state=True)
+    plan = planned(ecs, name, options={"state": True})
     (problem,) = plan["problems"]
     assert f"The service {name} is deployed by {controller}. Only the deployment controller ECS" in problem
     assert (plan["exists"], plan["state"]["exists"], plan["state"]["task_definition"]) == (True, True, "")
+    assert service(ecs, name, check=True, state="absent")["changed"]
 
 
 def test_an_image_that_is_built_again_under_the_tag_that_runs_is_a_problem_of_the_plan(ecs: Stage) -> None:
     """ECS takes the same task definition for no change, so that the new image would not run."""
     name, _first = ecs.serving()
-    build: dict[str, Any] = {"build": {"path": "."}}
-    (problem,) = planned(ecs, name, build_first=True, **build)["problems"]
+    build, again = {"path": "."}, {"build": True}
+    (problem,) = planned(ecs, name, options=again, build=build)["problems"]
     assert f"builds the image {name}:1 again" in problem and "ecs_force" in problem
-    assert planned(ecs, name, build_first=True, pin="digest", **build)["problems"] == [problem], "not in Amazon ECR"
-    assert planned(ecs, name, **build)["problems"] == [], "nothing is built"
-    forced = planned(ecs, name, build_first=True, force=True, **build)
+    assert planned(ecs, name, options=again, build=build, pin="digest")["problems"] == [problem], "not in Amazon ECR"
+    assert planned(ecs, name, build=build)["problems"] == [], "nothing is built"
+    forced = planned(ecs, name, options={**again, "force": True}, build=build)
     assert (forced["problems"], forced["deploys"]) == ([], True)
-    other = planned(ecs, name, f"{name}:2", build_first=True, **build)
+    other = planned(ecs, name, f"{name}:2", options=again, build=build)
     assert (other["problems"], other["registers"]) == ([], True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._aws.api import RefusedError
-from ..images import Reference, images_of
+from ..images import LATEST, Reference, images_of
 from .findings import Clients, Declared, Finding
 
 ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
@@ -42,7 +42,7 @@ def images(declared: Declared, clients: Clients) -> Iterator[Finding]:
         reference = Reference.of(image)
         if not reference.in_ecr:
             continue
-        by = {"imageDigest": reference.digest} if reference.digest else {"imageTag": reference.tag}
+        by = {"imageDigest": reference.digest} if reference.digest else {"imageTag": reference.tag or LATEST}
         try:
             said = clients("ecr", reference.region).call(
                 "BatchGetImage",

@@ -129,6 +129,13 @@ class ServiceCalls:
             settings["taskDefinition"] = world.runnable(given["taskDefinition"])["taskDefinitionArn"]
         if "capacityProviderStrategy" in given:
             settings.pop("launchType", None)
+            name = "capacityProviderStrategy"
+            if not same(name, given[name], service.settings.get(name)) and not given.get("forceNewDeployment"):
+                raise invalid(
+                    "When switching from launch type to capacity provider strategy on an existing service, or making "
+                    "a change to a capacity provider strategy on a service that is already using one, you must force "
+                    "a new deployment."
+                )
         settings["deploymentConfiguration"] = configuration(
             given.get("deploymentConfiguration", {}), service.settings["deploymentConfiguration"]
         )
