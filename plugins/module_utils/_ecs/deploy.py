@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from .._common.progress import OperationError, Progress
+from .._common.progress import NoAnswerError, OperationError, Progress
 from .container_logs import ContainerLogs
 from .definition_lookup import NEW_REVISION
-from .service_deployment import Outcome, ServiceDeployment, StoppedTask, decide, outcome, short
+from .service_deployment import STARTING_OR_RUNNING, Outcome, ServiceDeployment, StoppedTask, decide, outcome, short
 from .service_deployments import ServiceDeployments
 
 LONGEST_PAUSE = 2.0
 # AWS lists a new deployment some moments after UpdateService has answered.
 LISTED_WITHIN = 60.0
+# How long the reads before a rollback are repeated while the API does not answer.
+ANSWERED_WITHIN = 60.0
+T = TypeVar("T")
 
 
 @dataclass
@@ -102,18 +105,16 @@ class Deploy:
         )
         report.changed = decision == "start"
         if decision == "nothing":
-            # Of a change of the service that has just been made.
             unlisted = _rollout_state(service) == "IN_PROGRESS" and not check_mode
-            started = self._listed_after(newest) if unlisted else None
+            started = self._in_progress_after(newest) if unlisted else None
             if started is None:
                 report.outcome = "unchanged"
                 return False
-            report.joined = True
-            report.stands(started)
+            self._refuse_another(started, wanted)
+            self._join(started)
             return True
         if decision == "join" and active:
-            report.joined = True
-            report.stands(active)
+            self._join(active)
             return True
         if active and brings:
             since = f" since {active.created:%H:%M:%S %Z}" if active.created else ""
@@ -123,8 +124,21 @@ class Deploy:
         # AWS takes the same task definition for no change.
         same = {"forceNewDeployment": True} if wanted == service["taskDefinition"] else {}
         self._service.call("UpdateService", service=self._service.name, taskDefinition=wanted, **same)
-        report.stands(self._started_after(newest))
+        report.stands(self._started_after(newest, wanted))
         return True
+
+    def _join(self, deployment: ServiceDeployment) -> None:
+        self._report.joined = True
+        # The cause of failures before this call may be gone by now.
+        self._service.ignore_stopped_tasks()
+        self._report.stands(deployment)
+
+    def _refuse_another(self, deployment: ServiceDeployment, wanted: str) -> None:
+        """OperationError for a deployment of another task definition, which another deployer has started."""
+        brings = self._service.brought_by(deployment)
+        if brings and brings != wanted:
+            self._report.outcome = self._report.outcome or "superseded"
+            raise OperationError(f"{self._what(wanted)} {self._superseded_by(deployment)}")
 
     def follow(self) -> None:
         """Wait for the end of the deployment, and go back where it fails; OperationError unless it succeeds."""
@@ -141,7 +155,11 @@ class Deploy:
         if became in ("failing", "failed", None):
             # Log lines end with a line break.
             between = "" if why.endswith("\n") else " "
-            why = f"{why}{between}{self._way_back(report.deployment or deployment)}"
+            try:
+                back = self._way_back(report.deployment or deployment)
+            except OperationError as error:
+                back = f"The rollback was not started: {error}"
+            why = f"{why}{between}{back}"
         raise OperationError(why)
 
     def _wait(self, deployment: ServiceDeployment) -> Outcome | None:
@@ -163,26 +181,36 @@ class Deploy:
                 found.append(became)
             return bool(became)
 
-        report.wait(arrived, LONGEST_PAUSE)
+        try:
+            report.wait(arrived, LONGEST_PAUSE)
+        except NoAnswerError:
+            # The line of progress has it, and the deployment has to be rolled back all the same.
+            return None
         return found[0] if found else None
+
+    def _what(self, definition: str) -> str:
+        return f"The deployment of {short(definition)} to {self._service.name}"
+
+    def _superseded_by(self, newest: ServiceDeployment | None) -> str:
+        since = f", started at {newest.created:%H:%M:%S %Z}" if newest and newest.created else ""
+        by = f" of {short(self._service.brought_by(newest))}{since}" if newest else ""
+        return f"was superseded by a newer deployment{by}. Nothing was rolled back."
 
     def _why(self, became: Outcome | None, deployment: ServiceDeployment) -> str:
         report = self._report
-        what = f"The deployment of {short(report.after)} to {self._service.name}"
+        what = self._what(report.after)
         because = f": {deployment.why}" if deployment.why else ""
         failed = self._failure_in_words()
         if became == "failing":
             return f"{what} fails: {len(report.failures)} of its tasks failed. {failed}"
         if became == "rolled_back":
-            report.rolled_back_to = report.after = self._service.definition_of(deployment.rolled_back_to)
+            restored = self._answered(lambda: self._service.definition_of(deployment.rolled_back_to))
+            report.rolled_back_to = report.after = restored
             return f"{what} failed{because}. AWS rolled it back: {short(report.after)} runs again. {failed}".strip()
         if became == "rollback_failed":
             return f"{what} failed, and AWS could not roll it back{because}. {failed}".strip()
         if became == "superseded":
-            newest = self._service.newest()
-            since = f", started at {newest.created:%H:%M:%S %Z}" if newest and newest.created else ""
-            by = f" of {short(self._service.brought_by(newest))}{since}" if newest else ""
-            return f"{what} was superseded by a newer deployment{by}. Nothing was rolled back."
+            return f"{what} {self._superseded_by(self._answered(self._service.newest))}"
         if became == "stopped":
             return f"{what} was stopped by a call to StopServiceDeployment{because}. Nothing was rolled back."
         if became == "failed":
@@ -199,39 +227,72 @@ class Deploy:
         return f"{task.words}.{_as_log(lines)}"
 
     def _way_back(self, failed: ServiceDeployment) -> str:
-        """Go back to the last revision that succeeded, and say how that went."""
+        """Go back to the last revision that succeeded, and say how that went. OperationError if it was not started."""
         report, service = self._report, self._service
-        if not self._wish.roll_back:
+        newest = self._answered(service.newest) or failed
+        if newest.arn != failed.arn:
+            brings = self._answered(lambda: service.brought_by(newest))
+            return f"A newer deployment of {short(brings)} runs, so nothing was rolled back."
+        report.stands(newest)
+        if newest.status == "SUCCESSFUL":
+            return "It has succeeded in the meantime, so nothing was rolled back."
+        if not self._wish.roll_back and not newest.rolled_back_by_aws:
             return "It was left as it is, by on_failure=leave."
-        good = service.last_good(besides=report.after)
+        revision = self._answered(lambda: newest.rolled_back_to or next(service.good_revisions(), ""))
+        good = self._answered(lambda: service.definition_of(revision))
+        if newest.rolled_back_by_aws:
+            return self._rolled_back(good, lambda: newest)
         if not good:
             return (
                 f"No deployment of {service.name} has succeeded yet, so there is nothing to go back to. Fix the cause, "
                 "and deploy again."
             )
-        newest = service.newest()
-        if newest and newest.arn != failed.arn:
-            return f"A newer deployment of {short(service.brought_by(newest))} runs, so nothing was rolled back."
+        if newest.status in STARTING_OR_RUNNING and [one.arn for one in newest.sources] == [revision]:
+            service.roll_back(newest.arn)
+            report.changed = True
+            return self._rolled_back(good, lambda: newest)
+        if good == report.after:
+            return (
+                f"{short(good)} is also what the last successful deployment brought, so no other task definition was "
+                "deployed. The settings of the service were not put back: correct them, and deploy again."
+            )
+        service.call("UpdateService", service=service.name, taskDefinition=good)
         report.changed = True
+        return self._rolled_back(good, lambda: self._started_after(newest, good))
+
+    def _rolled_back(self, good: str, started: Callable[[], ServiceDeployment]) -> str:
+        """Wait for the end of a rollback that was started, and say how it ended."""
+        report = self._report
         report.note(f"rolling back to {short(good)}")
-        if failed.active and [service.definition_of(one.arn) for one in failed.sources] == [good]:
-            service.roll_back(failed.arn)
-            back = failed
-        else:
-            service.call("UpdateService", service=service.name, taskDefinition=good)
-            back = self._started_after(newest)
 
         def ended() -> bool:
-            report.stands(service.described(back.arn))
+            report.stands(self._service.described(back.arn))
             return not (report.deployment and report.deployment.active)
 
-        report.wait(ended, LONGEST_PAUSE)
+        try:
+            back = started()
+            report.wait(ended, LONGEST_PAUSE)
+        except OperationError as error:
+            return f"The rollback to {short(good)} was started, and its end was not seen: {error}"
         now = report.deployment or back
         if now.status not in ("SUCCESSFUL", "ROLLBACK_SUCCESSFUL"):
             because = f": {now.why}" if now.why else ""
             return f"The rollback to {short(good)} has not succeeded ({now.words}){because}."
+        settings = ", with the settings it had before" if good == report.after else ""
         report.outcome, report.rolled_back_to, report.after = "rolled_back", good, good
-        return f"It was rolled back: {short(good)} runs again."
+        return f"It was rolled back: {short(good)} runs again{settings}."
+
+    def _answered(self, read: Callable[[], T]) -> T:
+        """What a read returns. It is repeated while the API does not answer; NoAnswerError after ANSWERED_WITHIN."""
+        waiting = Progress(now=self._report.now, sleep=self._report.sleep, timeout=ANSWERED_WITHIN)
+        found: list[T] = []
+
+        def answered() -> bool:
+            found.append(read())
+            return True
+
+        waiting.wait(answered, LONGEST_PAUSE)
+        return found[0]
 
     def _hear_events(self, deployment: ServiceDeployment) -> None:
         """Events since the deployment began, from the oldest."""
@@ -242,16 +303,35 @@ class Deploy:
                 self._report.events.append(event["message"])
                 self._report.note(event["message"])
 
-    def _started_after(self, before: ServiceDeployment | None) -> ServiceDeployment:
-        found = self._listed_after(before)
+    def _started_after(self, before: ServiceDeployment | None, wanted: str) -> ServiceDeployment:
+        """The deployment of a task definition that UpdateService has started."""
+        found = self._listed_after(before, lambda: False)
         if found is None:
             raise OperationError(
                 f"UpdateService was accepted, and AWS has listed no new deployment of {self._service.about} within "
                 f"{LISTED_WITHIN:g} s. Run the same again: it joins the deployment."
             )
+        self._refuse_another(found, wanted)
         return found
 
-    def _listed_after(self, before: ServiceDeployment | None) -> ServiceDeployment | None:
+    def _in_progress_after(self, before: ServiceDeployment | None) -> ServiceDeployment | None:
+        """The deployment that the service has begun and AWS has not listed yet; None if there is none."""
+        over = False
+
+        def is_over() -> bool:
+            nonlocal over
+            over = _rollout_state(self._service.service()) != "IN_PROGRESS"
+            return over
+
+        found = self._listed_after(before, is_over)
+        if found is None and not over:
+            raise OperationError(
+                f"A deployment of {self._service.about} is in progress, and AWS has not listed it within "
+                f"{LISTED_WITHIN:g} s. Run the same again: it joins the deployment."
+            )
+        return found
+
+    def _listed_after(self, before: ServiceDeployment | None, is_over: Callable[[], bool]) -> ServiceDeployment | None:
         waiting = Progress(now=self._report.now, sleep=self._report.sleep, timeout=LISTED_WITHIN)
         found: list[ServiceDeployment] = []
 
@@ -259,7 +339,7 @@ class Deploy:
             newest = self._service.newest()
             if newest and (before is None or newest.arn != before.arn):
                 found.append(newest)
-            return bool(found)
+            return bool(found) or is_over()
 
         waiting.wait(listed, LONGEST_PAUSE)
         return found[0] if found else None

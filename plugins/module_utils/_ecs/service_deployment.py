@@ -91,6 +91,11 @@ class ServiceDeployment:
         return self.status in STARTING_OR_RUNNING + ENDING
 
     @property
+    def rolled_back_by_aws(self) -> bool:
+        """Whether AWS goes back, or has tried to."""
+        return self.status.startswith("ROLLBACK_")
+
+    @property
     def ended_by_a_check(self) -> bool:
         """Whether the circuit breaker or an alarm ended it."""
         return self.breaker == "TRIGGERED" or bool(self.triggered_alarms)

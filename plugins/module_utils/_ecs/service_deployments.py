@@ -62,7 +62,8 @@ class ServiceDeployments:
 
     def listed(self, **only: Any) -> list[Mapping[str, Any]]:
         """From the newest."""
-        listed = list(self.pages("ListServiceDeployments", "serviceDeployments", service=self.name, **only))
+        pages = self.pages("ListServiceDeployments", "serviceDeployments", service=self.name, maxResults=100, **only)
+        listed = list(pages)
         return sorted(listed, key=lambda one: one["createdAt"], reverse=True)
 
     def described(self, arn: str) -> ServiceDeployment:
@@ -83,24 +84,31 @@ class ServiceDeployments:
             self._definitions[revision] = found[0]["taskDefinition"] if found else ""
         return self._definitions.get(revision, "")
 
-    def last_good(self, besides: str = "") -> str:
-        """The task definition of the newest deployment that succeeded, or that a rollback restored; "" for none."""
+    def good_revisions(self) -> Iterator[str]:
+        """The service revisions that a deployment brought or a rollback restored, from the newest that succeeded."""
         for one in self.listed(status=["SUCCESSFUL", "ROLLBACK_SUCCESSFUL"]):
             described = self.described(one["serviceDeploymentArn"])
-            succeeded = described.status == "SUCCESSFUL"
-            definition = self.brought_by(described) if succeeded else self.definition_of(described.rolled_back_to)
-            if definition and definition != besides:
-                return definition
-        return ""
+            brought = described.target.arn if described.target else ""
+            revision = brought if described.status == "SUCCESSFUL" else described.rolled_back_to
+            if revision:
+                yield revision
+
+    def last_good(self, besides: str = "") -> str:
+        """The task definition of the newest deployment that succeeded, or that a rollback restored; "" for none."""
+        definitions = (self.definition_of(revision) for revision in self.good_revisions())
+        return next((one for one in definitions if one and one != besides), "")
+
+    def ignore_stopped_tasks(self) -> None:
+        """Leave the tasks that have stopped until now out of failed_tasks."""
+        self._stopped.update(self._stopped_tasks())
 
     def failed_tasks(self, definition: str = "", since: datetime | None = None) -> list[StoppedTask]:
         """The tasks that failed, of one task definition and started since then. A later call has only the new ones.
 
         AWS keeps stopped tasks for an hour, and they change no more: each is described once.
         """
-        listed = self.pages("ListTasks", "taskArns", serviceName=self.name, desiredStatus="STOPPED")
         found = []
-        for arns in portions([arn for arn in listed if arn not in self._stopped], TASKS_AT_ONCE):
+        for arns in portions([arn for arn in self._stopped_tasks() if arn not in self._stopped], TASKS_AT_ONCE):
             for said in self.call("DescribeTasks", tasks=arns)["tasks"]:
                 if said["lastStatus"] != "STOPPED":
                     continue
@@ -111,6 +119,9 @@ class ServiceDeployments:
                 if task.failed and ours and late:
                     found.append(task)
         return found
+
+    def _stopped_tasks(self) -> Iterator[str]:
+        return self.pages("ListTasks", "taskArns", serviceName=self.name, desiredStatus="STOPPED")
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return self._ecs.call(operation, self.about, cluster=self._cluster, **arguments)

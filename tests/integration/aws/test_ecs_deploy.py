@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from werkzeug.wrappers import Request, Response
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import deploy
+from testbed.services.aws.calls import Call, denied
 from testbed.services.aws.ecs.pretended import (
     NEVER_HEALTHY,
     Behaviour,
@@ -20,15 +25,37 @@ from testbed.services.aws.ecs.pretended import (
     out_of_memory,
 )
 from tests.integration.aws.ecs_stage import CLUSTER, Stage, stage
+from tests.integration.endpoint import ACCOUNT
 
 CHECK = {"command": ["CMD-SHELL", "true"], "interval": 5, "retries": 1}
 SLOW = Behaviour(healthy_after=3.0)
 
 
+OTHER_NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-0fedcba9876543210"]}}
+Meddler = Callable[[Call, Request], "Response | None"]
+
+
+class Between:
+    """Stands between the module and the stand-in: a meddler may answer a call."""
+
+    meddler: Meddler | None = None
+
+    def answer(self, call: Call, request: Request) -> Response | None:
+        return self.meddler(call, request) if self.meddler and call.service == "ecs" else None
+
+
+BETWEEN = Between()
+
+
 @pytest.fixture(scope="module")
 def ecs() -> Iterator[Stage]:
-    with stage() as made:
+    with stage(first=BETWEEN.answer) as made:
         yield made
+
+
+@pytest.fixture
+def meddle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Meddler], None]:
+    return lambda meddler: monkeypatch.setattr(BETWEEN, "meddler", meddler)
 
 
 def test_a_new_revision_is_deployed_once(ecs: Stage) -> None:
@@ -190,3 +217,157 @@ def test_what_can_not_be_deployed_is_refused(ecs: Stage) -> None:
     assert "There is no task definition nothing (" in ecs.deploy(service, "nothing")["msg"]
     assert "has no active service nothing. Create it with ecs_service first." in ecs.deploy("nothing", first)["msg"]
     assert ecs.writes == []
+
+
+def test_settings_that_fail_go_back_and_the_code_stays(ecs: Stage, meddle: Callable[[Meddler], None]) -> None:
+    service, _first = ecs.serving()
+    second = ecs.register(service, f"{service}:2")
+    assert not ecs.deploy(service, second)["failed"]
+    ecs.agent.behaviours[f"{service}:2"] = crashes()
+    ecs.ecs.update_service(cluster=CLUSTER, service=service, networkConfiguration=OTHER_NETWORK)
+    ecs.fake.writes.clear()
+
+    def mend(call: Call, _request: Request) -> None:
+        """With the settings that it had before, the code runs."""
+        if call.action in ("StopServiceDeployment", "UpdateService"):
+            ecs.agent.behaviours[f"{service}:2"] = Behaviour()
+
+    meddle(mend)
+    done = ecs.deploy(service, second)
+    assert done["failed"] and done["joined"]
+    assert f"It was rolled back: {service}:2 runs again, with the settings it had before." in done["msg"], done["msg"]
+    assert (done["outcome"], done["rolled_back_to"], done["changed"]) == ("rolled_back", second, True)
+    assert ecs.writes == ["StopServiceDeployment"]
+
+
+def test_code_that_fails_when_started_again_is_not_replaced_by_an_older_one(ecs: Stage) -> None:
+    threshold = {"type": "COUNT", "value": 3}
+    service, _first = ecs.serving({"enable": True, "rollback": False, "thresholdConfiguration": threshold})
+    second = ecs.register(service, f"{service}:2")
+    assert not ecs.deploy(service, second)["failed"]
+    ecs.agent.behaviours[f"{service}:2"] = crashes()
+    ecs.fake.writes.clear()
+    done = ecs.deploy(service, second, force=True, fail_after=0)
+    assert done["failed"]
+    assert f"{service}:2 is also what the last successful deployment brought" in done["msg"], done["msg"]
+    assert "The settings of the service were not put back" in done["msg"]
+    assert (done["outcome"], done["rolled_back_to"]) == ("failed", "")
+    assert ecs.writes == ["UpdateService"]
+
+
+def test_failures_before_a_run_that_joins_do_not_count(ecs: Stage) -> None:
+    service, _first = ecs.serving()
+    second = ecs.register(service, f"{service}:2", crashes())
+    assert ecs.deploy(service, second, on_failure="leave")["failed"]
+    ecs.agent.behaviours[f"{service}:2"] = Behaviour()
+    # Tasks that started before the cause was mended.
+    done = ecs.deploy(service, second, fail_after=5)
+    assert not done["failed"], done["msg"]
+    assert (done["joined"], done["outcome"]) == (True, "succeeded")
+    assert len(done["failures"]) < 3
+
+
+def test_a_rollback_that_is_denied_leaves_the_reason_in_the_message(
+    ecs: Stage, meddle: Callable[[Meddler], None]
+) -> None:
+    service, _first = ecs.serving()
+    broken = ecs.register(service, f"{service}:broken", crashes(code=3))
+    meddle(lambda call, _request: denied(call, ACCOUNT, "ci") if call.action == "StopServiceDeployment" else None)
+    done = ecs.deploy(service, broken)
+    assert done["failed"]
+    assert "container api: exit code 3" in done["msg"], done["msg"]
+    assert "Its last log lines:" in done["msg"]
+    assert "\nThe rollback was not started: AWS denies it: the role or user needs ecs:StopService" in done["msg"]
+    assert done["outcome"] == "failing"
+
+
+def test_without_answers_until_the_timeout_it_is_rolled_back(ecs: Stage, meddle: Callable[[Meddler], None]) -> None:
+    service, first = ecs.serving()
+    slow = ecs.register(service, f"{service}:slow", Behaviour(healthy_after=60.0), healthCheck=CHECK)
+    assert not ecs.deploy(service, slow, wait=False)["failed"]
+    followed: list[float] = []
+
+    def silent_for_a_while(call: Call, _request: Request) -> Response | None:
+        if call.action == "ListTasks":
+            followed.append(time.monotonic())
+        silent = followed and time.monotonic() < followed[0] + 4
+        return Response(status=503) if silent and call.action == "DescribeServiceDeployments" else None
+
+    meddle(silent_for_a_while)
+    done = ecs.deploy(service, slow, wait_timeout=3)
+    assert done["failed"]
+    assert "did not end within 3 s" in done["msg"], done["msg"]
+    assert f"It was rolled back: {service}:1 runs again." in done["msg"], done["msg"]
+    assert ecs.runs(service) == {first}
+
+
+def test_a_rollback_by_aws_that_lasts_is_not_started_again(ecs: Stage) -> None:
+    service, _first = ecs.serving()
+    slow = ecs.register(service, f"{service}:slow", Behaviour(healthy_after=60.0), healthCheck=CHECK)
+    assert not ecs.deploy(service, slow, wait=False)["failed"]
+    ecs.agent.behaviours[f"{service}:1"] = crashes()
+    ecs.ecs.stop_service_deployment(
+        serviceDeploymentArn=ecs.newest(service)["serviceDeploymentArn"], stopType="ROLLBACK"
+    )
+    ecs.await_status(service, "ROLLBACK_IN_PROGRESS")
+    ecs.fake.writes.clear()
+    done = ecs.deploy(service, slow, wait_timeout=2)
+    assert done["failed"]
+    assert "did not end within 2 s: ROLLBACK_IN_PROGRESS" in done["msg"], done["msg"]
+    assert f"The rollback to {service}:1 has not succeeded (ROLLBACK_IN_PROGRESS" in done["msg"], done["msg"]
+    assert (done["rolled_back_to"], ecs.writes) == ("", [])
+
+
+def test_a_deployment_that_aws_does_not_list_is_not_taken_for_unchanged(
+    ecs: Stage, meddle: Callable[[Meddler], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, _first = ecs.serving()
+    slow = ecs.register(service, f"{service}:slow", SLOW, healthCheck=CHECK)
+    ecs.ecs.update_service(cluster=CLUSTER, service=service, taskDefinition=slow)
+    monkeypatch.setattr(deploy, "LISTED_WITHIN", 1.0)
+    nothing = json.dumps({"serviceDeployments": []})
+    meddle(
+        lambda call, _request: (
+            Response(nothing, content_type="application/x-amz-json-1.1")
+            if call.action == "ListServiceDeployments"
+            else None
+        )
+    )
+    done = ecs.deploy(service, slow)
+    assert done["failed"]
+    assert "is in progress, and AWS has not listed it within 1 s. Run the same again" in done["msg"], done["msg"]
+
+
+def test_a_deployment_that_somebody_else_started_meanwhile_is_not_followed(
+    ecs: Stage, meddle: Callable[[Meddler], None]
+) -> None:
+    service, _first = ecs.serving()
+    second = ecs.register(service, f"{service}:2", SLOW, healthCheck=CHECK)
+    third = ecs.register(service, f"{service}:3")
+    state = {"updated": False}
+
+    def update_at_once(call: Call, _request: Request) -> None:
+        """Right after the module's UpdateService."""
+        ours = "UpdateService" in ecs.writes and not state["updated"] and call.action == "ListServiceDeployments"
+        if ours:
+            state["updated"] = True
+            ecs.ecs.update_service(cluster=CLUSTER, service=service, taskDefinition=third)
+
+    meddle(update_at_once)
+    done = ecs.deploy(service, second)
+    assert done["failed"]
+    assert f"{service}:2 to {service} was superseded by a newer deployment of {service}:3" in done["msg"], done["msg"]
+    assert done["outcome"] == "superseded"
+
+
+def test_deployments_are_listed_by_the_hundred(ecs: Stage, meddle: Callable[[Meddler], None]) -> None:
+    service, first = ecs.serving()
+    asked: list[Any] = []
+
+    def hear(call: Call, request: Request) -> None:
+        if call.action == "ListServiceDeployments":
+            asked.append(json.loads(request.get_data())["maxResults"])
+
+    meddle(hear)
+    assert not ecs.deploy(service, first)["failed"]
+    assert set(asked) == {100}
