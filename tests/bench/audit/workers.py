@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.gateway.machine import BenchError, program
+from tests.bench.gateway.machine import install, program
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
@@ -65,7 +63,7 @@ def sqs_consumer() -> Worker:
     folder = CACHE / "node"
     sources = [HERE / "node" / name for name in ("package.json", "package-lock.json", "consumer.js")]
     npm = [program("npm"), "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    _install(folder, sources, npm)
+    install(folder, sources, npm)
     return Worker("sqs-consumer", [program("node"), str(folder / "consumer.js")], folder)
 
 
@@ -76,7 +74,7 @@ def celery() -> Worker:
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
-    _install(folder, [HERE / "by_celery" / name for name in ("requirements.txt", "tasks.py")], pip)
+    install(folder, [HERE / "by_celery" / name for name in ("requirements.txt", "tasks.py")], pip)
     argv = [
         str(python),
         "-m",
@@ -95,17 +93,3 @@ def celery() -> Worker:
 
 
 ALL: tuple[Callable[[], Worker], ...] = (bare, permissions, sqs_consumer, celery)
-
-
-def _install(folder: Path, sources: list[Path], command: list[str]) -> None:
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        shutil.copy(source, folder)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise BenchError(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
-    stamp.write_text(digest)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -185,3 +186,18 @@ def resident_megabytes(root: int) -> dict[str, float]:
             continue
         used[name] += pages * os.sysconf("SC_PAGE_SIZE") / 1e6
     return dict(used)
+
+
+def install(folder: Path, sources: list[Path], command: list[str]) -> None:
+    """Copy the sources into the folder and run the command there, unless that was done for the same sources."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        shutil.copy(source, folder)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+    stamp.write_text(digest)

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import secrets
-import shutil
 import string
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.gateway.machine import BenchError, Processes, free_port, program
+from tests.bench.gateway.machine import BenchError, Processes, free_port, install, program
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
@@ -191,7 +190,7 @@ def express_folder() -> Path:
     """Express and what is needed with it, as the lock has them; installed once."""
     folder = CACHE / "express"
     sources = [HERE / "express" / name for name in ("package.json", "package-lock.json", "server.js")]
-    _install(
+    install(
         folder, sources, [program("npm"), "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
     )
     return folder
@@ -205,19 +204,5 @@ def asgi_python() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
-    _install(folder, [HERE / "asgi" / "requirements.txt"], pip)
+    install(folder, [HERE / "asgi" / "requirements.txt"], pip)
     return python
-
-
-def _install(folder: Path, sources: list[Path], command: list[str]) -> None:
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        shutil.copy(source, folder)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise BenchError(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
-    stamp.write_text(digest)
