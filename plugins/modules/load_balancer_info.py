@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: load_balancer_info
-short_description: Get the ARNs of an Application Load Balancer and its target group by name
+short_description: Get the ARNs of a load balancer and its target group by name
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -23,6 +23,12 @@ options:
     description: The load balancer's name.
     type: str
     required: true
+  type:
+    description: The type of load balancer; one of the other type fails.
+    type: str
+    choices: [application, network]
+    default: application
+    version_added: 0.3.0
   target_group:
     description: A target group's name; without it, none is looked up.
     type: str
@@ -70,6 +76,11 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress im
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
+    "type": {
+        "type": "str",
+        "choices": [load_balancer.APPLICATION, load_balancer.NETWORK],
+        "default": load_balancer.APPLICATION,
+    },
     "target_group": {"type": "str"},
     **client.ARGUMENTS,
 }
@@ -84,7 +95,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
     )
     try:
         elb = Api(client.client(module, "elbv2"))
-        balancer = load_balancer.find(elb, module.params["name"])
+        balancer = load_balancer.find(elb, module.params["name"], module.params["type"])
         group = target_group.find(elb, module.params["target_group"]) if module.params["target_group"] else {}
     except OperationError as error:
         module.fail_json(msg=str(error))

@@ -11,7 +11,7 @@ short_description: Manage a target group's health checks and attributes, but not
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Creates a target group of an Application Load Balancer, changes what differs, or deletes it.
+  - Creates a target group of an Application or a Network Load Balancer, changes what differs, or deletes it.
   - It neither registers nor deregisters targets. They belong to the Auto Scaling group, to the instances themselves, or
     to M(evenkeel.fleet.target_drain).
   - What is not given is left as it is. What AWS can't change in a group that exists is refused.
@@ -41,9 +41,13 @@ options:
         check mode it is still there.
     type: str
   protocol:
-    description: The protocol between the load balancer and its targets.
+    description:
+      - The protocol between the load balancer and its targets.
+      - V(HTTP) and V(HTTPS) are for an Application Load Balancer, the others for a Network Load Balancer. Behind a TCP
+        listener AWS takes V(TCP) or V(TCP_UDP), behind a TLS listener V(TCP) or V(TLS), behind a UDP listener V(UDP) or
+        V(TCP_UDP), and behind a TCP_UDP listener V(TCP_UDP).
     type: str
-    choices: [HTTP, HTTPS]
+    choices: [HTTP, HTTPS, TCP, TLS, UDP, TCP_UDP]
     default: HTTP
   port:
     description: The port of targets that are registered without one.
@@ -62,15 +66,17 @@ options:
     type: dict
     suboptions:
       path:
-        description: The path of the request.
+        description: The path of the request. Not for TCP health checks.
         type: str
       port:
         description: The port, a number or V(traffic-port).
         type: str
       protocol:
-        description: The protocol of the request.
+        description:
+          - The protocol of the health checks. V(TCP) is not for an O(protocol) of V(HTTP) or V(HTTPS).
+          - Without it, AWS takes HTTP for an O(protocol) of V(HTTP) or V(HTTPS), and TCP for the others.
         type: str
-        choices: [HTTP, HTTPS]
+        choices: [HTTP, HTTPS, TCP]
       interval:
         description: Seconds between two health checks of a target, 5 to 300.
         type: int
@@ -84,12 +90,14 @@ options:
         description: Number of consecutive failed health checks after which a target is unhealthy, 2 to 10.
         type: int
       matcher:
-        description: The status codes of a successful answer, such as V(200) or V(200-299).
+        description: The status codes of a successful answer, such as V(200) or V(200-299). Not for TCP health checks.
         type: str
   attributes:
     description:
       - The group's attributes by AWS's own names, such as C(deregistration_delay.timeout_seconds),
         C(slow_start.duration_seconds) and C(stickiness.enabled).
+      - Refused are those of the other type of load balancer. C(stickiness.type) is C(lb_cookie) or C(app_cookie) for an
+        O(protocol) of V(HTTP) or V(HTTPS), and C(source_ip) for the others.
     type: dict
     default: {}
   tags:
@@ -119,6 +127,15 @@ EXAMPLES = r"""
       stickiness.enabled: false
     region: eu-central-1
 
+- name: Create a target group for a TCP listener, with HTTP health checks
+  evenkeel.fleet.target_group:
+    name: permissions
+    protocol: TCP
+    port: 8080
+    target_type: ip
+    vpc_id: vpc-0123456789abcdef0
+    health_check: {protocol: HTTP, path: /health}
+
 - name: Delete it
   evenkeel.fleet.target_group:
     name: gateways
@@ -147,7 +164,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress im
 HEALTH_CHECK: dict[str, dict[str, Any]] = {
     "path": {"type": "str"},
     "port": {"type": "str"},
-    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"]},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS", "TCP"]},
     "interval": {"type": "int"},
     "timeout": {"type": "int"},
     "healthy_threshold": {"type": "int"},
@@ -158,7 +175,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str", "required": True},
     "deleted_load_balancer": {"type": "str"},
-    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS"], "default": "HTTP"},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP"], "default": "HTTP"},
     "port": {"type": "int", "default": 80},
     "vpc_id": {"type": "str"},
     "target_type": {"type": "str", "choices": ["instance", "ip"], "default": "instance"},

@@ -11,9 +11,11 @@ short_description: Split a load balancer's requests between the sides of a fleet
 version_added: 0.2.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Sets the weights of the target groups that listeners of an ALB forward to, in one call for each listener, or those
-    of HAProxy's servers, in one command for each HAProxy. New requests are split like this at once; those that are in
-    flight end where they are.
+  - Sets the weights of the target groups that listeners of an ALB or NLB forward to, in one call for each listener, or
+    those of HAProxy's servers, in one command for each HAProxy. New requests are split like this at once; those that
+    are in flight end where they are.
+  - An NLB splits new connections. One that is open, such as that of a client with keep-alive, stays with its target
+    group until it ends.
   - A side gets a larger weight only when its targets are healthy, which is waited for. If they do not become healthy,
     or a load balancer does not answer, traffic is not switched.
   - Without O(weights), it only returns the weights and the number of healthy targets.
@@ -40,6 +42,7 @@ options:
   weights:
     description:
       - By the name of a side, the weight that it is to get, from 0 to 100. Other sides keep theirs.
+      - AWS takes up to 999 and uses their relation, so that 0 to 100 can be read as percent.
       - A weight of HAProxy is in percent of the weight that each server has in the configuration.
     type: dict
     default: {}

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 from moto.moto_api._internal import moto_api_backend
 
-from testbed.services.aws import calls
+from testbed.services.aws import associations, calls
 from testbed.services.aws.faults import Faults
 from testbed.services.aws.launch_templates import LaunchTemplates
 from testbed.services.aws.lifecycle import Lifecycles
@@ -35,7 +35,7 @@ class Endpoint:
         self.traffic = Pretended()
         self.states = TargetStates(self.traffic)
         self.lifecycles = Lifecycles(self.states, ACCOUNT, REGION)
-        own = [self.states.answer, self.lifecycles.answer, LaunchTemplates(ACCOUNT, REGION).answer]
+        own = [associations.answer, self.states.answer, self.lifecycles.answer, LaunchTemplates(ACCOUNT, REGION).answer]
         self._server = calls.server("127.0.0.1", 0, [self.faults.answer, *gaps, *own])
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self.url = f"http://127.0.0.1:{self._server.server_port}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The declared Application Load Balancer and its two listeners."""
+"""The declared load balancer with its listeners: two of an Application Load Balancer, or those of a network one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._common.progress import OperationError
+from . import network_listeners
 from .api import Api, RefusedError
+from .listeners import Listener, change_listeners, forward_to, forwards, picture
+from .network_listeners import NetworkListener
 from .pairs import as_dict, as_pairs, declared
 from .tags import change_tags, ours_of, recorded
 
-Listener = Mapping[str, Any]
+APPLICATION, NETWORK = "application", "network"
 HTTP, HTTPS = 80, 443
 TO_HTTPS = {
     "Type": "redirect",
@@ -33,19 +36,25 @@ PAUSE = 5.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """attributes have AWS's own names and texts for values; no certificate means HTTP alone; timeout in seconds."""
+    """attributes have AWS's own names and texts for values; timeout in seconds.
+
+    An Application Load Balancer has a target group and a certificate, or none for HTTP alone. A network one has
+    listeners, and may have no security groups.
+    """
 
     name: str
+    kind: str
     scheme: str
     subnets: Sequence[str]
     security_groups: Sequence[str]
-    target_group_arn: str
     keep_forward: bool
-    certificate_arn: str
-    ssl_policy: str
     attributes: Mapping[str, str]
     tags: Mapping[str, str] | None
     timeout: float
+    target_group_arn: str = ""
+    certificate_arn: str = ""
+    ssl_policy: str = ""
+    listeners: Sequence[NetworkListener] = ()
 
 
 @dataclass
@@ -62,51 +71,52 @@ class Outcome:
 def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     """Create the load balancer or change what differs. The next call completes an interrupted one."""
     about = f"the load balancer {wanted.name}"
-    found = find(elb, wanted.name)
+    network_listeners.refuse_declaration(wanted.name, wanted.listeners)
+    found = find(elb, wanted.name, wanted.kind)
     arn = found.get("LoadBalancerArn", "")
-    listeners = _listeners(elb, arn, about)
+    _refuse_what_is_fixed(wanted, found)
+    listeners = _listeners(elb, wanted, arn, about)
     will = _declared_listeners(wanted, listeners)
+    if wanted.kind == NETWORK:
+        network_listeners.refuse_target_groups(elb, wanted.name, arn, listeners, will)
     outcome = Outcome(arn, found.get("DNSName", ""))
     outcome.before = _look(elb, wanted, found, listeners, about)
     outcome.after = {
         "scheme": wanted.scheme,
         "subnets": sorted(wanted.subnets),
-        "security_groups": sorted(wanted.security_groups),
+        "security_groups": _security_groups(wanted, found),
         "attributes": dict(wanted.attributes),
         **({} if wanted.tags is None else {"tags": recorded(wanted.tags)}),
-        "listeners": {port: _picture(listener) for port, listener in will.items()},
+        "listeners": {port: picture(listener) for port, listener in will.items()},
     }
-    if found and found["Scheme"] != wanted.scheme:
-        raise OperationError(
-            f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}. Create "
-            "one with another name."
-        )
     outcome.changed = outcome.before != outcome.after
     if check_mode:
         return outcome
     if not found:
+        groups = list(wanted.security_groups)
         made = elb.call(
             "CreateLoadBalancer",
             about,
             Name=wanted.name,
-            Type="application",
+            Type=wanted.kind,
             Scheme=wanted.scheme,
             Subnets=list(wanted.subnets),
-            SecurityGroups=list(wanted.security_groups),
+            **({"SecurityGroups": groups} if groups or wanted.kind == APPLICATION else {}),
         )["LoadBalancers"][0]
         arn, outcome.arn, outcome.dns_name = made["LoadBalancerArn"], made["LoadBalancerArn"], made["DNSName"]
     _change_settings(elb, wanted, outcome, about)
-    _change_listeners(elb, arn, listeners, will, about)
+    tags = as_pairs({network_listeners.OWNER: wanted.name}) if wanted.kind == NETWORK else []
+    change_listeners(elb, arn, listeners, will, about, tags)
     _until_active(elb, wanted)
     return outcome
 
 
-def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
+def remove(elb: Api, name: str, kind: str, check_mode: bool) -> Outcome:
     """Delete the load balancer with its listeners; refused while others have listeners or rules there."""
-    found = find(elb, name)
+    found = find(elb, name, kind)
     if not found:
         return Outcome()
-    foreign = _foreign(elb, found["LoadBalancerArn"], f"the load balancer {name}")
+    foreign = _foreign(elb, name, kind, found["LoadBalancerArn"])
     if foreign:
         raise OperationError(f"The load balancer {name} was not deleted: {' '.join(foreign)}")
     if not check_mode:
@@ -114,18 +124,21 @@ def remove(elb: Api, name: str, check_mode: bool) -> Outcome:
     return Outcome(found["LoadBalancerArn"], found["DNSName"], True, before={"name": name})
 
 
-def _foreign(elb: Api, arn: str, about: str) -> list[str]:
+def _foreign(elb: Api, name: str, kind: str, arn: str) -> list[str]:
     """What prevents the deletion of the load balancer."""
+    about = f"the load balancer {name}"
     found = []
     attributes = as_dict(elb.call("DescribeLoadBalancerAttributes", about, LoadBalancerArn=arn)["Attributes"])
     if attributes.get("deletion_protection.enabled") == "true":
         found.append("Its deletion protection is on; turn it off with the attribute deletion_protection.enabled.")
     listeners = elb.call("DescribeListeners", about, LoadBalancerArn=arn)["Listeners"]
-    others = sorted(listener["Port"] for listener in listeners if listener["Port"] not in (HTTP, HTTPS))
+    ours = _ours(elb, name, kind, listeners)
+    others = sorted(listener["Port"] for listener in listeners if listener["ListenerArn"] not in ours)
     if others:
         found.append(f"It has listeners of others, on port {', '.join(map(str, others))}; delete these first.")
     for listener in listeners:
-        if listener["Port"] in (HTTP, HTTPS):
+        # A Network Load Balancer has no rules.
+        if kind == APPLICATION and listener["ListenerArn"] in ours:
             rules = elb.call("DescribeRules", about, ListenerArn=listener["ListenerArn"])["Rules"]
             own = [rule["RuleArn"] for rule in rules if not rule["IsDefault"]]
             if own:
@@ -135,7 +148,13 @@ def _foreign(elb: Api, arn: str, about: str) -> list[str]:
     return found
 
 
-def find(elb: Api, name: str) -> dict[str, Any]:
+def _ours(elb: Api, name: str, kind: str, listeners: Sequence[Listener]) -> set[str]:
+    if kind == NETWORK:
+        return network_listeners.owned(elb, name, listeners)
+    return {listener["ListenerArn"] for listener in listeners if listener["Port"] in (HTTP, HTTPS)}
+
+
+def find(elb: Api, name: str, kind: str) -> dict[str, Any]:
     """The load balancer of this name, as the API describes it; empty where there is none."""
     try:
         listed = elb.call("DescribeLoadBalancers", f"the load balancer {name}", Names=[name])["LoadBalancers"]
@@ -144,24 +163,46 @@ def find(elb: Api, name: str) -> dict[str, Any]:
             return {}
         raise
     found: dict[str, Any] = listed[0]
-    if found["Type"] != "application":
-        raise OperationError(f"The load balancer {name} is of the type {found['Type']}, not application.")
+    if found["Type"] != kind:
+        raise OperationError(
+            f"The load balancer {name} is of the type {found['Type']}, not {kind}. AWS can't change the type: set "
+            f"type: {found['Type']}, or another name."
+        )
     return found
 
 
-def _listeners(elb: Api, arn: str, about: str) -> dict[int, Listener]:
+def _refuse_what_is_fixed(wanted: Wanted, found: Mapping[str, Any]) -> None:
+    if found and found["Scheme"] != wanted.scheme:
+        raise OperationError(
+            f"The load balancer {wanted.name} is {found['Scheme']} and AWS can't make it {wanted.scheme}. Create "
+            "one with another name."
+        )
+    if wanted.kind == NETWORK and found and wanted.security_groups and not found.get("SecurityGroups"):
+        raise OperationError(
+            f"Nothing was changed: the Network Load Balancer {wanted.name} was created without security groups, and "
+            "AWS can't add any later. Remove security_groups, or create one with another name."
+        )
+
+
+def _security_groups(wanted: Wanted, found: Mapping[str, Any]) -> list[str]:
+    """The ones that it will have: AWS doesn't take all of them away from a Network Load Balancer."""
+    kept = wanted.kind == NETWORK and not wanted.security_groups
+    return sorted(found.get("SecurityGroups", []) if kept else wanted.security_groups)
+
+
+def _listeners(elb: Api, wanted: Wanted, arn: str, about: str) -> dict[int, Listener]:
     """By port; without the ones on ports that are not ours."""
     listed = elb.call("DescribeListeners", about, LoadBalancerArn=arn)["Listeners"] if arn else []
+    if wanted.kind == NETWORK:
+        return network_listeners.of_declaration(elb, wanted.name, listed, wanted.listeners)
     return {listener["Port"]: listener for listener in listed if listener["Port"] in (HTTP, HTTPS)}
 
 
 def _declared_listeners(wanted: Wanted, there: Mapping[int, Listener]) -> dict[int, Listener]:
-    forwards = [action for listener in there.values() for action in listener["DefaultActions"] if _groups(action)]
-    own = {
-        "Type": "forward",
-        "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": wanted.target_group_arn, "Weight": 1}]},
-    }
-    forward = forwards[0] if forwards and wanted.keep_forward else own
+    if wanted.kind == NETWORK:
+        return network_listeners.wanted_listeners(wanted.listeners, there, wanted.keep_forward)
+    existing = [action for listener in there.values() for action in forwards(listener)]
+    forward = existing[0] if existing and wanted.keep_forward else forward_to(wanted.target_group_arn)
     if not wanted.certificate_arn:
         return {HTTP: {"Protocol": "HTTP", "DefaultActions": [forward]}}
     return {
@@ -173,28 +214,6 @@ def _declared_listeners(wanted: Wanted, there: Mapping[int, Listener]) -> dict[i
             "DefaultActions": [forward],
         },
     }
-
-
-def _groups(action: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of an action that forwards, its target groups with their weights; AWS has two notations for a single group."""
-    if action.get("Type") != "forward":
-        return []
-    lone = [{"TargetGroupArn": action["TargetGroupArn"]}] if action.get("TargetGroupArn") else []
-    groups = action.get("ForwardConfig", {}).get("TargetGroups") or lone
-    weighed = [{"TargetGroupArn": group["TargetGroupArn"], "Weight": group.get("Weight", 1)} for group in groups]
-    return sorted(weighed, key=lambda group: str(group["TargetGroupArn"]))
-
-
-def _picture(listener: Listener) -> dict[str, Any]:
-    """The settings of a listener that are compared."""
-    actions = [
-        _groups(action) or action.get("RedirectConfig") or action["Type"] for action in listener["DefaultActions"]
-    ]
-    picture = {"protocol": listener["Protocol"], "actions": actions}
-    if listener["Protocol"] == "HTTPS":
-        picture["certificates"] = [pair["CertificateArn"] for pair in listener["Certificates"]]
-        picture["ssl_policy"] = listener["SslPolicy"]
-    return picture
 
 
 def _look(
@@ -212,7 +231,7 @@ def _look(
         "security_groups": sorted(found.get("SecurityGroups", [])),
         "attributes": declared(as_dict(attributes), wanted.attributes),
         **({} if wanted.tags is None else {"tags": ours_of(as_dict(tags), wanted.tags)}),
-        "listeners": {port: _picture(listener) for port, listener in listeners.items()},
+        "listeners": {port: picture(listener) for port, listener in listeners.items()},
     }
 
 
@@ -229,24 +248,10 @@ def _change_settings(elb: Api, wanted: Wanted, outcome: Outcome, about: str) -> 
         change_tags(elb, arn, was.get("tags", {}), wanted.tags, about)
 
 
-def _change_listeners(
-    elb: Api, arn: str, there: Mapping[int, Listener], wanted: Mapping[int, Listener], about: str
-) -> None:
-    # HTTPS exists before HTTP redirects to it, and HTTP serves before HTTPS is removed.
-    for port in sorted(wanted, reverse=True):
-        if port not in there:
-            elb.call("CreateListener", about, LoadBalancerArn=arn, Port=port, **wanted[port])
-        elif _picture(there[port]) != _picture(wanted[port]):
-            elb.call("ModifyListener", about, ListenerArn=there[port]["ListenerArn"], **wanted[port])
-    for port in there:
-        if port not in wanted:
-            elb.call("DeleteListener", about, ListenerArn=there[port]["ListenerArn"])
-
-
 def _until_active(elb: Api, wanted: Wanted) -> None:
     deadline = time.monotonic() + wanted.timeout
     while wanted.timeout:
-        state = find(elb, wanted.name).get("State", {})
+        state = find(elb, wanted.name, wanted.kind).get("State", {})
         if state.get("Code") in ("active", "active_impaired"):
             return
         if state.get("Code") == "failed" or time.monotonic() > deadline:

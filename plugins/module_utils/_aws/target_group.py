@@ -13,6 +13,7 @@ from .._common.progress import OperationError
 from .api import Api, RefusedError
 from .pairs import as_dict, as_pairs, declared
 from .tags import change_tags, ours_of, recorded
+from .target_group_rules import problems
 
 # What AWS does not change in a group that exists.
 FIXED = {"protocol": "Protocol", "port": "Port", "vpc_id": "VpcId", "target_type": "TargetType"}
@@ -60,6 +61,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
         outcome.before = _look(elb, wanted, group, about)
         _refuse_what_is_fixed(outcome, wanted.name)
     outcome.changed = outcome.before != outcome.after
+    _refuse_what_aws_refuses(wanted, group)
     if check_mode or not outcome.changed:
         return outcome
     if not group:
@@ -160,6 +162,13 @@ def _refuse_what_is_fixed(outcome: Outcome, name: str) -> None:
     if moved:
         what = ", ".join(f"{key} (is {outcome.before[key]}, wanted {outcome.after[key]})" for key in moved)
         raise OperationError(f"AWS can't change {what} of the target group {name}. Create one with another name.")
+
+
+def _refuse_what_aws_refuses(wanted: Wanted, group: Mapping[str, Any]) -> None:
+    found = {name: group[api] for name, api in HEALTH.items() if group.get(api) is not None}
+    refused = list(problems(wanted.protocol, wanted.health, found, wanted.attributes))
+    if refused:
+        raise OperationError(f"Nothing was changed: AWS refuses the target group {wanted.name}: {'; '.join(refused)}.")
 
 
 def _health_arguments(health: Mapping[str, Any]) -> dict[str, Any]:

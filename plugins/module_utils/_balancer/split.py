@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._aws.api import Api as AwsApi
+from .._aws.protocols import incompatibility
 from .._common.progress import OperationError, Progress
 from .haproxy import Proxy, Server
 from .target_groups import TargetGroup, TargetGroupsApi
@@ -135,7 +136,7 @@ def _refuse(given: Weights, wanted: Weights, sides: Mapping[str, Side]) -> None:
 
 
 class Listeners:
-    """Listeners of an ALB that forward to a target group for each side."""
+    """Listeners of an ALB or NLB that forward to a target group for each side."""
 
     def __init__(self, client: Any, listeners: Sequence[str], sides: Mapping[str, Sequence[str]]) -> None:
         self._aws = AwsApi(client)
@@ -208,6 +209,8 @@ class Listeners:
     def _actions(self, arn: str) -> list[dict[str, Any]]:
         about = f"the listener {arn}"
         found = self._aws.call("DescribeListeners", about, ListenerArns=[arn])["Listeners"]
+        for listener in found:
+            self._refuse_protocols(listener)
         actions: list[dict[str, Any]] = found[0]["DefaultActions"] if found else []
         if not actions or actions[-1]["Type"] != "forward":
             raise OperationError(
@@ -215,6 +218,13 @@ class Listeners:
                 "action does."
             )
         return actions
+
+    def _refuse_protocols(self, listener: Mapping[str, Any]) -> None:
+        for group in self._groups.values():
+            described = {"TargetGroupName": group.name, "Protocol": group.protocol}
+            why = incompatibility(listener["Protocol"], listener["Port"], described)
+            if why:
+                raise OperationError(f"Traffic was not switched: {why}")
 
     def _weights(self, arn: str, actions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """By target group."""

@@ -43,6 +43,7 @@ class TargetGroup:
     port: int | None
     deregistration_delay: float
     time_to_healthy: float
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class TargetGroupsApi:
             port=group.get("Port"),
             deregistration_delay=float(attributes.get("deregistration_delay.timeout_seconds", 300)),
             time_to_healthy=float(group.get("HealthCheckIntervalSeconds", 30) * group.get("HealthyThresholdCount", 5)),
+            protocol=group.get("Protocol", ""),
         )
 
     def health(self, group: TargetGroup, entries: Sequence[Health] = ()) -> list[Health]:

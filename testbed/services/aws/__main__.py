@@ -10,7 +10,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from . import account, calls
+from . import account, associations, calls
 from .haproxy import HAProxy
 from .launch_templates import LaunchTemplates
 from .lifecycle import Lifecycles
@@ -32,7 +32,8 @@ def main() -> None:
     states.take_for_registered(described["group"], servers)
     lifecycles = Lifecycles(states, described["account"], described["region"])
     templates = LaunchTemplates(described["account"], described["region"])
-    gaps = [*account.gaps(described), states.answer, Listeners(states).answer, lifecycles.answer, templates.answer]
+    balancers = [associations.answer, states.answer, Listeners(states).answer]
+    gaps = [*account.gaps(described), *balancers, lifecycles.answer, templates.answer]
     calls.server("", 443, gaps, context).serve_forever()
 
 

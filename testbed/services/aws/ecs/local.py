@@ -16,7 +16,7 @@ import docker
 from moto.elbv2.models import elbv2_backends
 from werkzeug.wrappers import Request, Response
 
-from .. import calls, query
+from .. import associations, calls, query
 from ..log_groups import LogGroups
 from ..targets import TargetStates
 from .api import Ecs
@@ -71,7 +71,8 @@ class LocalEcs:
         self.agent = ContainerAgent(around)
         pace = Pace(settle=2.0, minute=60 * settings.second)
         self.ecs = Ecs(ACCOUNT, REGION, self.agent, targets=self.states, pace=pace, step=TICK)
-        gaps = [LogGroups(ACCOUNT, REGION).answer, allow_everything, self.ecs.answer, self.states.answer]
+        gaps: list[calls.Gap] = [LogGroups(ACCOUNT, REGION).answer, allow_everything, self.ecs.answer]
+        gaps += [associations.answer, self.states.answer]
         self._server = calls.server(settings.host, settings.port, gaps)
         self.url = f"http://{settings.host}:{self._server.server_port}"
         self._own = f"http://127.0.0.1:{self._server.server_port}"
