@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from testbed.services.aws.ecs.containers.images import push  # noqa: E402
+from testbed.services.aws.ecs.containers.place import balancer_address  # noqa: E402
 from tests.system.load import Clients  # noqa: E402
 
 NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-ecs"  # as testbed/vars/ecs.yml has it
@@ -51,13 +52,13 @@ TRUST = {
 
 
 class Demo:
-    """The account of the demo. facts is what testbed/ecs_up.yml wrote."""
+    """The account of the demo. facts is what testbed/ecs_up.yml wrote. url: of the load balancer, once there is one."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = json.loads((STATE / "ecs.json").read_text())
         self.engine = docker.from_env()
         self.registry = f"{self.facts['account']}.dkr.ecr.{self.facts['region']}.amazonaws.com"
-        self.url = f"http://{self.facts['load_balancer']}"
+        self.url = ""
         self.token = secrets.token_hex(16)
 
     def client(self, service: str) -> Any:
@@ -118,14 +119,15 @@ class Demo:
         )
         rule = {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "UserIdGroupPairs": [{"GroupId": front}]}
         ec2.authorize_security_group_ingress(GroupId=tasks, IpPermissions=[rule])
-        balancer = elb.create_load_balancer(Name="front", Subnets=subnets, SecurityGroups=[front])
+        balancer = elb.create_load_balancer(Name="front", Subnets=subnets, SecurityGroups=[front])["LoadBalancers"][0]
+        self.url = f"http://{balancer_address(self.engine, NAME, balancer['DNSName'])}"
         group = elb.create_target_group(
             Name="permissions", Protocol="HTTP", Port=8080, VpcId=vpc, TargetType="ip", HealthCheckPath="/readyz",
             HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2, HealthyThresholdCount=2,
             UnhealthyThresholdCount=2,
         )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
         elb.create_listener(
-            LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
+            LoadBalancerArn=balancer["LoadBalancerArn"],
             Port=80,
             Protocol="HTTP",
             DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import boto3
 import docker
 
 from testbed.services.aws.ecs.containers.images import push
+from testbed.services.aws.ecs.containers.place import balancer_address
 from tests.integration.aws.stage import call
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -57,6 +59,22 @@ def serve(body: str, health: int = 200) -> list[str]:
     return ["python3", "-c", SERVER, body, str(health)]
 
 
+@dataclass(frozen=True)
+class Front:
+    """A load balancer. address: for clients on this machine."""
+
+    arn: str
+    kind: str
+    dns_name: str
+    address: str
+
+
+def forward(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A listener's default actions. weights: of target groups, by ARN."""
+    groups = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
+    return [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+
+
 class LocalEcs:
     """An endpoint in a process of its own. url is what modules need of an endpoint."""
 
@@ -64,6 +82,7 @@ class LocalEcs:
         self.name = name
         self.engine = docker.from_env()
         self.images = self._images()
+        self._vpc, self._subnets = "", list[str]()
         command = [sys.executable, "-m", "testbed.services.aws.ecs", "--name", name, "--image", self.images["runtime"]]
         self._process = subprocess.Popen(
             [*command, "--second", "0.1", "--environment", "EVERYWHERE=yes"],
@@ -72,8 +91,7 @@ class LocalEcs:
             text=True,
         )
         assert self._process.stdout
-        told = json.loads(self._process.stdout.readline())
-        self.url, self.balancer = told["url"], told["load_balancer"]
+        self.url = json.loads(self._process.stdout.readline())["url"]
         self.ecs = self.client("ecs")
 
     def client(self, service: str) -> Any:
@@ -81,7 +99,7 @@ class LocalEcs:
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **credentials)
 
     def furnish(self) -> None:
-        """A cluster, a log group, and the image app:1.0, which has a program of another machine too."""
+        """A cluster, a log group, and the image app:1.0, which has upstream.py and a program of another machine too."""
         self.ecs.create_cluster(clusterName=CLUSTER)
         self.client("logs").create_log_group(logGroupName=GROUP)
         self.client("ecr").create_repository(repositoryName="app")
@@ -91,6 +109,7 @@ class LocalEcs:
             entry = tarfile.TarInfo("foreign")
             entry.size, entry.mode = len(FOREIGN), 0o755
             archive.addfile(entry, io.BytesIO(FOREIGN))
+            archive.add(CHECKOUT / "testbed/services/upstream.py", "upstream.py")
         made.put_archive("/", packed.getvalue())
         self._app = made.commit(f"{self.name}-app", "1.0").id
         made.remove()
@@ -150,6 +169,14 @@ class LocalEcs:
             assert time.monotonic() < ends and found["lastStatus"] != "STOPPED", found
             time.sleep(0.1)
 
+    def upstream(self, name: str, port: int = 8080, **environment: str) -> str:
+        """The address of a new task of upstream.py."""
+        variables = {"NAME": name, "PORT": str(port), **environment}
+        declared = [{"name": key, "value": value} for key, value in variables.items()]
+        arn = self.run(self.register({"command": ["python3", "/upstream.py"], "environment": declared}))
+        details = self.task(arn, "RUNNING")["attachments"][0]["details"]
+        return next(str(item["value"]) for item in details if item["name"] == "privateIPv4Address")
+
     def logged(self, task: str, container: str = "main") -> list[str]:
         stream = f"ecs/{container}/{task.rpartition('/')[2]}"
         events = self.client("logs").get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True)
@@ -157,28 +184,48 @@ class LocalEcs:
 
     def balanced(self) -> tuple[str, str]:
         """A target group with a listener: its ARN, and the listener's URL."""
-        number = next(_numbers)
-        ec2, elb = self.client("ec2"), self.client("elbv2")
-        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        subnets = [
-            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}")
-            for index, zone in enumerate("ab")
-        ]
-        balancer = elb.create_load_balancer(
-            Name=f"front-{number}", Subnets=[one["Subnet"]["SubnetId"] for one in subnets]
+        front = self.load_balancer("application")
+        group = self.group("HTTP")
+        return group, f"http://{front.address}:{self.listen(front, {group: 1})[1]}"
+
+    def load_balancer(self, kind: str) -> Front:
+        elb = self.client("elbv2")
+        if not self._vpc:
+            ec2 = self.client("ec2")
+            self._vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+            for index, zone in enumerate("ab"):
+                self._subnets.append(
+                    ec2.create_subnet(
+                        VpcId=self._vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}"
+                    )["Subnet"]["SubnetId"]
+                )
+        made = elb.create_load_balancer(Name=f"front-{next(_numbers)}", Type=kind, Subnets=self._subnets)
+        found = made["LoadBalancers"][0]
+        return Front(found["LoadBalancerArn"], kind, found["DNSName"], self.address(found["DNSName"]))
+
+    def group(self, protocol: str) -> str:
+        """The ARN of a target group with HTTP health checks, which needs a load balancer's network."""
+        made = self.client("elbv2").create_target_group(
+            Name=f"app-{next(_numbers)}", Protocol=protocol, Port=8080, VpcId=self._vpc, TargetType="ip",
+            HealthCheckProtocol="HTTP", HealthCheckPath="/health", HealthCheckIntervalSeconds=5,
+            HealthCheckTimeoutSeconds=2, HealthyThresholdCount=2, UnhealthyThresholdCount=2,
+        )  # fmt: skip
+        return str(made["TargetGroups"][0]["TargetGroupArn"])
+
+    def listen(self, front: Front, weights: Mapping[str, int]) -> tuple[str, int]:
+        """A listener's ARN, and its port. weights: of target groups."""
+        port = 8000 + next(_numbers)
+        made = self.client("elbv2").create_listener(
+            LoadBalancerArn=front.arn,
+            Port=port,
+            Protocol="TCP" if front.kind == "network" else "HTTP",
+            DefaultActions=forward(weights),
         )
-        group = elb.create_target_group(
-            Name=f"app-{number}", Protocol="HTTP", Port=8080, VpcId=vpc, TargetType="ip", HealthCheckPath="/health",
-            HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2, HealthyThresholdCount=2,
-            UnhealthyThresholdCount=2,
-        )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
-        elb.create_listener(
-            LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
-            Port=8000 + number,
-            Protocol="HTTP",
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
-        )
-        return group, f"http://{self.balancer}:{8000 + number}"
+        return str(made["Listeners"][0]["ListenerArn"]), port
+
+    def address(self, dns_name: str) -> str:
+        """Of a load balancer, for clients on this machine."""
+        return balancer_address(self.engine, self.name, dns_name)
 
     def deploy(self, service: str, definition: str, **more: Any) -> dict[str, Any]:
         wanted = {"cluster": CLUSTER, "service": service, "task_definition": definition, "wait_timeout": 90, **more}

@@ -25,12 +25,12 @@ class Listeners:
     def answer(self, call: Call, request: Request) -> Response | None:
         if call.service == "elasticloadbalancing" and call.action in ("CreateListener", "ModifyListener"):
             # Growing weights first, so that each request finds a target.
-            for arn, weight in sorted(_forwards(parameters(request)), key=lambda pair: -pair[1]):
+            for arn, weight in sorted(forwards(parameters(request)), key=lambda pair: -pair[1]):
                 self._states.weigh(arn, weight)
         return None  # moto does the rest
 
 
-def _forwards(given: dict[str, str]) -> Iterable[tuple[str, int]]:
+def forwards(given: dict[str, str]) -> Iterable[tuple[str, int]]:
     for number in itertools.count(1):
         action = f"DefaultActions.member.{number}"
         if f"{action}.Type" not in given:

@@ -98,7 +98,7 @@ class TargetStates:
         name = _name(given.get("TargetGroupArn", ""))
         if not name:
             return None  # moto says it
-        targets = tuple(_targets(given))
+        targets = tuple(_targets(given, _port(given["TargetGroupArn"])))
         with self._lock:
             if call.action == "DescribeTargetHealth":
                 return _xml(call.action, self._health(name, targets))
@@ -193,12 +193,18 @@ def _name(arn: str) -> str:
     return resource.split("/")[1] if known else ""
 
 
-def _targets(given: dict[str, str]) -> Iterable[Key]:
+def _port(arn: str) -> int:
+    """That of targets which are registered without one."""
+    region, account = arn.split(":")[3:5]
+    return int(elbv2_backends[account][region].target_groups[arn].port or 0)
+
+
+def _targets(given: dict[str, str], port: int) -> Iterable[Key]:
     for number in itertools.count(1):
         identifier = given.get(f"Targets.member.{number}.Id")
         if identifier is None:
             return
-        yield identifier, int(given.get(f"Targets.member.{number}.Port", 80))
+        yield identifier, int(given.get(f"Targets.member.{number}.Port", port))
 
 
 def _xml(action: str, content: str) -> Response:

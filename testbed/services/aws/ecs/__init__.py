@@ -6,7 +6,8 @@
 Three layers. `deployments`, `rolling`, `stages`, `breaker` and `tasks` are a pure engine: it takes the time from
 outside, and `tick(now)` advances it. An `agent` runs the containers of a task: `containers` does on a docker engine,
 `pretended` does not. `api` answers the calls of the JSON protocol, as a gap that is asked before moto. `local` is an
-endpoint with real containers and, as its load balancer, an HAProxy (`balancer`).
+endpoint with real containers and, as each of its load balancers, an HAProxy (`balancer`, `proxy`, `configuration`);
+`requests` and `metrics` make their requests CloudWatch's metrics.
 
 AWS's: the shapes of all answers and the defaults that AWS fills in; which update starts a deployment; rolling within
 maximumPercent and minimumHealthyPercent; the circuit breaker's threshold and reset; rollback to the last service

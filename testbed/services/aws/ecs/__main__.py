@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Serve Amazon ECS with real containers: `python -m testbed.services.aws.ecs --name mine --image debian-with-haproxy`.
 
-Prints one line of JSON once it serves: url is the endpoint for clients, load_balancer the address of all listeners.
+Prints one line of JSON once it serves: url is the endpoint for clients.
 SIGTERM ends it, and removes all containers that it made.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with LocalEcs(settings) as local:
-        print(json.dumps({"url": local.url, "load_balancer": local.balancer.address}), flush=True)
+        print(json.dumps({"url": local.url}), flush=True)
         over.wait()
 
 

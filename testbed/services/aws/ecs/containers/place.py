@@ -15,6 +15,7 @@ from typing import Any
 import docker.errors
 
 FLEET, MADE_BY = "evenkeel.fleet", "evenkeel.ecs"
+BALANCER = "evenkeel.load-balancer"  # its DNS name
 AGENT = "agent"  # the container that this may run in
 FRESH = 0.15
 
@@ -69,6 +70,25 @@ class Place:
         with contextlib.suppress(docker.errors.APIError):
             self.engine.api.remove_container(identifier, v=True, force=True)
 
+    def gateway(self) -> str:
+        """The network's address of this machine."""
+        found = self.engine.networks.list(names=[f"^{re.escape(self.network)}$"])[0]
+        found.reload()
+        return str(found.attrs["IPAM"]["Config"][0]["Gateway"])
+
+    def balancer(self, image: str, command: list[str], name: str, dns_name: str) -> str:
+        """The id of a new container with a name in the network's DNS."""
+        made = self.engine.containers.create(
+            image,
+            command,
+            name=f"{self.name}-{name}-balancer",
+            labels={**self.labelled("balancer"), BALANCER: dns_name},
+            network=self.network,
+            networking_config={self.network: self.engine.api.create_endpoint_config(aliases=[dns_name])},
+            stop_signal="SIGUSR1",
+        )
+        return str(made.id)
+
     def address(self, identifier: str) -> str:
         networks = self.engine.api.inspect_container(identifier)["NetworkSettings"]["Networks"]
         return str(networks[self.network]["IPAddress"])
@@ -88,3 +108,16 @@ def _health(status: str) -> str:
     """Of "Up 3 seconds (health: starting)" and the like."""
     found = re.search(r"\((healthy|unhealthy)\)", status)
     return found[1].upper() if found else "UNKNOWN"
+
+
+def balancer_address(engine: Any, name: str, dns_name: str, within: float = 20.0) -> str:
+    """Where a load balancer listens, for clients on this machine; tasks know its DNS name. name: of the place."""
+    ends = time.monotonic() + within
+    while True:
+        for item in engine.api.containers(filters={"label": [f"{FLEET}={name}", f"{BALANCER}={dns_name}"]}):
+            found = [network["IPAddress"] for network in item["NetworkSettings"]["Networks"].values()]
+            if found and found[0]:
+                return str(found[0])
+        if time.monotonic() > ends:
+            raise TimeoutError(f"no load balancer {dns_name} of {name} runs after {within:g} s")
+        time.sleep(0.1)
