@@ -296,6 +296,31 @@ def test_a_database_out_of_reach_is_the_reason(gateway: Start, url: str, reason:
     assert time.monotonic() - started < 3
 
 
+def test_health_says_that_an_election_can_not_succeed(gateway: Start, conninfo: str) -> None:
+    """Nobody leads though the database answers; requests need no leader, so the gateway stays ready."""
+    process = gateway(DATABASE_URL=conninfo).ready()
+    until(lambda: process.about["amILeader"] is True, 10, "it leads")
+    assert "election" not in process.request("/health").body["dependencies"]
+    query(conninfo, "UPDATE ec2_launch SET draining_since = now()")
+    query(conninfo, "UPDATE leader_lease SET expires_at = now()")
+
+    def told() -> dict[str, str]:
+        found: dict[str, str] = process.request("/health").body["dependencies"].get("election", {})
+        return found
+
+    until(lambda: bool(told()), 20, "it is told")
+    assert told()["status"] == "down"
+    assert "draining_since" in told()["error"]
+    assert process.status("/api/health") == 200
+
+
+def test_health_says_that_an_instance_does_not_find_itself(gateway: Start, conninfo: str) -> None:
+    process = gateway(DATABASE_URL=conninfo).ready()
+    query(conninfo, "DELETE FROM ec2_heartbeat; CREATE RULE lost AS ON INSERT TO ec2_heartbeat DO INSTEAD NOTHING")
+    until(lambda: process.request("/health").body["dependencies"]["database"]["status"] == "down", 20, "it is told")
+    assert "not found" in process.request("/health").body["dependencies"]["database"]["error"]
+
+
 def test_losing_the_database_keeps_the_traffic(gateway: Start, own_cluster: Cluster, backend: Backend) -> None:
     process = gateway(DATABASE_URL=own_cluster.conninfo(), USERS_SERVICE_URL=backend.url).ready()
     assert process.about["amILeader"]

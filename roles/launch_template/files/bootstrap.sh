@@ -26,12 +26,27 @@ step() {
     return "$status"
 }
 
+# dnf has no --no-remove. Its table shows what it would remove or replace; an upgrade replaces itself.
+removed_by_dnf() {
+    { timeout --kill-after=10 120 dnf --assumeno install "$@" 2>&1 || true; } | awk '
+        /^[A-Z][A-Za-z ]*:/ { removing = /^Removing/; next }
+        $1 == "replacing" { sub(/[.][^.]*$/, "", $2); if ($2 != current) print $2; next }
+        /^ / { current = $1; if (removing) print $1 }'
+}
+
 install_packages() {
+    local removed
     [ ${#packages[@]} -gt 0 ] || return 0
     if command -v apt-get >/dev/null; then
         step "Refresh the package lists" apt-get -qq -o DPkg::Lock::Timeout=120 update
-        step "Install ${packages[*]}" apt-get -qq -o DPkg::Lock::Timeout=120 install --no-install-recommends "${packages[@]}"
+        step "Install ${packages[*]}" apt-get -qq -o DPkg::Lock::Timeout=120 install \
+            --no-install-recommends --no-remove "${packages[@]}"
     else
+        removed=$(removed_by_dnf "${packages[@]}")
+        if [ -n "$removed" ]; then
+            echo "FAILED: Install ${packages[*]}: it would remove ${removed//$'\n'/, }"
+            return 1
+        fi
         step "Install ${packages[*]}" dnf -q -y install "${packages[@]}"
     fi
 }

@@ -58,6 +58,9 @@ def test_made_left_alone_changed_and_deleted(endpoint: Endpoint, tmp_path: Path)
         if name.startswith(("Validating", "Check", "Look up", "Refuse", "Remove tags", "Set the facts", "Show"))
     }
 
+    (made_balancer,) = elb.describe_load_balancers(Names=["front"])["LoadBalancers"]
+    assert f"The load balancer front answers at {made_balancer['DNSName']}" in made.text
+
     (group,) = elb.describe_target_groups(Names=["front"])["TargetGroups"]
     assert (group["HealthCheckPath"], group["HealthCheckIntervalSeconds"]) == ("/api/health", 10)
     assert (group["HealthCheckTimeoutSeconds"], group["HealthyThresholdCount"]) == (5, 2)

@@ -112,11 +112,34 @@ def test_a_value_without_meaning_is_refused_by_name_before_anything_else(name: s
     assert "changed: [" not in finished.stdout
 
 
-def test_every_role_checks_the_variables_of_all_first() -> None:
-    bootstrap = yaml.safe_load((CHECKOUT / "roles/bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
-    # Of these preflight does, with the host's other troubles.
-    for role in {path.name for path in (CHECKOUT / "roles").iterdir()} - {"preflight", "bootstrap", *bootstrap}:
-        # All entry points of these share one file.
-        first = "workflows/run_workflow.yml" if role in ("ecs", "rollout") else "main.yml"
-        task = yaml.safe_load((CHECKOUT / "roles" / role / "tasks" / first).read_text())[0]
-        assert "evenkeel.fleet.check_variables" in task and task["run_once"] and "when" not in task, role
+BOOTSTRAP = yaml.safe_load((CHECKOUT / "roles/bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
+# Of the others preflight checks them, with the host's other troubles.
+ENTRIES = [
+    CHECKOUT / "roles" / role.name / "tasks" / f"{entry}.yml"
+    for role in sorted((CHECKOUT / "roles").iterdir())
+    if role.name not in ("preflight", "bootstrap", *BOOTSTRAP)
+    for entry in yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+]
+
+
+def first_task(file: Path) -> dict[str, Any]:
+    task: dict[str, Any] = yaml.safe_load(file.read_text())[0]
+    imported = task.get("ansible.builtin.import_tasks")
+    return first_task(file.parent / imported) if imported else task
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_every_entry_point_checks_the_variables_of_all_roles_first(entry: Path) -> None:
+    task = first_task(entry)
+    assert "evenkeel.fleet.check_variables" in task and task["run_once"] and "when" not in task
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_every_playbook_runs_documented_entry_points(playbook: Path) -> None:
+    for play in yaml.safe_load(playbook.read_text()):
+        for task in play["tasks"]:
+            called = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
+            if called:
+                role = CHECKOUT / "roles" / called["name"].rpartition(".")[2]
+                specified = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+                assert called.get("tasks_from", "main") in specified

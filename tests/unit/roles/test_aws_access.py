@@ -70,6 +70,31 @@ def test_each_role_has_one_source_and_checks_it_first(role: Path) -> None:
     assert "fleet_account" in first[CHECK]["account"]
 
 
+ENTRIES = [
+    role / "tasks" / f"{entry}.yml"
+    for role in CALLING
+    for entry in yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+]
+
+
+def imported(file: Path) -> Iterator[Path]:
+    """The file and all that it imports, in whatever block."""
+    yield file
+    for task in nodes(yaml.safe_load(file.read_text())):
+        if "ansible.builtin.import_tasks" in task:
+            yield from imported((file.parent / task["ansible.builtin.import_tasks"]).resolve())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_each_entry_point_goes_by_that_check(entry: Path) -> None:
+    files = list(imported(entry))
+    checking = [file for file in files if CHECK in file.read_text()]
+    assert checking, "it calls AWS wherever the environment says"
+    # What comes before the check calls nothing.
+    before = files[: files.index(checking[0])]
+    assert not any(calls(yaml.safe_load(file.read_text())) for file in before)
+
+
 @pytest.mark.parametrize("role", CALLING, ids=lambda role: role.name)
 def test_no_task_names_a_region_of_its_own(role: Path) -> None:
     for task in nodes(documents(role)):

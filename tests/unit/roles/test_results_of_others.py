@@ -1,11 +1,15 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No role uses results of another role of the same run, because a run with tags does not have them."""
+"""No role uses results of another role of the same run, because a run with tags does not have them.
+
+Nor does a part of a role that has tags of its own use results of another part.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +35,13 @@ def mappings(role: Path) -> Iterator[dict[str, Any]]:
 
 def results(role: Path) -> set[str]:
     """Names of facts and registered results."""
+    return {name for path in role.glob("tasks/**/*.yml") for name in registered(path)}
+
+
+def registered(path: Path) -> set[str]:
+    """Those of a file."""
     found: set[str] = set()
-    for task in mappings(role):
+    for task in nodes(yaml.safe_load(path.read_text())):
         found |= set(task.get("ansible.builtin.set_fact") or {})
         found |= {task["register"]} if isinstance(task.get("register"), str) else set()
     return found - {"cacheable"}
@@ -63,3 +72,86 @@ def test_the_walk_sees_facts_and_their_use() -> None:
     balancer = next(role for role in ROLES if role.name == "load_balancer")
     assert "load_balancer_dns_name" in results(balancer)
     assert used(balancer, {"__load_balancer"}) == {"__load_balancer"}
+
+
+IMPORTS = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
+ALWAYS = {"always", "never"}
+
+
+def parts(role: Path) -> Iterator[tuple[str, Path]]:
+    """Files that a task with tags of its own imports, with the place of that task."""
+    for path in sorted(role.glob("tasks/**/*.yml")):
+        for task in nodes(yaml.safe_load(path.read_text())):
+            tags = task.get("tags") or []
+            if set([tags] if isinstance(tags, str) else tags) - ALWAYS:
+                for verb in IMPORTS:
+                    if verb in task:
+                        yield str(task["name"]), file_of(role, path, verb, str(task[verb]))
+
+
+def file_of(role: Path, path: Path, verb: str, name: str) -> Path:
+    """What is imported is relative to the file, what is included to the tasks of the role."""
+    return (path.parent / name if verb == IMPORTS[0] else role / "tasks" / name).resolve()
+
+
+def reached(role: Path, path: Path) -> set[Path]:
+    """The file and all that it imports or includes by a name that is known beforehand."""
+    found = {path}
+    for task in nodes(yaml.safe_load(path.read_text())):
+        for verb in IMPORTS:
+            if verb in task and "{{" not in str(task[verb]):
+                found |= reached(role, file_of(role, path, verb, str(task[verb])))
+    return found
+
+
+def texts(role: Path, files: set[Path]) -> Iterator[str]:
+    """The files' text, and the values of the role's variables that they use, in whatever depth."""
+    variables: dict[str, str] = {}
+    for folder in ("defaults", "vars"):
+        path = role / folder / "main.yml"
+        variables |= (
+            {name: str(value) for name, value in yaml.safe_load(path.read_text()).items()} if path.exists() else {}
+        )
+    left = [path.read_text() for path in files]
+    seen: set[str] = set()
+    while left:
+        text = left.pop()
+        yield text
+        named = {name for name in re.findall(r"\w+", text) if name in variables} - seen
+        seen |= named
+        left += [variables[name] for name in named]
+
+
+def unguarded(text: str, names: set[str]) -> set[str]:
+    """Names that are used where nothing asks whether they are defined."""
+    return {
+        name
+        for name in names
+        if re.search(rf"(?<![\w.'\"]){name}\b", text) and not re.search(rf"{name} is defined", text)
+    }
+
+
+def of_parts(role: Path) -> list[str]:
+    found = [(name, reached(role, path)) for name, path in parts(role)]
+    made = {name: set().union(*(registered(path) for path in files)) for name, files in found}
+    return [
+        f"{name} uses {result} of {other}"
+        for name, files in found
+        for other in made
+        for text in texts(role, files)
+        for result in sorted(unguarded(text, made[other] - made[name]))
+    ]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_no_part_with_a_tag_hangs_on_the_result_of_another(role: Path) -> None:
+    assert of_parts(role) == []
+
+
+def test_a_part_that_hangs_on_another_is_found(tmp_path: Path) -> None:
+    ecs = next(role for role in ROLES if role.name == "ecs")
+    assert len(list(parts(ecs))) >= 6
+    copied = Path(shutil.copytree(ecs, tmp_path / "ecs"))
+    variables = copied / "vars/main.yml"
+    variables.write_text(variables.read_text().replace("__ecs_cluster is defined and", ""))
+    assert "Create or change the services uses __ecs_cluster of Create or change the cluster" in of_parts(copied)

@@ -1,11 +1,13 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roles that install packages: what is installed already counts, and no package is removed."""
+"""Roles that install packages: what is installed already counts, and no package is removed, by host_converge alone."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,14 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import H
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.packages import ensure_packages
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.providers import COMMANDS
 
-ROLES = Path(__file__).parents[3] / "roles"
+ROOT = Path(__file__).parents[3]
+ROLES = ROOT / "roles"
+TASK_FILES = sorted(
+    [*ROLES.glob("*/tasks/**/*.yml"), *ROLES.glob("*/handlers/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+)
+MANAGERS = {"apt", "apt_rpm", "dnf", "dnf5", "package", "pip", "pipx", "snap", "yum", "zypper"}
+COMMAND_MODULES = {f"ansible.builtin.{name}" for name in ("command", "shell", "raw", "script")}
+INSTALLS = r"\b(apt|apt-get|dpkg|dnf|yum|rpm|snap|pip3?)\b.*(\binstall\b|\s-[iU])"
 RELEASES = {"debian": "ID=debian\n", "redhat": "ID=fedora\n", "amazon": "ID=amzn\n"}
 
 
@@ -110,3 +119,85 @@ def test_nothing_is_removed_for_what_is_missing(
     with pytest.raises(HostError, match="would remove precious from this host: nothing was changed"):
         ensure_packages(target, [{"name": "role", "packages": {family: names}}])
     assert target.changes == []
+
+
+def tasks_in(value: Any) -> Iterator[dict[str, Any]]:
+    """All mappings in a file of tasks."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from tasks_in(inner)
+
+
+@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_host_converge_installs(path: Path) -> None:
+    """What it refuses to remove, another module or a command would remove."""
+    for task in tasks_in(yaml.safe_load(path.read_text())):
+        modules = {str(name).rpartition(".")[2] for name in task if isinstance(name, str)}
+        assert not modules & MANAGERS, task
+        for name in COMMAND_MODULES & set(task):
+            assert not re.search(INSTALLS, str(task[name])), task
+
+
+MANAGER = """#!/bin/sh
+echo "$(basename "$0") $*" >> {log}
+case "$*" in *assumeno*) cat {table}; exit 1 ;; esac
+"""
+# As dnf 5 shows it, an upgrade replaces itself.
+DNF_TABLE = """Upgrading:
+ libs        x86_64  2-1     amazon  1 M
+   replacing libs.x86_64 1-1
+Installing:
+ python3.11  x86_64  3.11-1  amazon  1 M
+"""
+
+
+def booted(tmp_path: Path, manager: str, table: str) -> tuple[int, str, str]:
+    """The user data's step that installs packages: its exit code, what it said, and the commands."""
+    script = (ROOT / "roles/launch_template/files/bootstrap.sh").read_text()
+    functions = re.findall(
+        r"^(?:step|removed_by_dnf|install_packages)\(\) \{\n.*?^\}\n", script, re.DOTALL | re.MULTILINE
+    )
+    log, folder = tmp_path / "log", tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "table").write_text(table)
+    (folder / manager).write_text(MANAGER.format(log=log, table=tmp_path / "table"))
+    (folder / manager).chmod(0o755)
+    for name in ("timeout", "date", "cat", "basename", "awk", "sh"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    settings = f"set -euo pipefail\nlog={tmp_path}/bootstrap.log bootstrap_timeout=30 packages=(python3.11)\n"
+    finished = subprocess.run(
+        [str(shutil.which("bash")), "-c", settings + "".join(functions) + "install_packages"],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return finished.returncode, finished.stdout + finished.stderr, log.read_text()
+
+
+def test_the_user_data_let_apt_remove_nothing(tmp_path: Path) -> None:
+    code, said, ran = booted(tmp_path, "apt-get", "")
+    assert code == 0, said
+    (line,) = [line for line in ran.splitlines() if " install " in line]
+    assert " --no-remove " in line
+
+
+@pytest.mark.parametrize(
+    ("more", "removed"),
+    [
+        ("     replacing  python3-foreign.noarch 1-1\n", "python3-foreign"),
+        ("Removing dependent packages:\n foreign  noarch  1-1  @ce  1 k\n", "foreign"),
+    ],
+)
+def test_the_user_data_let_dnf_remove_nothing(tmp_path: Path, more: str, removed: str) -> None:
+    code, said, ran = booted(tmp_path, "dnf", DNF_TABLE + more)
+    assert code != 0
+    assert f"FAILED: Install python3.11: it would remove {removed}" in said
+    assert len(ran.splitlines()) == 1
+
+
+def test_the_user_data_install_what_removes_nothing(tmp_path: Path) -> None:
+    code, said, ran = booted(tmp_path, "dnf", DNF_TABLE)
+    assert code == 0, said
+    assert ran.splitlines()[-1] == "dnf -q -y install python3.11"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._balancer.report import TargetReport
@@ -152,3 +154,45 @@ def test_targets(text: str, target: Target) -> None:
 def test_what_is_no_target(text: str) -> None:
     with pytest.raises(OperationError):
         Target.parse(text)
+
+
+class OutsideTheVpc(TargetGroupsApi):
+    """A group with an address outside its VPC, which AWS takes with the zone `all` only."""
+
+    def __init__(self) -> None:
+        self.targets: list[dict[str, Any]] = [{"Id": "192.0.2.9", "Port": 80, "AvailabilityZone": "all"}]
+        self.tags: list[dict[str, str]] = []
+
+    def _call(self, operation: str, group: str, **arguments: Any) -> dict[str, Any]:
+        if operation == "DescribeTargetGroups":
+            return {
+                "TargetGroups": [
+                    {"TargetGroupName": "web", "TargetGroupArn": "arn:web", "TargetType": "ip", "Port": 80}
+                ]
+            }
+        if operation == "DescribeTargetHealth":
+            here = [{"Target": one, "TargetHealth": {"State": "healthy"}} for one in self.targets]
+            gone = {"State": "unused", "Reason": "Target.NotRegistered"}
+            asked = [one for one in arguments.get("Targets", []) if one not in self.targets]
+            return {"TargetHealthDescriptions": [*here, *({"Target": one, "TargetHealth": gone} for one in asked)]}
+        if operation == "DescribeTags":
+            return {"TagDescriptions": [{"ResourceArn": "arn:web", "Tags": self.tags}]}
+        if operation == "RegisterTargets":
+            self.targets += arguments["Targets"]
+        elif operation == "DeregisterTargets":
+            self.targets = [one for one in self.targets if one not in arguments["Targets"]]
+        elif operation in ("AddTags", "RemoveTags"):
+            self.tags = arguments.get("Tags", [])
+        return {"Attributes": []}
+
+
+def test_a_zone_comes_back() -> None:
+    api = OutsideTheVpc()
+    before = list(api.targets)
+    address = Target("192.0.2.9")
+    drain(api, ["web"], address, TargetReport(), min_healthy=0, timeout=None)
+    assert api.targets == []
+    # Another controller knows only what AWS knows.
+    admit(api, ["web"], address, TargetReport(), timeout=None)
+    assert api.targets == before
+    assert api.tags == []
