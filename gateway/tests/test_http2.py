@@ -127,6 +127,15 @@ def test_many_at_once_on_one_connection(served: Served) -> None:
     assert all(path.startswith("/quick") for path in ended[:20])
 
 
+def test_grpc_is_a_502(served: Served) -> None:
+    """Its servers speak HTTP/2 only, and the gateway HTTP/1.1 to upstreams."""
+    process, upstream = served
+    upstream.respond = b"\0\0\0\x04\0\0\0\0\0"  # an empty SETTINGS frame
+    call = request("/echo.Echo/Say", "POST", ("content-type", "application/grpc"), ("te", "trailers"))
+    with H2Wire(process.port) as wire:
+        assert wire.ask(call, b"\0\0\0\0\0").status == 502
+
+
 def test_the_log_knows(served: Served) -> None:
     process, upstream = served
     upstream.respond = answer()

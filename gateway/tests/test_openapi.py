@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ def test_the_document_is_valid_and_complete(environment: Callable[..., None]) ->
     document = openapi.document(Settings())
     validate(document)
     assert set(document["paths"]) == set(CONTROL_PATHS)
+    assert not re.search(r"[?!]\.", json.dumps(document)), "a sentence has one end"
 
 
 def check(process: GatewayProcess, document: dict[str, Any]) -> dict[str, int]:

@@ -1,15 +1,19 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""inventories/ecs, as an operator uses it: exported variables, and a service with its worker that is deployed."""
+"""inventories/ecs, as an operator uses it: exported variables, and a service with its worker for every ECS playbook."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 import yaml
 
 from testbed.services.aws.ecs.pretended import Behaviour
 from tests.integration.aws.ecs_declaration import declaration, policy_simulator, push
-from tests.integration.aws.ecs_stage import CLUSTER, stage
+from tests.integration.aws.ecs_stage import CLUSTER, Stage, stage
 from tests.integration.aws.stage import Played, play
 from tests.integration.endpoint import ACCOUNT, REGION
 from tests.integration.support import CHECKOUT
@@ -17,16 +21,35 @@ from tests.integration.support import CHECKOUT
 SERVICE = "permissions-exported"
 EXPORTED = CHECKOUT / "inventories" / "ecs" / "group_vars" / "all" / "exported.yml"
 DEFAULTS = yaml.safe_load(EXPORTED.read_text())["exported_defaults"]
+# Those of a fleet run with inventories/aws in a test of their own.
+PLAYBOOKS = sorted((CHECKOUT / "playbooks").glob("ecs*.yml"))
+# What an operator types behind the name of the playbook.
+TYPED = {
+    "ecs_run": ["ecs_run_command=migrate"],
+    "ecs_scale": ["ecs_scale_count=1"],
+    "ecs_split_worker": ["ecs_split_from=permissions-exported", "ecs_split_worker=worker"],
+    "ecs_unlock": ["ecs_unlock_reason=test"],
+}
+# What this inventory and a service of one revision do not have.
+MISSING = {
+    "ecs_rollback": "no deployment of an earlier revision of permissions-exported has succeeded",
+    "ecs_split_worker": "ecs_split_worker is worker, and ecs_services has permissions-exported",
+    "ecs_unlock": "ecs_database is not set, so there are no locks",
+}
+UNKNOWN = ("is undefined", "undefined variable", "missing required arguments", "must specify a region")
 
 
-def test_exported_variables_are_a_service() -> None:
-    with stage(policy_simulator) as ecs:
+class Operator:
+    """Exports variables, and runs playbooks with the inventory as it is shipped."""
+
+    def __init__(self, ecs: Stage) -> None:
+        self.ecs = ecs
         made = declaration(ecs.endpoint)
         network = made["definition"]["networkConfiguration"]["awsvpcConfiguration"]
         database, token = (one["valueFrom"] for one in made["task"]["containerDefinitions"][0]["secrets"])
         push(ecs.endpoint, "permissions", "1.4.0", "amd64")
         ecs.agent.by_command["migrate"] = Behaviour(exits_after=0.2)
-        exported = {
+        self.exported = {
             # Of the machine that runs the tests.
             **dict.fromkeys(DEFAULTS, ""),
             "ECR_REPOSITORY": "permissions",
@@ -49,32 +72,76 @@ def test_exported_variables_are_a_service() -> None:
             "IMAGE_TAG": "1.4.0",
         }
 
-        def deploy(*options: str, **changed: str) -> Played:
-            inventory = ("-i", "inventories/ecs", *options)
-            environment = {**exported, **changed}
-            return play(ecs.endpoint, {}, *inventory, playbook="playbooks/ecs_deploy.yml", region=REGION, **environment)
+    def run(self, playbook: str, *options: str, **changed: str) -> Played:
+        self.ecs.fake.writes.clear()
+        self.ecs.endpoint.faults.calls.clear()
+        inventory = ("-i", "inventories/ecs", *options)
+        environment = {**self.exported, **changed}
+        return play(
+            self.ecs.endpoint, {}, *inventory, playbook=f"playbooks/{playbook}.yml", region=REGION, **environment
+        )
 
-        ecs.fake.writes.clear()
-        missing = deploy(ECS_CLUSTER="", EPR_DATABASE_URL="postgresql://me:hunter2@host/db")
-        assert "not set: ECS_CLUSTER." in missing.failures
-        assert "in the task definition: EPR_DATABASE_URL." in missing.failures
-        assert "hunter2" not in missing.text
-        assert ecs.writes == []
 
-        first = deploy()
-        assert first.failures == ""
-        (running,) = ecs.runs(SERVICE)
-        definition = ecs.ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
-        assert [(one["name"], one["essential"]) for one in definition["containerDefinitions"]] == [
-            ("permissions", True),
-            ("audit-worker", False),
-        ]
-        assert {"name": "EPR_AUDIT_SQS_URL", "value": ""} in definition["containerDefinitions"][1]["environment"]
+@pytest.fixture(scope="module")
+def operator() -> Iterator[Operator]:
+    with stage(policy_simulator) as ecs:
+        yield Operator(ecs)
 
-        ecs.fake.writes.clear()
-        again = deploy()
-        assert (again.failures, again.changed, ecs.writes) == ("", [], [])
 
-        would = deploy("--check", EPR_LOG_LEVEL="DEBUG")
-        assert (would.failures, ecs.writes) == ("", [])
-        assert "Register the task definition" in would.changed
+@pytest.fixture(scope="module")
+def deployed(operator: Operator) -> Operator:
+    first = operator.run("ecs_deploy")
+    assert first.failures == ""
+    return operator
+
+
+def test_exported_variables_are_a_service(operator: Operator) -> None:
+    ecs = operator.ecs
+    missing = operator.run("ecs_deploy", ECS_CLUSTER="", EPR_DATABASE_URL="postgresql://me:hunter2@host/db")
+    assert "not set: ECS_CLUSTER." in missing.failures
+    assert "in the task definition: EPR_DATABASE_URL." in missing.failures
+    assert "hunter2" not in missing.text
+    assert ecs.writes == []
+
+    first = operator.run("ecs_deploy")
+    assert first.failures == ""
+    (running,) = ecs.runs(SERVICE)
+    definition = ecs.ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
+    assert [(one["name"], one["essential"]) for one in definition["containerDefinitions"]] == [
+        ("permissions", True),
+        ("audit-worker", False),
+    ]
+    assert {"name": "EPR_AUDIT_SQS_URL", "value": ""} in definition["containerDefinitions"][1]["environment"]
+
+    again = operator.run("ecs_deploy")
+    assert (again.failures, again.changed, ecs.writes) == ("", [], [])
+
+    would = operator.run("ecs_deploy", "--check", EPR_LOG_LEVEL="DEBUG")
+    assert (would.failures, ecs.writes) == ("", [])
+    assert "Register the task definition" in would.changed
+
+
+@pytest.mark.parametrize("playbook", [path.stem for path in PLAYBOOKS])
+def test_each_playbook_finds_its_variables(playbook: str, deployed: Operator) -> None:
+    typed = [word for variable in TYPED.get(playbook, []) for word in ("-e", variable)]
+    played = deployed.run(playbook, "--check", *typed)
+    assert [words for words in UNKNOWN if words in played.text] == [], played.text
+    assert MISSING.get(playbook, "") in played.failures
+    assert (played.failures == "") is (playbook not in MISSING), played.failures
+    assert deployed.ecs.writes == []
+
+
+# That every playbook goes by this check is seen in tests/unit/roles/test_aws_access.py.
+def test_another_place_is_refused_before_anything_else(operator: Operator, tmp_path: Path) -> None:
+    calls = operator.ecs.endpoint.faults.calls
+    foreign = operator.run("ecs_deploy", "-e", "fleet_account=210987654321")
+    assert f"these credentials are of the account {ACCOUNT} (arn:aws:" in foreign.failures
+    assert calls == ["sts:GetCallerIdentity"]
+    other = operator.run("ecs_deploy", "-e", "fleet_region=us-west-2")
+    assert f"AWS_REGION of the environment is {REGION}, and the region declared is us-west-2." in other.failures
+    assert calls == []
+    fleet = tmp_path / "aws_ec2.yml"
+    fleet.write_text("{plugin: amazon.aws.aws_ec2, regions: [us-west-2]}")
+    beside = operator.run("ecs_deploy", "-i", str(fleet))
+    assert f"The inventory {fleet} lists instances of us-west-2, and the region is {REGION}." in beside.failures
+    assert set(calls) == {"ec2:DescribeInstances"}
