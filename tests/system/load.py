@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -87,12 +87,12 @@ class Clients(Background):
 class MixedLoad:
     """Clients of all kinds, in a process of their own: mixed_load.py. `counts` and `failures` are known at the end.
 
-    rate: short requests/s. at_least: how many are done before it ends, however early that is.
+    rate: short requests/s. at_least: how many are done before it ends, however early that is. paths: in turn.
     """
 
-    def __init__(self, url: str, rate: float, at_least: int = 0) -> None:
+    def __init__(self, url: str, rate: float, at_least: int = 0, paths: Sequence[str] = ()) -> None:
         address = urlsplit(url)
-        words = [str(address.hostname), str(address.port or 80), str(rate), str(at_least)]
+        words = [str(address.hostname), str(address.port or 80), str(rate), str(at_least), *paths]
         self._command = [sys.executable, str(Path(__file__).parent / "mixed_load.py"), *words]
         self.counts: dict[str, int] = {}
         self.failures: list[str] = []

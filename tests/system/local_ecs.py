@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -20,6 +21,7 @@ from typing import Any
 
 import boto3
 import docker
+import docker.errors
 
 from testbed.services.aws.ecs.containers.images import push
 from testbed.services.aws.ecs.containers.place import balancer_address
@@ -121,7 +123,9 @@ class LocalEcs:
             self._process.wait(60)
         finally:
             self._process.kill()
-            self.engine.images.remove(f"{self.name}-app:1.0", force=True)
+            for image in ("app", "upstream"):
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    self.engine.images.remove(f"{self.name}-{image}:1.0", force=True)
             shutil.rmtree(CHECKOUT / ".testbed" / self.name, ignore_errors=True)
 
     def containers(self) -> list[str]:

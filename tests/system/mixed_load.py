@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients of all kinds, until stdin ends and COUNT requests are done: python mixed_load.py HOST PORT RATE COUNT
+"""Clients of all kinds, until stdin ends and COUNT requests are done: python mixed_load.py HOST PORT RATE COUNT [PATH…]
 
 Kept connections and new ones (RATE requests/s together), slow answers of 5 s, downloads of 20 MB that take some 5 s,
 and websockets of 8 s. Prints as JSON how many of each kind were done, and each that failed or was cut. A connection
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 HOST, PORT, RATE, COUNT = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-PATH = "/api/users/hello"
+# Each request has the next path.
+PATHS = itertools.cycle(sys.argv[5:] or ["/api/users/hello"])
 KEPT, NEW, SLOW, STREAMS, WEBSOCKETS = 12, 12, 3, 1, 2
 LATE_SECONDS = 1.0
 SLOW_SECONDS = 5
@@ -97,7 +99,7 @@ class Kept:
     async def ask(self) -> None:
         connection = self.connection = self.connection or await Connection.open()
         try:
-            await connection.reader.readexactly(await connection.send(PATH))
+            await connection.reader.readexactly(await connection.send(next(PATHS)))
         except Exception:
             connection.closes = True
             raise
@@ -110,7 +112,7 @@ class Kept:
 async def ask_anew() -> None:
     connection = await Connection.open()
     try:
-        await connection.reader.readexactly(await connection.send(PATH))
+        await connection.reader.readexactly(await connection.send(next(PATHS)))
     finally:
         connection.close()
 
@@ -118,7 +120,7 @@ async def ask_anew() -> None:
 async def slow() -> None:
     connection = await Connection.open()
     try:
-        await connection.reader.readexactly(await connection.send(f"{PATH}?delay={SLOW_SECONDS}"))
+        await connection.reader.readexactly(await connection.send(f"{next(PATHS)}?delay={SLOW_SECONDS}"))
     finally:
         connection.close()
 
@@ -127,7 +129,7 @@ async def download() -> None:
     """At the pace of a client's line."""
     connection = await Connection.open()
     try:
-        left = await connection.send(f"{PATH}?size={STREAM_BYTES}")
+        left = await connection.send(f"{next(PATHS)}?size={STREAM_BYTES}")
         if left != STREAM_BYTES:
             raise ValueError(f"{left} bytes were announced")
         while left:
@@ -143,7 +145,9 @@ async def talk() -> None:
     connection = await Connection.open()
     try:
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-        await connection.send(PATH, "Upgrade: websocket", "Connection: Upgrade", key, "Sec-WebSocket-Version: 13")
+        await connection.send(
+            next(PATHS), "Upgrade: websocket", "Connection: Upgrade", key, "Sec-WebSocket-Version: 13"
+        )
         end = time.monotonic() + WEBSOCKET_SECONDS
         while time.monotonic() < end:
             said = os.urandom(8)
