@@ -23,6 +23,10 @@ options:
     type: list
     elements: str
     default: []
+  prefix:
+    description: What the names of all services begin with. Names can be chosen with and without it.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -49,9 +53,11 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import declarations
 
 
-def ecs_declarations(services: Sequence[Mapping[str, Any]], chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
+def ecs_declarations(
+    services: Sequence[Mapping[str, Any]], chosen: Sequence[str] = (), prefix: str = ""
+) -> list[dict[str, Any]]:
     try:
-        return declarations(services, chosen)
+        return declarations(services, chosen, prefix)
     except OperationError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -25,13 +25,18 @@ BUILD: dict[str, Any] = {
 }
 
 
-def declarations(services: Sequence[Mapping[str, Any]], chosen: Sequence[str] = ()) -> list[Declaration]:
+def declarations(
+    services: Sequence[Mapping[str, Any]], chosen: Sequence[str] = (), prefix: str = ""
+) -> list[Declaration]:
     """The chosen services, or all, in their order; OperationError for a name that is not declared, or twice.
+
+    Names are chosen with or without the prefix that they have.
 
     Each has all keys of an entry of `ecs_services`. `scaling`, `migration`, `build`, `probe` and `logs` are None where
     they are not declared. `logs` has the `groups` that the containers log to, too.
     """
     names = [str(one.get("name") or "") for one in services]
+    chosen = [name if name in names or prefix + name not in names else prefix + name for name in chosen]
     _refuse(names, chosen)
     return [_complete(one) for one in services if not chosen or one["name"] in chosen]
 

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from .._aws.api import Api
 from .._common.progress import OperationError
 from .definition_lookup import described_definition
-from .service_deployment import ServiceDeployment, StoppedTask, short
+from .service_deployment import ENDING, STARTING_OR_RUNNING, ServiceDeployment, StoppedTask, short
 from .usage import TASKS_AT_ONCE, portions
+
+GOOD = ("SUCCESSFUL", "ROLLBACK_SUCCESSFUL")
 
 
 class ServiceDeployments:
@@ -26,6 +28,7 @@ class ServiceDeployments:
         self.about = f"the service {service} in the cluster {cluster}"
         self._definitions: dict[str, str] = {}
         self._stopped: set[str] = set()
+        self._ended: dict[str, ServiceDeployment] = {}
 
     def find(self) -> dict[str, Any] | None:
         """The service as DescribeServices has it; None where there is none, or where it is being deleted."""
@@ -56,9 +59,10 @@ class ServiceDeployments:
             )
         return str(described["taskDefinitionArn"])
 
-    def newest(self) -> ServiceDeployment | None:
-        listed = next(iter(self.listed()), None)
-        return self.described(listed["serviceDeploymentArn"]) if listed else None
+    def newest(self, listed: Sequence[Mapping[str, Any]] | None = None) -> ServiceDeployment | None:
+        """`listed`: what listed() answered a moment ago."""
+        found = next(iter(self.listed() if listed is None else listed), None)
+        return self.described(found["serviceDeploymentArn"]) if found else None
 
     def listed(self, **only: Any) -> list[Mapping[str, Any]]:
         """From the newest."""
@@ -67,10 +71,16 @@ class ServiceDeployments:
         return sorted(listed, key=lambda one: one["createdAt"], reverse=True)
 
     def described(self, arn: str) -> ServiceDeployment:
+        """As it is now; one that has ended is asked once."""
+        if arn in self._ended:
+            return self._ended[arn]
         said = self._ecs.call("DescribeServiceDeployments", arn, serviceDeploymentArns=[arn])
         if not said["serviceDeployments"]:
             raise OperationError(f"AWS does not know the deployment {arn} (it forgets them after 90 days).")
-        return ServiceDeployment.of(said["serviceDeployments"][0])
+        found = ServiceDeployment.of(said["serviceDeployments"][0])
+        if found.status not in (*STARTING_OR_RUNNING, *ENDING):
+            self._ended[arn] = found
+        return found
 
     def brought_by(self, deployment: ServiceDeployment) -> str:
         """The ARN of the task definition that a deployment brings."""
@@ -84,18 +94,20 @@ class ServiceDeployments:
             self._definitions[revision] = found[0]["taskDefinition"] if found else ""
         return self._definitions.get(revision, "")
 
-    def good_revisions(self) -> Iterator[str]:
+    def good_revisions(self, listed: Sequence[Mapping[str, Any]] | None = None) -> Iterator[str]:
         """The service revisions that a deployment brought or a rollback restored, from the newest that succeeded."""
-        for one in self.listed(status=["SUCCESSFUL", "ROLLBACK_SUCCESSFUL"]):
+        for one in self.listed(status=list(GOOD)) if listed is None else listed:
+            if one["status"] not in GOOD:
+                continue
             described = self.described(one["serviceDeploymentArn"])
             brought = described.target.arn if described.target else ""
             revision = brought if described.status == "SUCCESSFUL" else described.rolled_back_to
             if revision:
                 yield revision
 
-    def last_good(self, besides: str = "") -> str:
+    def last_good(self, besides: str = "", listed: Sequence[Mapping[str, Any]] | None = None) -> str:
         """The task definition of the newest deployment that succeeded, or that a rollback restored; "" for none."""
-        definitions = (self.definition_of(revision) for revision in self.good_revisions())
+        definitions = (self.definition_of(revision) for revision in self.good_revisions(listed))
         return next((one for one in definitions if one and one != besides), "")
 
     def ignore_stopped_tasks(self) -> None:

@@ -38,7 +38,8 @@ def state_of(deployments: ServiceDeployments, definition: Mapping[str, Any]) -> 
     service = deployments.find()
     if service is None:
         return dict(EMPTY)
-    newest = deployments.newest()
+    listed = deployments.listed()
+    newest = deployments.newest(listed)
     return {
         "exists": True,
         "desired": service["desiredCount"],
@@ -47,8 +48,8 @@ def state_of(deployments: ServiceDeployments, definition: Mapping[str, Any]) -> 
         # One that an external controller deploys has none.
         "task_definition": service.get("taskDefinition", ""),
         "deployment": newest.result() if newest else None,
-        "last_good": deployments.last_good(besides=deployments.brought_by(newest) if newest else ""),
-        "way_back": way_back(history(deployments)),
+        "last_good": deployments.last_good(deployments.brought_by(newest) if newest else "", listed),
+        "way_back": way_back(history(deployments, listed)),
         "stopped_tasks": [task.result() for task in deployments.failed_tasks()],
         "tasks": running_tasks(deployments),
         "differences": differences(definition, described(service)),
@@ -92,12 +93,12 @@ def _agent(container: Mapping[str, Any]) -> str:
     return next((str(one.get("lastStatus", "")) for one in agents if one.get("name") == AGENT), "")
 
 
-def history(deployments: ServiceDeployments) -> Iterable[tuple[str, str]]:
+def history(deployments: ServiceDeployments, listed: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     """Of each deployment from the newest, the task definition that it brought, and the one that it left in place.
 
     The latter is "" where it failed without a rollback, or has not ended.
     """
-    for one in deployments.listed()[:DEPLOYMENTS]:
+    for one in listed[:DEPLOYMENTS]:
         found = deployments.described(one["serviceDeploymentArn"])
         brought = deployments.brought_by(found)
         yield brought, _left(found, brought, deployments)

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
+from .._common.chance import by_chance
+
 SIGNIFICANCE = 0.01
 FEWEST = 30
 TAIL = 0.01
@@ -237,23 +239,6 @@ def _good(canary: Traffic, other: Traffic, slowdown: float) -> str:
         f"{canary.requests:.0f} requests to it and {other.requests:.0f} to the others: {_errors(canary)} and "
         f"{_errors(other)} of them fail, and it is {pace}"
     )
-
-
-def by_chance(hits: float, of: float, other_hits: float, of_others: float) -> float:
-    """Fisher's exact test: how probable as many hits, or more, are if both have the same share of them."""
-    ours, count, theirs, others = (round(value) for value in (hits, of, other_hits, of_others))
-    total, population = ours + theirs, count + others
-    most = min(total, count)
-    whole = _log_choose(population, total)
-    logs = [
-        _log_choose(count, number) + _log_choose(others, total - number) - whole
-        for number in range(max(ours, total - others), most + 1)
-    ]
-    return min(1.0, sum(math.exp(value) for value in logs))
-
-
-def _log_choose(of: int, number: int) -> float:
-    return math.lgamma(of + 1) - math.lgamma(number + 1) - math.lgamma(of - number + 1)
 
 
 def _normal() -> float:

@@ -42,10 +42,17 @@ class LoggingAgent(PretendedAgent):
         super().start(replace(order, definition={**order.definition, "containerDefinitions": containers}), now)
         for container in order.definition["containerDefinitions"]:
             stream = f"ecs/{container['name']}/{order.arn.rpartition('/')[2]}"
-            self.logs.create_log_stream(logGroupName=self.group, logStreamName=stream)
+            group = self.group_of(container)
+            self.logs.create_log_stream(logGroupName=group, logStreamName=stream)
             message = f"{container['image']} starts, password=hunter2"
             event = {"timestamp": int(now * 1000), "message": message}
-            self.logs.put_log_events(logGroupName=self.group, logStreamName=stream, logEvents=[event])
+            self.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+
+    def group_of(self, container: Mapping[str, Any]) -> str:
+        """The log group of a container; that of the stage where it says nothing, or says one that is not there."""
+        wanted = ((container.get("logConfiguration") or {}).get("options") or {}).get("awslogs-group", self.group)
+        there = self.logs.describe_log_groups(logGroupNamePrefix=wanted)["logGroups"]
+        return wanted if wanted in [one["logGroupName"] for one in there] else self.group
 
     def _chosen(self, container: Mapping[str, Any], task: str) -> Mapping[str, Any]:
         """The container with an image of its own where its command has a behaviour."""

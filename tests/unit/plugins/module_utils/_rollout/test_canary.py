@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._common.chance import by_chance
 from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.canary import (
     Limits,
     Sample,
     Traffic,
     Verdict,
-    by_chance,
     judge,
 )
 

@@ -1,0 +1,114 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ecs_cutover
+short_description: What a cutover of services on Amazon ECS to their internal load balancer has to do
+version_added: 0.3.0
+author: Contributors to evenkeel.fleet (@evenkeel)
+description:
+  - Takes the variable C(ecs_services) of the role C(ecs).
+options:
+  _input:
+    description: The services, as the role declares them.
+    type: list
+    elements: dict
+    required: true
+  gateway:
+    description: The service that calls the others.
+    type: str
+    required: true
+  internal:
+    description: The name of the internal load balancer; empty where it is not declared.
+    type: str
+    default: ""
+  chosen:
+    description: The services to move; empty for all upstreams of the gateway.
+    type: list
+    elements: str
+    default: []
+  prefix:
+    description: What the names of all services begin with.
+    type: str
+    default: ""
+  back:
+    description: Whether the services go back to the legacy ones.
+    type: bool
+    default: false
+  found:
+    description: What M(evenkeel.fleet.ecs_internal_info) returned.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Show what is wrong with the declaration
+  ansible.builtin.debug:
+    msg: "{{ (ecs_services | evenkeel.fleet.ecs_cutover(gateway='gateway', internal='internal')).declaration_problems }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(declaration_problems), C(state_problems) and C(health_problems) are sentences.
+    - C(services) are the names of the new services, C(legacy) those of the legacy ones, C(groups) those of the target
+      groups.
+    - C(urls) are the wanted URLs by variable, C(before) the legacy ones. C(moved) are the services whose clients use the
+      internal URL now, C(complete) those whose legacy service is retired, too, C(unfinished) the others.
+    - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import cutover
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name
+
+
+def ecs_cutover(
+    services: Sequence[Mapping[str, Any]],
+    *,
+    gateway: str,
+    internal: str = "",
+    chosen: Sequence[str] = (),
+    prefix: str = "",
+    back: bool = False,
+    found: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    problems = cutover.declaration_problems(services, gateway, chosen, internal)
+    if problems:
+        return {"declaration_problems": problems}
+    ours = cutover.chosen(services, gateway, chosen, prefix)
+    told = found or {}
+    seen = cutover.Found(
+        told.get("dns_name") or "",
+        *(told.get(key) or {} for key in ("listeners", "groups", "services", "environment")),
+    )
+    running = seen.environment.get(prefix + gateway, {})
+    moved = cutover.moved(ours, running, seen.dns_name)
+    complete = cutover.complete(ours, running, seen)
+    return {
+        "declaration_problems": [],
+        "state_problems": cutover.state_problems(ours, seen, prefix, back=back),
+        "health_problems": cutover.health_problems(ours, seen, prefix),
+        "services": [prefix + str(one["name"]) for one in ours],
+        "legacy": [str(one["legacy"]["service"]) for one in ours],
+        "groups": [group_name(one, prefix) for one in ours],
+        "urls": cutover.urls(ours, seen.dns_name, back=back),
+        "before": cutover.urls([one for one in ours if one["name"] not in complete], seen.dns_name, back=True),
+        "moved": [prefix + name for name in moved],
+        "complete": [prefix + name for name in complete],
+        "unfinished": [prefix + str(one["name"]) for one in ours if one["name"] not in complete],
+        "unfinished_legacy": [str(one["legacy"]["service"]) for one in ours if one["name"] not in complete],
+        "probed": [asdict(target) for target in cutover.probe_targets(ours, seen.dns_name, prefix, back=back)],
+    }
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"ecs_cutover": ecs_cutover}

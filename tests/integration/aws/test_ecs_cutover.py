@@ -1,0 +1,190 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Services move behind their internal load balancer, and back, as an operator moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from testbed.services.aws.ecs.agent import Order
+from testbed.services.aws.ecs.pretended import Behaviour
+from tests.integration.aws.ecs_declaration import REGISTRY, declaration, policy_simulator, push
+from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, LoggingAgent, Stage, stage
+from tests.integration.aws.stage import Played, play
+from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
+
+NAMES = ("users", "orders")
+PORTS = {"users": 3002, "orders": 5003}
+Service = dict[str, Any]
+
+
+class ProbingAgent(LoggingAgent):
+    """Its probe finds what `answers` says of a URL: a status and seconds; without that, 200 at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[str, tuple[int, float]] = {}
+        self.asked: list[str] = []
+
+    def start(self, order: Order, now: float) -> None:
+        for container in order.definition["containerDefinitions"]:
+            if container["name"] == "probe":
+                self.by_command[" ".join(container["command"])] = Behaviour(exits_after=0.1)
+        super().start(order, now)
+        for container in order.definition["containerDefinitions"]:
+            if container["name"] == "probe":
+                count, *urls = container["command"]
+                self.asked += urls
+                stream = f"ecs/probe/{order.arn.rpartition('/')[2]}"
+                lines = [
+                    "probe {} {} {}".format(index, *self.answers.get(url, (200, 0.01)))
+                    for index, url in enumerate(urls)
+                    for _ in range(int(count))
+                ]
+                events = [{"timestamp": int(now * 1000), "message": line} for line in lines]
+                self.logs.put_log_events(logGroupName=self.group_of(container), logStreamName=stream, logEvents=events)
+
+
+class Scene:
+    """A gateway, two legacy services, and a load balancer for those that replace them."""
+
+    def __init__(self, ecs: Stage, agent: ProbingAgent) -> None:
+        self.ecs, self.agent = ecs, agent
+        ecs.fake.engine.tasks.targets = ecs.endpoint.states
+        made = declaration(ecs.endpoint)
+        self.network = made["definition"]["networkConfiguration"]["awsvpcConfiguration"]
+        self.vpc = ecs.endpoint.client("ec2").describe_subnets(SubnetIds=self.network["subnets"])["Subnets"][0]["VpcId"]
+        group = {"GroupId": self.network["securityGroups"][0]}
+        rule = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 65535, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+        ecs.endpoint.client("ec2").authorize_security_group_ingress(**group, IpPermissions=[rule])
+        self.execution = made["task"]["executionRoleArn"]
+        for name in (*NAMES, "gateway"):
+            push(ecs.endpoint, name, "1.0", "amd64")
+        self.services = [self.new(name) for name in NAMES] + [self.gateway()]
+        self.variables = {
+            "fleet_region": REGION,
+            "fleet_account": ACCOUNT,
+            "ecs_cluster": CLUSTER,
+            "ecs_services": self.services,
+            "ecs_internal": {
+                "name": "inside",
+                "vpc_id": self.vpc,
+                "subnets": self.network["subnets"],
+                "security_groups": self.network["securityGroups"],
+            },
+            "ecs_cutover_gateway": "gateway",
+            "ecs_cutover_seconds": 1,
+            "ecs_cutover_timeout": 20,
+            "ecs_deployer": "",
+        }
+
+    def new(self, name: str) -> Service:
+        return {
+            "name": f"{name}-nlb",
+            "image": f"{REGISTRY}/{name}:1.0",
+            "port": PORTS[name],
+            "health_check": {"protocol": "HTTP", "path": "/health"},
+            "environment": {"LOG_LEVEL": "info"},
+            "count": 2,
+            "execution_role": self.execution,
+            "legacy": {"service": name, "url": f"http://public.example.com:{PORTS[name]}"},
+        }
+
+    def gateway(self) -> Service:
+        return {
+            "name": "gateway",
+            "image": f"{REGISTRY}/gateway:1.0",
+            "count": 2,
+            "execution_role": self.execution,
+            "upstreams": [f"{name}-nlb" for name in NAMES],
+        }
+
+    def begin(self) -> None:
+        """The legacy services with two and three tasks, the gateway that uses them, and the load balancer."""
+        for number, name in enumerate(NAMES):
+            definition = self.ecs.register(name, f"{REGISTRY}/{name}:1.0")
+            self.ecs.ecs.create_service(
+                cluster=CLUSTER, serviceName=name, taskDefinition=definition, desiredCount=2 + number,
+                launchType="FARGATE", networkConfiguration=NETWORK,
+            )  # fmt: skip
+        balance(self.ecs.endpoint, self.vpc, self.network["subnets"], self.network["securityGroups"])
+        played = self.run("ecs_deploy", ecs_service=["gateway"])
+        assert played.code == 0, played.text
+        self.calm()
+
+    def calm(self) -> None:
+        self.ecs.fake.writes.clear()
+        self.agent.asked.clear()
+        self.agent.answers.clear()
+
+    def run(self, playbook: str, *options: str, **more: Any) -> Played:
+        return play(self.ecs.endpoint, {**self.variables, **more}, *options, playbook=f"playbooks/{playbook}.yml")
+
+    def cut_over(self, *options: str, **more: Any) -> Played:
+        return self.run("ecs_cutover", *options, **more)
+
+    def counts(self) -> dict[str, int]:
+        names = [*NAMES, *(f"{name}-nlb" for name in NAMES)]
+        found = self.ecs.ecs.describe_services(cluster=CLUSTER, services=names)["services"]
+        return {one["serviceName"]: one["desiredCount"] for one in found}
+
+    def urls(self) -> dict[str, str]:
+        """What the gateway runs with."""
+        [arn] = self.ecs.runs("gateway")
+        found = self.ecs.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["containerDefinitions"][0]
+        return {one["name"]: one["value"] for one in found["environment"]}
+
+
+def balance(endpoint: Endpoint, vpc: str, subnets: Sequence[str], groups: Sequence[str]) -> None:
+    elb = endpoint.client()
+    made = elb.create_load_balancer(Name="inside", Type="network", Scheme="internal", Subnets=subnets, SecurityGroups=groups)
+    for name in NAMES:
+        group = elb.create_target_group(
+            Name=f"{name}-nlb", Protocol="TCP", Port=PORTS[name], VpcId=vpc, TargetType="ip", HealthCheckProtocol="HTTP",
+            HealthCheckPath="/health", HealthCheckIntervalSeconds=10, HealthyThresholdCount=2, UnhealthyThresholdCount=2,
+        )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
+        elb.create_listener(
+            LoadBalancerArn=made["LoadBalancers"][0]["LoadBalancerArn"], Port=PORTS[name], Protocol="TCP",
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+        )  # fmt: skip
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    agent = ProbingAgent()
+    with stage(policy_simulator, agent=agent) as ecs:
+        made = Scene(ecs, agent)
+        made.begin()
+        yield made
+
+
+def test_services_move_and_return(scene: Scene) -> None:
+    before = scene.urls()
+    assert before["USERS_SERVICE_URL"] == "http://public.example.com:3002"
+    checked = scene.cut_over("--check")
+    assert checked.code == 0, checked.text
+    assert scene.ecs.writes == []
+    moved = scene.cut_over()
+    assert moved.code == 0, moved.text
+    assert scene.counts() == {"users": 0, "orders": 0, "users-nlb": 2, "orders-nlb": 2}
+    inside = scene.urls()
+    assert all(url.startswith("http://inside-") for url in inside.values()), inside
+    assert set(scene.agent.asked) == {
+        f"{url}/health" for url in (*before.values(), *inside.values())
+    }
+    scene.calm()
+    again = scene.cut_over()
+    assert again.code == 0, again.text
+    assert again.changed == []
+    assert scene.ecs.writes == []
+    back = scene.cut_over(ecs_cutover_back=True)
+    assert back.code == 0, back.text
+    assert scene.counts() == {"users": 2, "orders": 3, "users-nlb": 2, "orders-nlb": 2}
+    assert scene.urls() == before
+    scene.calm()
+    assert scene.cut_over(ecs_cutover_back=True).changed == []
+    assert scene.ecs.writes == []
