@@ -78,6 +78,7 @@ def _complete(one: Mapping[str, Any]) -> Declaration:
         if logs and logs.get("retention") is not None
         else None,
         "tags": one.get("tags"),
+        "required_variables": [str(name) for name in one.get("required_variables") or []],
     }
 
 

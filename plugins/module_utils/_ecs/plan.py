@@ -16,6 +16,7 @@ from .._aws.pairs import texts
 from .._common.progress import OperationError
 from . import scalable_target
 from .container_logs import ContainerLogs
+from .declarations import main_container
 from .deploy import Deploy, DeployReport, DeployWish
 from .images import PinnedImages, Reference, digest_in_ecr, images_of, pinned, with_images
 from .limits import problems, shape_problems
@@ -259,4 +260,16 @@ def _findings(one: Declaration, asked: Asked, found: ServicePlan) -> list[str]:
         "service": one["service"],
         "desired_count": found.count,
     }
-    return [finding.words for finding in findings_of(declared, asked.clients, created)]
+    return [*missing_variables(one), *(finding.words for finding in findings_of(declared, asked.clients, created))]
+
+
+def missing_variables(one: Declaration) -> list[str]:
+    """The required variables that the main container has neither in its environment nor in its secrets."""
+    name = main_container(one["task"])
+    container = next(found for found in one["task"]["containerDefinitions"] if found.get("name") == name)
+    there = {str(pair.get("name")) for key in ("environment", "secrets") for pair in container.get(key) or []}
+    missing = [variable for variable in one["required_variables"] if variable not in there]
+    return [
+        f"container {name}: {', '.join(missing)} is required, and neither in environment nor in secrets. Declare it."
+        for _any in missing[:1]
+    ]

@@ -80,7 +80,8 @@ def task_of(client: Mapping[str, Any], image: str = "") -> dict[str, Any]:
     """A task definition like that of the client, a declared service, with one container that asks."""
     task: Mapping[str, Any] = client["task"]
     main = main_container(task)
-    container = next((one for one in task.get("containerDefinitions") or [] if one.get("name") == main), {})
+    listed: Sequence[Mapping[str, Any]] = task.get("containerDefinitions") or []
+    container: Mapping[str, Any] = next((one for one in listed if one.get("name") == main), {})
     kept = ("networkMode", "requiresCompatibilities", "executionRoleArn", "runtimePlatform")
     return {
         "family": f"{client['name']}-probe",
