@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from testbed.services.aws.ecs.pretended import Behaviour
 from tests.integration.aws.ecs_declaration import REGISTRY, declaration, policy_simulator, push
 from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, LoggingAgent, Stage, stage
 from tests.integration.aws.stage import Played, play
-from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
+from tests.integration.endpoint import ACCOUNT, REGION
 
 NAMES = ("users", "orders")
 PORTS = {"users": 3002, "orders": 5003}
@@ -111,9 +111,9 @@ class Scene:
                 cluster=CLUSTER, serviceName=name, taskDefinition=definition, desiredCount=2 + number,
                 launchType="FARGATE", networkConfiguration=NETWORK,
             )  # fmt: skip
-        balance(self.ecs.endpoint, self.vpc, self.network["subnets"], self.network["securityGroups"])
-        played = self.run("ecs_deploy", ecs_service=["gateway"])
-        assert played.code == 0, played.text
+        for playbook, options in (("ecs", ["--tags", "load_balancer"]), ("ecs_deploy", [])):
+            played = self.run(playbook, *options, ecs_service=["gateway"])
+            assert played.code == 0, played.text
         self.calm()
 
     def calm(self) -> None:
@@ -137,20 +137,6 @@ class Scene:
         [arn] = self.ecs.runs("gateway")
         found = self.ecs.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["containerDefinitions"][0]
         return {one["name"]: one["value"] for one in found["environment"]}
-
-
-def balance(endpoint: Endpoint, vpc: str, subnets: Sequence[str], groups: Sequence[str]) -> None:
-    elb = endpoint.client()
-    made = elb.create_load_balancer(Name="inside", Type="network", Scheme="internal", Subnets=subnets, SecurityGroups=groups)
-    for name in NAMES:
-        group = elb.create_target_group(
-            Name=f"{name}-nlb", Protocol="TCP", Port=PORTS[name], VpcId=vpc, TargetType="ip", HealthCheckProtocol="HTTP",
-            HealthCheckPath="/health", HealthCheckIntervalSeconds=10, HealthyThresholdCount=2, UnhealthyThresholdCount=2,
-        )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
-        elb.create_listener(
-            LoadBalancerArn=made["LoadBalancers"][0]["LoadBalancerArn"], Port=PORTS[name], Protocol="TCP",
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
-        )  # fmt: skip
 
 
 @pytest.fixture
