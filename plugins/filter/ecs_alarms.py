@@ -37,6 +37,14 @@ options:
     description: ARN of the Application Load Balancer in front of the services; empty where it is not declared.
     type: str
     default: ""
+  internal:
+    description: ARN of the internal load balancer; empty where there is none.
+    type: str
+    default: ""
+  balanced:
+    description: By service, the ARN of its target group of the internal load balancer.
+    type: dict
+    default: {}
   actions:
     description: ARNs of what the alarms are sent to.
     type: list
@@ -88,9 +96,11 @@ def ecs_alarms(
     actions: Sequence[str] = (),
     message_age: float = 300,
     target_5xx_percent: float = 1,
+    internal: str = "",
+    balanced: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     thresholds = Thresholds(float(message_age), float(target_5xx_percent))
-    watched = Watched(cluster, services, queues, insights, load_balancer, thresholds)
+    watched = Watched(cluster, services, queues, insights, load_balancer, thresholds, internal, balanced or {})
     return {
         "wanted": wanted_alarms(watched, actions),
         "unwanted": unwanted_alarms(watched),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .defaults import Definition
 
 ECR = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z0-9.-]+")
 LATEST = "latest"
+NEAREST = 3
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,36 @@ def digest_in_ecr(ecr: Api, reference: Reference) -> str:
     if not found:
         raise OperationError(
             f"Nothing was registered: the image {reference.repository}:{tag} does not exist. Push it, or correct the "
-            "tag."
+            f"tag.{tags_there(ecr, reference)}"
         )
     return str(found[0]["imageDigest"])
+
+
+def tags_there(ecr: Api, reference: Reference) -> str:
+    """A sentence on the tags of the repository that are nearest to one that is missing, and on the newest."""
+    if reference.digest:
+        return ""
+    try:
+        listed = list(
+            ecr.pages(
+                "DescribeImages",
+                f"the repository {reference.path}",
+                "imageDetails",
+                registryId=reference.account,
+                repositoryName=reference.path,
+                filter={"tagStatus": "TAGGED"},
+            )
+        )
+    except OperationError:
+        # That the image is missing is known without them.
+        return ""
+    tags = [tag for one in sorted(listed, key=_pushed, reverse=True) for tag in one.get("imageTags", [])]
+    if not tags:
+        return " The repository has no tags."
+    nearest = difflib.get_close_matches(reference.tag or LATEST, tags, NEAREST, 0)
+    return f" The nearest tags are {', '.join(nearest)}, and the newest is {tags[0]}."
+
+
+def _pushed(image: Mapping[str, Any]) -> float:
+    moment = image.get("imagePushedAt")
+    return float(moment.timestamp()) if moment else 0.0

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Service = Mapping[str, Any]
@@ -28,7 +28,8 @@ class Thresholds:
 class Watched:
     """insights is the setting of the cluster, or "" where it is not declared; load_balancer is its ARN, or "".
 
-    queues have `name` and `dead_letter`.
+    queues have `name` and `dead_letter`. balanced has the target group's ARN of each service that stands behind the
+    internal load balancer, by its name; internal is the ARN of that.
     """
 
     cluster: str
@@ -37,6 +38,8 @@ class Watched:
     insights: str = ""
     load_balancer: str = ""
     thresholds: Thresholds = Thresholds()
+    internal: str = ""
+    balanced: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanted_alarms(watched: Watched, actions: Sequence[str]) -> list[AlarmDefinition]:
@@ -51,14 +54,14 @@ def unwanted_alarms(watched: Watched) -> list[str]:
     for service in watched.services:
         if watched.insights == OFF:
             found.append(running_name(watched, service))
-        if not _target_group(service):
+        if not _target_group(watched, service):
             found.append(target_name(watched, service))
     return found
 
 
 def all_alarms(watched: Watched) -> list[str]:
     """All names that the declared services and queues can have."""
-    services = [name(watched, one) for one in watched.services for name in (running_name, target_name)]
+    services = [name(watched, one) for one in watched.services for name in (running_name, target_name, unhealthy_name)]
     return services + [alarm["AlarmName"] for alarm in _of_queues(watched)]
 
 
@@ -70,11 +73,17 @@ def target_name(watched: Watched, service: Service) -> str:
     return f"{watched.cluster}-{service['name']}-target-5xx"
 
 
+def unhealthy_name(watched: Watched, service: Service) -> str:
+    return f"{watched.cluster}-{service['name']}-targets-unhealthy"
+
+
 def _of_services(watched: Watched) -> Iterator[AlarmDefinition]:
     for service in watched.services:
         if watched.insights in COUNTING:
             yield _running(watched, service)
-        group = _target_group(service)
+        group = _target_group(watched, service)
+        if service["name"] in watched.balanced and watched.internal:
+            yield _unhealthy(watched, service)
         if group and ":loadbalancer/app/" in watched.load_balancer:
             yield _target_errors(watched, service, group)
 
@@ -103,6 +112,26 @@ def _running(watched: Watched, service: Service) -> AlarmDefinition:
         "ComparisonOperator": "GreaterThanThreshold",
         # Without data it is unknown how many run.
         "TreatMissingData": "missing",
+    }
+
+
+def _unhealthy(watched: Watched, service: Service) -> AlarmDefinition:
+    return {
+        "AlarmName": unhealthy_name(watched, service),
+        "AlarmDescription": f"The service {service['name']} has had unhealthy targets for five minutes.",
+        "Namespace": "AWS/NetworkELB",
+        "MetricName": "UnHealthyHostCount",
+        "Dimensions": _dimensions(
+            LoadBalancer=watched.internal.partition(":loadbalancer/")[2],
+            TargetGroup=watched.balanced[str(service["name"])].rpartition(":")[2],
+        ),
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 5,
+        "Threshold": 0.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        # A group without targets has none that are unhealthy.
+        "TreatMissingData": "notBreaching",
     }
 
 
@@ -164,10 +193,12 @@ def _of_queue(name: str, metric: str) -> dict[str, Any]:
     }
 
 
-def _target_group(service: Service) -> str:
-    """The ARN of its first target group; "" without one."""
+def _target_group(watched: Watched, service: Service) -> str:
+    """The ARN of its first target group that is not of the internal load balancer; "" without one."""
     balancers = (service.get("service") or {}).get("loadBalancers") or []
-    return next((str(one["targetGroupArn"]) for one in balancers if one.get("targetGroupArn")), "")
+    own = watched.balanced.get(str(service["name"]))
+    arns = [str(one["targetGroupArn"]) for one in balancers if one.get("targetGroupArn")]
+    return next((arn for arn in arns if arn != own), "")
 
 
 def _metric(

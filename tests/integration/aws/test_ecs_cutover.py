@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from testbed.services.aws.ecs.agent import Order
-from testbed.services.aws.ecs.pretended import Behaviour
+from testbed.services.aws.ecs.pretended import Behaviour, crashes
 from tests.integration.aws.ecs_declaration import REGISTRY, declaration, policy_simulator, push
 from tests.integration.aws.ecs_stage import CLUSTER, NETWORK, LoggingAgent, Stage, stage
 from tests.integration.aws.stage import Played, play
@@ -132,6 +132,9 @@ class Scene:
         found = self.ecs.ecs.describe_services(cluster=CLUSTER, services=names)["services"]
         return {one["serviceName"]: one["desiredCount"] for one in found}
 
+    def dns_name(self) -> str:
+        return str(self.ecs.endpoint.client().describe_load_balancers(Names=["inside"])["LoadBalancers"][0]["DNSName"])
+
     def urls(self) -> dict[str, str]:
         """What the gateway runs with."""
         [arn] = self.ecs.runs("gateway")
@@ -139,13 +142,60 @@ class Scene:
         return {one["name"]: one["value"] for one in found["environment"]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     agent = ProbingAgent()
     with stage(policy_simulator, agent=agent) as ecs:
         made = Scene(ecs, agent)
         made.begin()
         yield made
+
+
+def test_a_bad_service_keeps_the_clients_where_they_are(scene: Scene) -> None:
+    """Found by the deployment, and by the task that asks; each by its name and cause."""
+    before = scene.urls()
+    broken = [{**one, "image": f"{one['image']}-missing"} if one["name"] == "orders-nlb" else one for one in scene.services]
+    told = scene.cut_over(ecs_services=broken)
+    assert told.code != 0
+    assert "orders-nlb: Nothing was registered: the image" in told.failures
+    assert "The nearest tags are 1.0, and the newest is 1.0." in told.failures
+    assert scene.ecs.writes == []
+    scene.agent.behaviours[f"{REGISTRY}/orders:1.0"] = crashes(code=3)
+    told = scene.cut_over()
+    assert told.code != 0
+    assert "orders-nlb" in told.failures
+    assert "exit code 3" in told.failures
+    assert (scene.urls(), scene.counts()["users"]) == (before, 2)
+    del scene.agent.behaviours[f"{REGISTRY}/orders:1.0"]
+    dns = scene.dns_name()
+    scene.agent.answers = {
+        f"http://{dns}:3002/health": (200, 0.5),
+        "http://public.example.com:3002/health": (200, 0.1),
+        f"http://{dns}:5003/health": (503, 0.1),
+    }
+    told = scene.cut_over()
+    assert told.code != 0
+    assert f"users-nlb: http://{dns}:3002/health answers in 0.500 s, and http://public.example.com:3002/health" in told.failures
+    assert f"orders-nlb: 9 of 9 requests to http://{dns}:5003/health failed: status 503" in told.failures
+    assert "The clients were not changed." in told.failures
+    assert (scene.urls(), scene.counts()["users"]) == (before, 2)
+
+
+def test_an_alarm_turns_everything_back(scene: Scene) -> None:
+    scene.calm()
+    before = scene.urls()
+    watch = scene.ecs.endpoint.client("cloudwatch")
+    watch.put_metric_alarm(
+        AlarmName="front-5xx", MetricName="Errors", Namespace="Shop", Statistic="Sum", Period=60, EvaluationPeriods=1,
+        Threshold=1.0, ComparisonOperator="GreaterThanThreshold",
+    )  # fmt: skip
+    watch.set_alarm_state(AlarmName="front-5xx", StateValue="ALARM", StateReason="too many errors")
+    told = scene.cut_over(ecs_cutover_alarms=["front-5xx", "never-made"])
+    assert told.code != 0
+    assert "the alarm never-made does not exist; the alarm front-5xx is in alarm: too many errors." in told.failures
+    assert "The legacy services serve again: users, orders." in told.failures
+    assert scene.urls() == before
+    assert scene.counts() == {"users": 2, "orders": 3, "users-nlb": 2, "orders-nlb": 2}
 
 
 def test_services_move_and_return(scene: Scene) -> None:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._aws.api import RefusedError
-from ..images import LATEST, Reference, images_of
+from ..images import LATEST, Reference, images_of, tags_there
 from .findings import Clients, Declared, Finding
 
 ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
@@ -29,7 +28,6 @@ MANIFESTS = (
 SECRET = re.compile(r"(arn:[\w-]+:secretsmanager:([\w-]+):\d+:secret:[^:]+)(?::([^:]*))?")
 PARAMETER = re.compile(r"arn:[\w-]+:ssm:([\w-]+):\d+:parameter(/.+)")
 TASKS = "ecs-tasks.amazonaws.com"
-NEAREST = 3
 
 
 def containers(declared: Declared) -> list[Mapping[str, Any]]:
@@ -63,7 +61,7 @@ def images(declared: Declared, clients: Clients) -> Iterator[Finding]:
             yield Finding(
                 f"container {container}",
                 f"the image {image} does not exist",
-                f"Push it, or correct its name.{_tags_there(reference, clients)}",
+                f"Push it, or correct its name.{tags_there(clients('ecr', reference.region), reference)}",
                 missing=f"image {image}",
             )
             continue
@@ -74,36 +72,6 @@ def images(declared: Declared, clients: Clients) -> Iterator[Finding]:
                 f"the image {image} is for {', '.join(sorted(platforms))}, and the task runs on linux/{wanted}",
                 "Build it for that platform too, or set runtimePlatform.cpuArchitecture.",
             )
-
-
-def _tags_there(reference: Reference, clients: Clients) -> str:
-    """The tags of the repository that are nearest to the one that is missing, and the newest one."""
-    if reference.digest:
-        return ""
-    try:
-        listed = list(
-            clients("ecr", reference.region).pages(
-                "DescribeImages",
-                f"the repository {reference.path}",
-                "imageDetails",
-                registryId=reference.account,
-                repositoryName=reference.path,
-                filter={"tagStatus": "TAGGED"},
-            )
-        )
-    except RefusedError:
-        # That the image is missing is known without them.
-        return ""
-    tags = [tag for one in sorted(listed, key=_pushed, reverse=True) for tag in one.get("imageTags", [])]
-    if not tags:
-        return " The repository has no tags."
-    nearest = difflib.get_close_matches(reference.tag or LATEST, tags, NEAREST, 0)
-    return f" The nearest tags are {', '.join(nearest)}, and the newest is {tags[0]}."
-
-
-def _pushed(image: Mapping[str, Any]) -> float:
-    moment = image.get("imagePushedAt")
-    return float(moment.timestamp()) if moment else 0.0
 
 
 def _platforms(manifest: str) -> set[str]:

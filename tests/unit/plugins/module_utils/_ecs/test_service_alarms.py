@@ -36,7 +36,7 @@ def test_all_that_can_be_watched_is_watched() -> None:
         "audit-dlq-not-empty",
     ]
     assert all(alarm["AlarmActions"] == alarm["OKActions"] == ["arn:topic"] for alarm in alarms.values())
-    assert set(all_alarms(watched)) == {*alarms, "production-worker-target-5xx"}
+    assert set(all_alarms(watched)) == {*alarms, "production-worker-target-5xx", "production-api-targets-unhealthy", "production-worker-targets-unhealthy"}
     running = alarms["production-worker-running"]
     assert running["EvaluationPeriods"] * running["Metrics"][1]["MetricStat"]["Period"] == 300
     assert running["Metrics"][0]["Expression"] == "desired - FILL(running, 0)"
@@ -73,3 +73,15 @@ def test_what_the_declaration_rules_out_is_unwanted() -> None:
 def test_a_network_load_balancer_counts_no_5xx() -> None:
     watched = Watched("production", [API], [], "enabled", BALANCER.replace("/app/", "/net/"))
     assert names(watched) == ["production-api-running"]
+
+
+def test_targets_of_the_internal_load_balancer_are_watched() -> None:
+    internal = BALANCER.replace("app/front", "net/inside")
+    watched = Watched("production", [API, WORKER], [], "", BALANCER, internal=internal, balanced={"api": GROUP})
+    [alarm] = wanted_alarms(watched, [])
+    assert alarm["AlarmName"] == "production-api-targets-unhealthy"
+    assert {one["Name"]: one["Value"] for one in alarm["Dimensions"]} == {
+        "LoadBalancer": "net/inside/50dc",
+        "TargetGroup": "targetgroup/api/73e2d6",
+    }
+    assert alarm["EvaluationPeriods"] * alarm["Period"] == 300
