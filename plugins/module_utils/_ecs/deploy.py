@@ -107,12 +107,15 @@ class Deploy:
         if decision == "nothing":
             unlisted = _rollout_state(service) == "IN_PROGRESS" and not check_mode
             started = self._in_progress_after(newest) if unlisted else None
-            if started is None:
+            if started:
+                self._refuse_another(started, wanted)
+                self._join(started)
+                return True
+            # It may have failed while it was looked for.
+            if not unlisted or _rollout_state(self._service.service()) != "FAILED":
                 report.outcome = "unchanged"
                 return False
-            self._refuse_another(started, wanted)
-            self._join(started)
-            return True
+            report.changed = True
         if decision == "join" and active:
             self._join(active)
             return True

@@ -103,6 +103,10 @@ class Scene:
             "upstreams": [f"{name}-nlb" for name in NAMES],
         }
 
+    def with_orders(self, **changes: Any) -> list[Service]:
+        """The services with another declaration of one of them."""
+        return [{**one, **changes} if one["name"] == "orders-nlb" else one for one in self.services]
+
     def begin(self) -> None:
         """The legacy services with two and three tasks, the gateway that uses them, and the load balancer."""
         for number, name in enumerate(NAMES):
@@ -154,19 +158,17 @@ def scene() -> Iterator[Scene]:
 def test_a_bad_service_keeps_the_clients_where_they_are(scene: Scene) -> None:
     """Found by the deployment, and by the task that asks; each by its name and cause."""
     before = scene.urls()
-    broken = [{**one, "image": f"{one['image']}-missing"} if one["name"] == "orders-nlb" else one for one in scene.services]
-    told = scene.cut_over(ecs_services=broken)
+    told = scene.cut_over(ecs_services=scene.with_orders(image=f"{REGISTRY}/orders:1.0-missing"))
     assert told.code != 0
     assert "orders-nlb: Nothing was registered: the image" in told.failures
     assert "The nearest tags are 1.0, and the newest is 1.0." in told.failures
     assert scene.ecs.writes == []
-    scene.agent.behaviours[f"{REGISTRY}/orders:1.0"] = crashes(code=3)
-    told = scene.cut_over()
+    scene.agent.by_command["crash"] = crashes(code=3)
+    told = scene.cut_over(ecs_services=scene.with_orders(command=["crash"]))
     assert told.code != 0
     assert "orders-nlb" in told.failures
-    assert "exit code 3" in told.failures
+    assert "exit code 3" in told.failures, told.text
     assert (scene.urls(), scene.counts()["users"]) == (before, 2)
-    del scene.agent.behaviours[f"{REGISTRY}/orders:1.0"]
     dns = scene.dns_name()
     scene.agent.answers = {
         f"http://{dns}:3002/health": (200, 0.5),
