@@ -85,7 +85,7 @@ def ecs_cutover(
         return {"declaration_problems": problems}
     ours = cutover.chosen(services, gateway, chosen, prefix)
     told = found or {}
-    seen = cutover.Found(
+    seen = cutover.CutoverState(
         told.get("dns_name") or "",
         *(told.get(key) or {} for key in ("listeners", "groups", "services", "environment")),
     )

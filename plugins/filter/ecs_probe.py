@@ -65,7 +65,7 @@ def ecs_probe(
     log: Sequence[str] = (),
     slower: float = 3,
 ) -> dict[str, Any]:
-    asked = [probe.Target(one["name"], one["url"], one.get("other", "")) for one in targets]
+    asked = [probe.ProbeTarget(one["name"], one["url"], one.get("other", "")) for one in targets]
     return {
         "task": probe.task_of(client, image),
         "container": probe.CONTAINER,

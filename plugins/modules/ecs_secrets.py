@@ -101,7 +101,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import internal
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.definition_lookup import described_definition
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import SecretsReport, Wish, move, plaintext
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import SecretsReport, SecretsWish, move, plaintext
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},
@@ -142,7 +142,7 @@ def act(module: AnsibleModule, report: SecretsReport) -> None:
         return kept[name]
 
     ecs = clients("ecs")
-    wish = Wish(
+    wish = SecretsWish(
         account=str(clients("sts").call("GetCallerIdentity", "the credentials")["Account"]),
         region=ecs.region,
         path="/" + wanted["path"].strip("/") if wanted["store"] == "ssm" else wanted["path"].strip("/"),

@@ -106,10 +106,10 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import load_balancer
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.traffic import (
-    Limits,
-    Traffic,
+    TrafficLimits,
+    LoadBalancerTraffic,
     TrafficReport,
-    Wish,
+    TrafficWish,
     compare,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
@@ -151,10 +151,10 @@ def act(module: AnsibleModule, report: TrafficReport) -> None:
         found = load_balancer.find(Api(aws.client(module, "elbv2", "", sessions)), wanted["load_balancer"], "application")
         if not found:
             raise OperationError(f"There is no load balancer {wanted['load_balancer']}. Correct its name or the region.")
-        traffic = Traffic(watch, found["LoadBalancerArn"], wanted["period"])
-    wish = Wish(
+        traffic = LoadBalancerTraffic(watch, found["LoadBalancerArn"], wanted["period"])
+    wish = TrafficWish(
         changed_at=moment(wanted["changed_at"]),
-        limits=Limits(wanted["slower"], wanted["errors"]),
+        limits=TrafficLimits(wanted["slower"], wanted["errors"]),
         **{key: wanted[key] for key in ("seconds", "before", "period", "alarms")},
     )
     if not module.check_mode:

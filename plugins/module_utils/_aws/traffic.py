@@ -42,7 +42,7 @@ class Period:
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrafficLimits:
     """As shares: 0.5 slower is half as long again, 0.005 more errors are half a percent of the requests."""
 
     slower: float = 0.5
@@ -50,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrafficWish:
     """Times are in seconds since 1970, or lengths in seconds. before: how long the time to compare with is."""
 
     changed_at: float
@@ -58,7 +58,7 @@ class Wish:
     before: float
     period: int
     alarms: Sequence[str]
-    limits: Limits
+    limits: TrafficLimits
 
 
 @dataclass
@@ -80,7 +80,7 @@ class TrafficReport(Progress):
         }
 
 
-def problems(before: Sequence[Period], after: Sequence[Period], limits: Limits) -> list[str]:
+def problems(before: Sequence[Period], after: Sequence[Period], limits: TrafficLimits) -> list[str]:
     """What got worse, by more than chance and the limits."""
     found = []
     was, is_now = _totals(before), _totals(after)
@@ -111,7 +111,7 @@ def figures(periods: Sequence[Period]) -> dict[str, Any]:
     return {"periods": len(periods), "requests": round(requests), "errors": round(errors), "p99": _typical(periods)}
 
 
-class Traffic:
+class LoadBalancerTraffic:
     """Of one load balancer, whose ARN is given. `clock` gives seconds since 1970."""
 
     def __init__(self, watch: Api, arn: str, period: int) -> None:
@@ -177,7 +177,7 @@ def alarmed(watch: Api, names: Sequence[str]) -> list[str]:
     ]
 
 
-def compare(wish: Wish, traffic: Traffic | None, watch: Api, report: TrafficReport, clock: Any) -> None:
+def compare(wish: TrafficWish, traffic: LoadBalancerTraffic | None, watch: Api, report: TrafficReport, clock: Any) -> None:
     """Watch for `wish.seconds`; OperationError as soon as something is wrong, or where nothing can be said at the end.
 
     Without `traffic`, only alarms are watched.

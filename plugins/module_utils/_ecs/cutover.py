@@ -16,7 +16,7 @@ Service = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
+class CutoverState:
     """What ecs_internal_info returned, with the health of the targets."""
 
     dns_name: str
@@ -80,7 +80,7 @@ def _of_a_declaration(one: Service) -> Iterator[str]:
         yield "legacy.service is its own name: the new service needs another one"
 
 
-def state_problems(services: Sequence[Service], found: Found, prefix: str, *, back: bool) -> list[str]:
+def state_problems(services: Sequence[Service], found: CutoverState, prefix: str, *, back: bool) -> list[str]:
     """Why the cutover, or its way back, can't begin."""
     problems = []
     if not back and not found.dns_name:
@@ -102,7 +102,7 @@ def state_problems(services: Sequence[Service], found: Found, prefix: str, *, ba
     return problems
 
 
-def health_problems(services: Sequence[Service], found: Found, prefix: str) -> list[str]:
+def health_problems(services: Sequence[Service], found: CutoverState, prefix: str) -> list[str]:
     """Which of the new services can't serve now. A group without targets is not healthy."""
     problems = []
     for one in services:
@@ -132,7 +132,7 @@ def moved(services: Sequence[Service], running: Mapping[str, str], dns_name: str
     return [str(one["name"]) for one in services if running.get(url_variable(one)) == internal_url(one, dns_name)]
 
 
-def complete(services: Sequence[Service], running: Mapping[str, str], found: Found) -> list[str]:
+def complete(services: Sequence[Service], running: Mapping[str, str], found: CutoverState) -> list[str]:
     """The names of those that have moved, and whose legacy service is retired."""
     retired = [name for name, one in found.services.items() if one.get("exists") and not one.get("desired")]
     return [
@@ -142,7 +142,7 @@ def complete(services: Sequence[Service], running: Mapping[str, str], found: Fou
     ]
 
 
-def probe_targets(services: Sequence[Service], dns_name: str, prefix: str, *, back: bool) -> list[probe.Target]:
+def probe_targets(services: Sequence[Service], dns_name: str, prefix: str, *, back: bool) -> list[probe.ProbeTarget]:
     """What is asked before the switch. The way back asks the legacy URLs, and compares nothing."""
     found = []
     for one in services:
@@ -150,5 +150,5 @@ def probe_targets(services: Sequence[Service], dns_name: str, prefix: str, *, ba
         inside = internal_url(one, dns_name).rstrip("/") + path
         outside = legacy_url(one).rstrip("/") + path
         name = prefix + str(one["name"])
-        found.append(probe.Target(name, outside) if back else probe.Target(name, inside, outside))
+        found.append(probe.ProbeTarget(name, outside) if back else probe.ProbeTarget(name, inside, outside))
     return found

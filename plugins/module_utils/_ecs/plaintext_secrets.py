@@ -37,7 +37,7 @@ Clients = Callable[[str], Api]
 
 
 @dataclass(frozen=True)
-class Wish:
+class SecretsWish:
     """store: ssm or secretsmanager. path: what the names begin with. moved, kept: variables that are, or are no, secrets."""
 
     cluster: str
@@ -51,7 +51,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Found:
+class PlaintextSecret:
     """A variable of a container that is a secret. `value` is never shown."""
 
     service: str
@@ -78,13 +78,13 @@ class SecretsReport(Progress):
         }
 
 
-def plaintext(service: str, definition: Mapping[str, Any], wish: Wish) -> Iterator[Found]:
+def plaintext(service: str, definition: Mapping[str, Any], wish: SecretsWish) -> Iterator[PlaintextSecret]:
     """The secrets among the environment variables of all containers."""
     for container in definition["containerDefinitions"]:
         for pair in container.get("environment") or []:
             name, value = str(pair["name"]), str(pair.get("value") or "")
             if value and name not in wish.kept and (name in wish.moved or is_secret(name, value)):
-                yield Found(service, container["name"], name, f"{wish.path}/{service}/{name}", value)
+                yield PlaintextSecret(service, container["name"], name, f"{wish.path}/{service}/{name}", value)
 
 
 def without(definition: Mapping[str, Any], arns: Mapping[tuple[str, str], str]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _referring(container: Mapping[str, Any], arns: Mapping[tuple[str, str], str]
 class Store:
     """Parameters of SSM or secrets of Secrets Manager, by their names."""
 
-    def __init__(self, clients: Clients, wish: Wish) -> None:
+    def __init__(self, clients: Clients, wish: SecretsWish) -> None:
         self._wish = wish
         self._ssm = wish.store == "ssm"
         self._api = clients(wish.store)
@@ -145,7 +145,7 @@ class Store:
         return str(self._api.call("CreateSecret", f"the secret {name}", Name=name, SecretString=value, **key)["ARN"])
 
 
-def move(definitions: Mapping[str, Mapping[str, Any]], wish: Wish, clients: Clients, report: SecretsReport, check: bool) -> None:
+def move(definitions: Mapping[str, Mapping[str, Any]], wish: SecretsWish, clients: Clients, report: SecretsReport, check: bool) -> None:
     """Store the secrets of the definitions, by service, and register revisions that refer to them.
 
     OperationError before anything changes, where one of the names has another value already.
@@ -177,7 +177,7 @@ def move(definitions: Mapping[str, Mapping[str, Any]], wish: Wish, clients: Clie
         _register(clients("ecs"), name, without(definitions[name], arns), report, check)
 
 
-def _refuse_two_values(secrets: Sequence[Found], stored: Mapping[str, str | None]) -> None:
+def _refuse_two_values(secrets: Sequence[PlaintextSecret], stored: Mapping[str, str | None]) -> None:
     values: dict[str, str] = {}
     wrong = []
     for one in secrets:
@@ -200,7 +200,7 @@ def _refuse_no_execution_role(names: Sequence[str], definitions: Mapping[str, Ma
         )
 
 
-def _allow(clients: Clients, role: str, arns: Sequence[str], wish: Wish, report: SecretsReport, check: bool) -> None:
+def _allow(clients: Clients, role: str, arns: Sequence[str], wish: SecretsWish, report: SecretsReport, check: bool) -> None:
     """The execution role may read these, and what this policy allowed before."""
     name = role.rpartition("/")[2]
     about = f"the role {name}"
@@ -222,7 +222,7 @@ def _allow(clients: Clients, role: str, arns: Sequence[str], wish: Wish, report:
         )
 
 
-def policy(arns: Sequence[str], wish: Wish, before: Mapping[str, Any]) -> dict[str, Any]:
+def policy(arns: Sequence[str], wish: SecretsWish, before: Mapping[str, Any]) -> dict[str, Any]:
     """The policy with these ARNs, and the ones that it has."""
     had = {resource for one in before.get("Statement", []) if one["Sid"] != "Decrypt" for resource in one["Resource"]}
     both = sorted({*had, *arns})

@@ -68,7 +68,7 @@ ERROR = re.compile(r"\bprobe-error (\d+) (.*)$")
 
 
 @dataclass(frozen=True)
-class Target:
+class ProbeTarget:
     """A service by its internal URL, and by the one that it is compared with, or ""."""
 
     name: str
@@ -101,12 +101,12 @@ def task_of(client: Mapping[str, Any], image: str = "") -> dict[str, Any]:
     }
 
 
-def arguments(targets: Sequence[Target]) -> list[str]:
+def arguments(targets: Sequence[ProbeTarget]) -> list[str]:
     """Of the container's command."""
     return [str(REQUESTS), *_urls(targets)]
 
 
-def problems(log: Sequence[str], targets: Sequence[Target], slower: float) -> list[str]:
+def problems(log: Sequence[str], targets: Sequence[ProbeTarget], slower: float) -> list[str]:
     """What is wrong with the internal URLs. `slower`: how many times as long as the other URL one may take."""
     urls = _urls(targets)
     statuses: list[list[int]] = [[] for _ in urls]
@@ -134,7 +134,7 @@ def problems(log: Sequence[str], targets: Sequence[Target], slower: float) -> li
     return found_wrong
 
 
-def _too_slow(target: Target, ours: Sequence[float], usual: Sequence[float], slower: float) -> list[str]:
+def _too_slow(target: ProbeTarget, ours: Sequence[float], usual: Sequence[float], slower: float) -> list[str]:
     if not ours or not usual:
         return []
     now, was = median(ours), median(usual)
@@ -146,5 +146,5 @@ def _too_slow(target: Target, ours: Sequence[float], usual: Sequence[float], slo
     ]
 
 
-def _urls(targets: Sequence[Target]) -> list[str]:
+def _urls(targets: Sequence[ProbeTarget]) -> list[str]:
     return list(dict.fromkeys(url for target in targets for url in (target.url, target.other) if url))

@@ -265,8 +265,8 @@ SURROUNDINGS: dict[str, Any] = {
     "__rollout_canary": {"metrics": {}},
     "__iam_policy": {},
 }
-# They are used beside answers of hosts alone; that they are converted is seen above.
-UNSEEN = {"rollout_canary_errors", "rollout_canary_slower", "rollout_pause_after"}
+# They are used beside answers of hosts or of AWS alone; that they are converted is seen above.
+UNSEEN = {"ecs_cutover_probe_slower", "rollout_canary_errors", "rollout_canary_slower", "rollout_pause_after"}
 # How host_converge reads a declaration.
 DECLARATION = ArgumentSpecValidator({"declarations": argument_specs.DECLARATIONS})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import probe
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.probe import Target, arguments, problems
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.probe import ProbeTarget, arguments, problems
 
 INSIDE, OUTSIDE = "http://inside:1/health", "http://outside:1/health"
 CLIENT = {
@@ -43,7 +43,7 @@ def test_the_task_stands_in_the_place_of_the_client_with_an_entry_point_of_its_o
     assert "taskRoleArn" not in task
     assert probe.task_of(CLIENT, "curl:8")["containerDefinitions"][0]["image"] == "curl:8"
     # Of all overrides of a task, AWS takes 8,192 characters.
-    assert len(str(arguments([Target(f"service-{n}", f"{INSIDE}/{n}" * 3, f"{OUTSIDE}/{n}" * 3) for n in range(20)]))) < 8000
+    assert len(str(arguments([ProbeTarget(f"service-{n}", f"{INSIDE}/{n}" * 3, f"{OUTSIDE}/{n}" * 3) for n in range(20)]))) < 8000
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_task_stands_in_the_place_of_the_client_with_an_entry_point_of_its_o
     ],
 )
 def test_what_is_wrong_is_named(log: list[str], words: str) -> None:
-    assert problems(log, [Target("users", INSIDE, OUTSIDE)], 3) == [words]
+    assert problems(log, [ProbeTarget("users", INSIDE, OUTSIDE)], 3) == [words]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_named(log: list[str], words: str) -> None:
     ],
 )
 def test_what_is_well(log: list[str]) -> None:
-    assert problems(log, [Target("users", INSIDE, OUTSIDE)], 3) == []
+    assert problems(log, [ProbeTarget("users", INSIDE, OUTSIDE)], 3) == []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -104,7 +104,7 @@ def test_the_script_asks_with_whatever_the_image_has(tool: str, server: str, tmp
         pytest.skip(f"this machine has no {tool}")
     for name in filter(None, (tool, "sh")):
         (tmp_path / name).symlink_to(os.path.realpath(str(shutil.which(name))))
-    targets = [Target("well", f"{server}/well"), Target("sick", f"{server}/sick"), Target("gone", "http://127.0.0.1:1/")]
+    targets = [ProbeTarget("well", f"{server}/well"), ProbeTarget("sick", f"{server}/sick"), ProbeTarget("gone", "http://127.0.0.1:1/")]
     environment = {"PATH": str(tmp_path), "PROBE_PYTHON": probe.PYTHON, "PROBE_NODE": probe.NODE}
     done = subprocess.run(
         [tmp_path / "sh", "-c", probe.SCRIPT, "probe", *arguments(targets)],
