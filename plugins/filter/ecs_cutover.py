@@ -47,7 +47,7 @@ options:
 EXAMPLES = r"""
 - name: Show what is wrong with the declaration
   ansible.builtin.debug:
-    msg: "{{ (ecs_services | evenkeel.fleet.ecs_cutover(gateway='gateway', internal='internal')).declaration_problems }}"
+    msg: "{{ (ecs_services | evenkeel.fleet.ecs_cutover(gateway='gateway', internal='inside')).declaration_problems }}"
 """
 
 RETURN = r"""
@@ -56,8 +56,8 @@ _value:
     - C(declaration_problems), C(state_problems) and C(health_problems) are sentences.
     - C(services) are the names of the new services, C(legacy) those of the legacy ones, C(groups) those of the target
       groups.
-    - C(urls) are the wanted URLs by variable, C(before) the legacy ones. C(moved) are the services whose clients use the
-      internal URL now, C(complete) those whose legacy service is retired, too, C(unfinished) the others.
+    - C(urls) are the wanted URLs by variable, C(before) the legacy ones. C(moved) are the services whose clients use
+      the internal URL now, C(complete) those whose legacy service is retired, too, C(unfinished) the others.
     - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
   type: dict
 """

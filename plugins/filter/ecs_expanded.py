@@ -10,8 +10,8 @@ short_description: Services on Amazon ECS that are declared in short, in AWS's o
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes the variable C(ecs_services) of the role C(ecs), and returns it with C(task), C(service), C(roles), C(logs) and
-    C(tags) of the services that are declared by their image. A service with a port gets its target group of the
+  - Takes the variable C(ecs_services) of the role C(ecs), and returns it with C(task), C(service), C(roles), C(logs)
+    and C(tags) of the services that are declared by their image. A service with a port gets its target group of the
     internal load balancer, and one with upstreams the variables that have their URLs.
   - An entry that is declared with AWS's own names alone stays as it is.
 options:
@@ -59,7 +59,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: >-
       {{ [{'name': 'users', 'image': 'registry.example.com/users:1.0', 'port': 3002}]
-         | evenkeel.fleet.ecs_expanded(region='eu-central-1', network={'subnets': ['subnet-1'], 'security_groups': []}) }}
+         | evenkeel.fleet.ecs_expanded(region='eu-central-1', network={'subnets': ['subnet-1']}) }}
 """
 
 RETURN = r"""

@@ -10,15 +10,15 @@ short_description: A one-off task on Amazon ECS that asks URLs from within the n
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
-  - Takes a service as P(evenkeel.fleet.ecs_declarations#filter) returns it. The task stands in its network, has its image
-    unless O(image) is set, and writes to its log. The image needs C(sh), and C(python3), C(node), C(curl) or C(wget).
+  - Takes a service as P(evenkeel.fleet.ecs_declarations#filter) returns it. The task stands in its network, has its
+    image unless O(image) is set, and writes to its log. The image needs C(sh), and C(python3), C(node), C(curl) or C(wget).
 options:
   _input:
     description: The service whose place the task takes.
     type: dict
     required: true
   targets:
-    description: The services to ask, each with C(name), C(url), and C(other), the URL to compare the time with, or an empty text.
+    description: The services to ask, each with C(name), C(url), and C(other), the URL to compare the time with, or "".
     type: list
     elements: dict
     required: true

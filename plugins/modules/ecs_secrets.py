@@ -76,12 +76,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 secrets:
-  description: The secrets, each with C(service), C(container), C(variable) and C(value_from), the ARN of where it is stored.
+  description: The secrets, each with C(service), C(container), C(variable) and C(value_from), the ARN of its store.
   returned: always
   type: list
   elements: dict
 task_definitions:
-  description: By service, the ARN of the revision that refers to them; empty in check mode where it would be registered.
+  description: By service, the ARN of the revision that refers to them; empty in check mode for a new one.
   returned: always
   type: dict
 progress:
@@ -101,7 +101,12 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import internal
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.definition_lookup import described_definition
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import SecretsReport, SecretsWish, move, plaintext
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import (
+    SecretsReport,
+    SecretsWish,
+    move,
+    plaintext,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "cluster": {"type": "str", "default": "default"},

@@ -38,7 +38,7 @@ options:
     type: float
     default: 900
   period:
-    description: Seconds of a period of the metrics. CloudWatch has those of load balancers for 60 seconds and multiples of it.
+    description: Seconds of a period of the metrics. CloudWatch has those of load balancers for multiples of 60.
     type: int
     default: 60
   alarms:
@@ -106,8 +106,8 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import load_balancer
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.traffic import (
-    TrafficLimits,
     LoadBalancerTraffic,
+    TrafficLimits,
     TrafficReport,
     TrafficWish,
     compare,
@@ -148,9 +148,13 @@ def act(module: AnsibleModule, report: TrafficReport) -> None:
     watch = Api(aws.client(module, "cloudwatch", "", sessions))
     traffic = None
     if wanted["load_balancer"]:
-        found = load_balancer.find(Api(aws.client(module, "elbv2", "", sessions)), wanted["load_balancer"], "application")
+        found = load_balancer.find(
+            Api(aws.client(module, "elbv2", "", sessions)), wanted["load_balancer"], "application"
+        )
         if not found:
-            raise OperationError(f"There is no load balancer {wanted['load_balancer']}. Correct its name or the region.")
+            raise OperationError(
+                f"There is no load balancer {wanted['load_balancer']}. Correct its name or the region."
+            )
         traffic = LoadBalancerTraffic(watch, found["LoadBalancerArn"], wanted["period"])
     wish = TrafficWish(
         changed_at=moment(wanted["changed_at"]),

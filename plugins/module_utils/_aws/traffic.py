@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from statistics import median
@@ -177,7 +177,9 @@ def alarmed(watch: Api, names: Sequence[str]) -> list[str]:
     ]
 
 
-def compare(wish: TrafficWish, traffic: LoadBalancerTraffic | None, watch: Api, report: TrafficReport, clock: Any) -> None:
+def compare(
+    wish: TrafficWish, traffic: LoadBalancerTraffic | None, watch: Api, report: TrafficReport, clock: Any
+) -> None:
     """Watch for `wish.seconds`; OperationError as soon as something is wrong, or where nothing can be said at the end.
 
     Without `traffic`, only alarms are watched.
@@ -201,7 +203,7 @@ def compare(wish: TrafficWish, traffic: LoadBalancerTraffic | None, watch: Api, 
             raise OperationError(f"{'; '.join(wrong)}.")
         if clock() - started < wish.seconds:
             return False
-        return not traffic or bool(after) and after[-1].start + wish.period >= started + wish.seconds - wish.period
+        return not traffic or (bool(after) and after[-1].start + wish.period >= started + wish.seconds - wish.period)
 
     report.timeout = wish.seconds + (LATE if traffic else 0.0)
     # Late figures are no reason to wait for more of them.
@@ -213,8 +215,8 @@ def compare(wish: TrafficWish, traffic: LoadBalancerTraffic | None, watch: Api, 
     if missing:
         report.words = missing
         raise OperationError(
-            f"It is not known how the requests fare: {'; '.join(missing)}. Check the load balancer's name, and wait for "
-            "longer; without requests, compare nothing."
+            f"It is not known how the requests fare: {'; '.join(missing)}. Check the load balancer's name, and wait "
+            "for longer; without requests, compare nothing."
         )
     report.result_word, report.words = "promoted", [_words(after)] if traffic else []
 

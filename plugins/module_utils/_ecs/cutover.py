@@ -45,8 +45,8 @@ def declaration_problems(services: Sequence[Service], gateway: str, names: Seque
         return ["ecs_internal is not declared: it names the internal load balancer"]
     if caller is None:
         return [
-            f"ecs_cutover_gateway is {gateway or 'empty'}, and ecs_services has {', '.join(known) or 'nothing'}: set it "
-            "to the service that calls the others"
+            f"ecs_cutover_gateway is {gateway or 'empty'}, and ecs_services has {', '.join(known) or 'nothing'}: set "
+            "it to the service that calls the others"
         ]
     upstreams = [str(one) for one in caller.get("upstreams") or []]
     if not upstreams:
@@ -63,8 +63,8 @@ def declaration_problems(services: Sequence[Service], gateway: str, names: Seque
     for one in services:
         if one["name"] in upstreams and variables.setdefault(url_variable(one), str(one["name"])) != one["name"]:
             found.append(
-                f"service {one['name']}: {url_variable(one)} is the variable of {variables[url_variable(one)]}, too: set "
-                "url_variable"
+                f"service {one['name']}: {url_variable(one)} is the variable of {variables[url_variable(one)]}, too: "
+                "set url_variable"
             )
     return found
 
@@ -114,9 +114,9 @@ def health_problems(services: Sequence[Service], found: CutoverState, prefix: st
         targets: Sequence[Mapping[str, str]] = group.get("targets") or []
         sick = [target for target in targets if target["state"] != "healthy"]
         if not targets:
-            problems.append(f"{name}: its target group has no targets")
+            problems.append(f"{name}: its target group has no targets (ecs_status.yml shows why)")
         problems += [
-            f"{name}: the target {target['id']} is {target['state']}{': ' + target['reason'] if target['reason'] else ''}"
+            f"{name}: the target {target['id']} is {': '.join(filter(None, (target['state'], target['reason'])))}"
             for target in sick
         ]
     return problems

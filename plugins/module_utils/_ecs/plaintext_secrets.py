@@ -38,7 +38,7 @@ Clients = Callable[[str], Api]
 
 @dataclass(frozen=True)
 class SecretsWish:
-    """store: ssm or secretsmanager. path: what the names begin with. moved, kept: variables that are, or are no, secrets."""
+    """store: ssm or secretsmanager. path: what the names begin with. moved, kept: variables that are secrets, or none."""
 
     cluster: str
     account: str
@@ -145,7 +145,13 @@ class Store:
         return str(self._api.call("CreateSecret", f"the secret {name}", Name=name, SecretString=value, **key)["ARN"])
 
 
-def move(definitions: Mapping[str, Mapping[str, Any]], wish: SecretsWish, clients: Clients, report: SecretsReport, check: bool) -> None:
+def move(
+    definitions: Mapping[str, Mapping[str, Any]],
+    wish: SecretsWish,
+    clients: Clients,
+    report: SecretsReport,
+    check: bool,
+) -> None:
     """Store the secrets of the definitions, by service, and register revisions that refer to them.
 
     OperationError before anything changes, where one of the names has another value already.
@@ -186,8 +192,8 @@ def _refuse_two_values(secrets: Sequence[PlaintextSecret], stored: Mapping[str, 
             wrong.append(one.name)
     if wrong:
         raise OperationError(
-            f"Nothing was changed: {', '.join(dict.fromkeys(wrong))} has another value than the task definition. Delete it, "
-            "or set another path."
+            f"Nothing was changed: {', '.join(dict.fromkeys(wrong))} has another value than the task definition. Delete "
+            "it, or set another path."
         )
 
 
@@ -200,7 +206,9 @@ def _refuse_no_execution_role(names: Sequence[str], definitions: Mapping[str, Ma
         )
 
 
-def _allow(clients: Clients, role: str, arns: Sequence[str], wish: SecretsWish, report: SecretsReport, check: bool) -> None:
+def _allow(
+    clients: Clients, role: str, arns: Sequence[str], wish: SecretsWish, report: SecretsReport, check: bool
+) -> None:
     """The execution role may read these, and what this policy allowed before."""
     name = role.rpartition("/")[2]
     about = f"the role {name}"
@@ -217,9 +225,7 @@ def _allow(clients: Clients, role: str, arns: Sequence[str], wish: SecretsWish, 
     report.changed = True
     report.note(f"the role {name} may read {len(arns)} of them")
     if not check:
-        iam.call(
-            "PutRolePolicy", about, RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(document)
-        )
+        iam.call("PutRolePolicy", about, RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(document))
 
 
 def policy(arns: Sequence[str], wish: SecretsWish, before: Mapping[str, Any]) -> dict[str, Any]:

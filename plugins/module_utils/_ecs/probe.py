@@ -59,7 +59,8 @@ NODE = r"""
 (async () => { const [n, ...urls] = process.argv.slice(1);
 for (const [index, url] of urls.entries()) for (let i = 0; i < n; i++) {
   const began = Date.now(); let told = "000";
-  try { const answer = await fetch(url, {signal: AbortSignal.timeout(5000)}); await answer.text(); told = answer.status }
+  try { const answer = await fetch(url, {signal: AbortSignal.timeout(5000)}); await answer.text();
+        told = answer.status }
   catch (error) { console.log("probe-error", index, error.name, String(error.cause || error.message)) }
   console.log("probe", index, told, (Date.now() - began) / 1000) } })()
 """
@@ -127,7 +128,9 @@ def problems(log: Sequence[str], targets: Sequence[ProbeTarget], slower: float) 
             found_wrong.append(f"{target.name}: the probe logged nothing of {target.url}")
         elif bad:
             why = errors.get(index) or (f"status {bad[-1]}" if bad[-1] else "no answer")
-            found_wrong.append(f"{target.name}: {len(bad)} of {len(statuses[index])} requests to {target.url} failed: {why}")
+            found_wrong.append(
+                f"{target.name}: {len(bad)} of {len(statuses[index])} requests to {target.url} failed: {why}"
+            )
         elif target.other:
             usual = seconds[urls.index(target.other)]
             found_wrong += _too_slow(target, seconds[index], usual, slower)
@@ -141,8 +144,8 @@ def _too_slow(target: ProbeTarget, ours: Sequence[float], usual: Sequence[float]
     if now <= was * slower or now - was <= NOTICED:
         return []
     return [
-        f"{target.name}: {target.url} answers in {now:.3f} s, and {target.other} in {was:.3f} s (at most {slower:g} times "
-        "as long is allowed)"
+        f"{target.name}: {target.url} answers in {now:.3f} s, and {target.other} in {was:.3f} s (at most {slower:g} "
+        "times as long is allowed)"
     ]
 
 

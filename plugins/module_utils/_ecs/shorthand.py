@@ -54,7 +54,7 @@ def expanded(services: Sequence[Any], around: Surroundings) -> list[Any]:
 
 
 def balanced_services(services: Sequence[Any], prefix: str = "") -> list[dict[str, Any]]:
-    """Those with a port: `name`, the `group`'s name, the `port` of the containers and of the `listener`, and `health`."""
+    """Those with a port: `name`, the `group`'s name, the `port` of the containers, of the `listener`, and `health`."""
     found = []
     for one in services:
         if isinstance(one, Mapping) and one.get("port"):
@@ -110,7 +110,9 @@ def internal_url(service: Service, dns_name: str) -> str:
 def problems_in_short(services: Sequence[Any], prefix: str, internal: Mapping[str, Any]) -> list[str]:
     """What is wrong, in sentences. `internal` is the declared load balancer, or empty."""
     found = [
-        f"ecs_internal has no {key}: declare it" for key in ("name", "vpc_id", "subnets") if internal and not internal.get(key)
+        f"ecs_internal has no {key}: declare it"
+        for key in ("name", "vpc_id", "subnets")
+        if internal and not internal.get(key)
     ]
     names = [str(one.get("name")) for one in services if isinstance(one, Mapping)]
     listeners: dict[int, str] = {}
@@ -123,12 +125,12 @@ def problems_in_short(services: Sequence[Any], prefix: str, internal: Mapping[st
             group, port = group_name(one, prefix), int(one.get("listener_port") or one["port"])
             if not GROUP_NAME.fullmatch(group):
                 found.append(
-                    f"service {name}: its target group would be called {group}, and AWS takes 1 to 32 letters, digits and "
-                    "hyphens: set target_group"
+                    f"service {name}: its target group would be called {group}, and AWS takes 1 to 32 letters, digits "
+                    "and hyphens: set target_group"
                 )
             if listeners.setdefault(port, name) != name:
                 found.append(
-                    f"service {name}: it has the listener port {port} of {listeners[port]}: set listener_port to another one"
+                    f"service {name}: it has the listener port {port} of {listeners[port]}: set another listener_port"
                 )
     return found
 

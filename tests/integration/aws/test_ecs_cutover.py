@@ -177,7 +177,10 @@ def test_a_bad_service_keeps_the_clients_where_they_are(scene: Scene) -> None:
     }
     told = scene.cut_over()
     assert told.code != 0
-    assert f"users-nlb: http://{dns}:3002/health answers in 0.500 s, and http://public.example.com:3002/health" in told.failures
+    assert (
+        f"users-nlb: http://{dns}:3002/health answers in 0.500 s, and http://public.example.com:3002/health"
+        in told.failures
+    )
     assert f"orders-nlb: 9 of 9 requests to http://{dns}:5003/health failed: status 503" in told.failures
     assert "The clients were not changed." in told.failures
     assert (scene.urls(), scene.counts()["users"]) == (before, 2)
@@ -211,9 +214,7 @@ def test_services_move_and_return(scene: Scene) -> None:
     assert scene.counts() == {"users": 0, "orders": 0, "users-nlb": 2, "orders-nlb": 2}
     inside = scene.urls()
     assert all(url.startswith("http://inside-") for url in inside.values()), inside
-    assert set(scene.agent.asked) == {
-        f"{url}/health" for url in (*before.values(), *inside.values())
-    }
+    assert set(scene.agent.asked) == {f"{url}/health" for url in (*before.values(), *inside.values())}
     scene.calm()
     again = scene.cut_over()
     assert again.code == 0, again.text

@@ -55,7 +55,11 @@ def scaled(ecs: Stage, name: str, **suspended: bool) -> Any:
     place = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
     resource = f"service/{CLUSTER}/{name}"
     scaling.register_scalable_target(
-        **place, ResourceId=resource, MinCapacity=2, MaxCapacity=9, SuspendedState={**dict.fromkeys(SUSPENDED, False), **suspended}
+        **place,
+        ResourceId=resource,
+        MinCapacity=2,
+        MaxCapacity=9,
+        SuspendedState={**dict.fromkeys(SUSPENDED, False), **suspended},
     )
 
     def state() -> dict[str, bool]:

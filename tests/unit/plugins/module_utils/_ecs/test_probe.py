@@ -25,7 +25,12 @@ CLIENT = {
         "executionRoleArn": "arn:role",
         "taskRoleArn": "arn:other",
         "containerDefinitions": [
-            {"name": "main", "image": "gateway:1.0", "entryPoint": ["gateway"], "logConfiguration": {"logDriver": "awslogs"}}
+            {
+                "name": "main",
+                "image": "gateway:1.0",
+                "entryPoint": ["gateway"],
+                "logConfiguration": {"logDriver": "awslogs"},
+            }
         ],
     },
 }
@@ -38,12 +43,19 @@ def logged(index: int, status: int = 200, seconds: float = 0.01, times: int = 3)
 def test_the_task_stands_in_the_place_of_the_client_with_an_entry_point_of_its_own() -> None:
     task = probe.task_of(CLIENT)
     [container] = task["containerDefinitions"]
-    assert (task["family"], task["executionRoleArn"], container["image"]) == ("gateway-probe", "arn:role", "gateway:1.0")
+    assert (task["family"], task["executionRoleArn"], container["image"]) == (
+        "gateway-probe",
+        "arn:role",
+        "gateway:1.0",
+    )
     assert container["entryPoint"][:2] == ["sh", "-c"]
     assert "taskRoleArn" not in task
     assert probe.task_of(CLIENT, "curl:8")["containerDefinitions"][0]["image"] == "curl:8"
     # Of all overrides of a task, AWS takes 8,192 characters.
-    assert len(str(arguments([ProbeTarget(f"service-{n}", f"{INSIDE}/{n}" * 3, f"{OUTSIDE}/{n}" * 3) for n in range(20)]))) < 8000
+    assert (
+        len(str(arguments([ProbeTarget(f"service-{n}", f"{INSIDE}/{n}" * 3, f"{OUTSIDE}/{n}" * 3) for n in range(20)])))
+        < 8000
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,8 +70,8 @@ def test_the_task_stands_in_the_place_of_the_client_with_an_entry_point_of_its_o
         ),
         (
             [*logged(0, seconds=0.1), *logged(1, seconds=0.02)],
-            "users: http://inside:1/health answers in 0.100 s, and http://outside:1/health in 0.020 s (at most 3 times as "
-            "long is allowed)",
+            "users: http://inside:1/health answers in 0.100 s, and http://outside:1/health in 0.020 s (at most 3 times "
+            "as long is allowed)",
         ),
     ],
 )
@@ -104,7 +116,11 @@ def test_the_script_asks_with_whatever_the_image_has(tool: str, server: str, tmp
         pytest.skip(f"this machine has no {tool}")
     for name in filter(None, (tool, "sh")):
         (tmp_path / name).symlink_to(os.path.realpath(str(shutil.which(name))))
-    targets = [ProbeTarget("well", f"{server}/well"), ProbeTarget("sick", f"{server}/sick"), ProbeTarget("gone", "http://127.0.0.1:1/")]
+    targets = [
+        ProbeTarget("well", f"{server}/well"),
+        ProbeTarget("sick", f"{server}/sick"),
+        ProbeTarget("gone", "http://127.0.0.1:1/"),
+    ]
     environment = {"PATH": str(tmp_path), "PROBE_PYTHON": probe.PYTHON, "PROBE_NODE": probe.NODE}
     done = subprocess.run(
         [tmp_path / "sh", "-c", probe.SCRIPT, "probe", *arguments(targets)],

@@ -36,7 +36,12 @@ def test_all_that_can_be_watched_is_watched() -> None:
         "audit-dlq-not-empty",
     ]
     assert all(alarm["AlarmActions"] == alarm["OKActions"] == ["arn:topic"] for alarm in alarms.values())
-    assert set(all_alarms(watched)) == {*alarms, "production-worker-target-5xx", "production-api-targets-unhealthy", "production-worker-targets-unhealthy"}
+    assert set(all_alarms(watched)) == {
+        *alarms,
+        "production-worker-target-5xx",
+        "production-api-targets-unhealthy",
+        "production-worker-targets-unhealthy",
+    }
     running = alarms["production-worker-running"]
     assert running["EvaluationPeriods"] * running["Metrics"][1]["MetricStat"]["Period"] == 300
     assert running["Metrics"][0]["Expression"] == "desired - FILL(running, 0)"

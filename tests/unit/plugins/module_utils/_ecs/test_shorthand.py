@@ -128,17 +128,21 @@ def test_the_variable_of_a_url(name: str, variable: str) -> None:
         ([{"name": "a"}], {}, "service a: it has neither image nor task: declare one of them"),
         ([USERS], {"name": "inside"}, "ecs_internal has no vpc_id: declare it"),
         ([{**GATEWAY}], {}, "service gateway: upstreams has users-nlb, and ecs_services has gateway: correct the name"),
-        ([{**USERS, "port": "80a"}], {}, "service users-nlb: port and listener_port are 80a and None: set ports from 1 to 65535"),
+        (
+            [{**USERS, "port": "80a"}],
+            {},
+            "service users-nlb: port and listener_port are 80a and None: set ports from 1 to 65535",
+        ),
         (
             [USERS, {**USERS, "name": "other"}],
             {"name": "inside", "vpc_id": "vpc", "subnets": ["s"]},
-            "service other: it has the listener port 3002 of users-nlb: set listener_port to another one",
+            "service other: it has the listener port 3002 of users-nlb: set another listener_port",
         ),
         (
             [{**USERS, "name": "a" * 33}],
             {"name": "inside", "vpc_id": "vpc", "subnets": ["s"]},
-            f"service {'a' * 33}: its target group would be called {'a' * 33}, and AWS takes 1 to 32 letters, digits and "
-            "hyphens: set target_group",
+            f"service {'a' * 33}: its target group would be called {'a' * 33}, and AWS takes 1 to 32 letters, digits "
+            "and hyphens: set target_group",
         ),
     ],
 )
