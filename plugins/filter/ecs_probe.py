@@ -11,7 +11,8 @@ version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Takes a service as P(evenkeel.fleet.ecs_declarations#filter) returns it. The task stands in its network, has its
-    image unless O(image) is set, and writes to its log. The image needs C(sh), and C(python3), C(node), C(curl) or C(wget).
+    image unless O(image) is set, and writes to its log. The image needs C(sh), and C(python3), C(node), C(curl) or
+    C(wget).
 options:
   _input:
     description: The service whose place the task takes.

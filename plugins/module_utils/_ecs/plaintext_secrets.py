@@ -38,7 +38,7 @@ Clients = Callable[[str], Api]
 
 @dataclass(frozen=True)
 class SecretsWish:
-    """store: ssm or secretsmanager. path: what the names begin with. moved, kept: variables that are secrets, or none."""
+    """store: ssm or secretsmanager. path: what the names begin with. moved and kept are variables."""
 
     cluster: str
     account: str
@@ -192,8 +192,8 @@ def _refuse_two_values(secrets: Sequence[PlaintextSecret], stored: Mapping[str, 
             wrong.append(one.name)
     if wrong:
         raise OperationError(
-            f"Nothing was changed: {', '.join(dict.fromkeys(wrong))} has another value than the task definition. Delete "
-            "it, or set another path."
+            f"Nothing was changed: {', '.join(dict.fromkeys(wrong))} has another value than the task definition. "
+            "Delete it, or set another path."
         )
 
 
