@@ -204,6 +204,7 @@ def test_an_alarm_turns_everything_back(scene: Scene) -> None:
 
 
 def test_services_move_and_return(scene: Scene) -> None:
+    scene.calm()
     before = scene.urls()
     assert before["USERS_SERVICE_URL"] == "http://public.example.com:3002"
     checked = scene.cut_over("--check")
