@@ -211,11 +211,11 @@ MOMENT = datetime.fromtimestamp(START, timezone.utc)
 
 def test_requests_become_metrics(endpoint: Endpoint) -> None:
     for number in range(98):
-        endpoint.requests.note(f"front-80 users target1 200 {number}")
-    endpoint.requests.note("front-80 orders target2 503 2000")
-    endpoint.requests.note("front-80 orders target2 502 -1")
-    endpoint.requests.note("front-80 orders <NOSRV> 503 -1")
-    endpoint.requests.note("other-80 others target1 500 5")
+        endpoint.requests.note(f"request front-80 users target1 200 {number}")
+    endpoint.requests.note("request front-80 orders target2 503 2000")
+    endpoint.requests.note("request front-80 orders target2 502 -1")
+    endpoint.requests.note("request front-80 orders <NOSRV> 503 -1")
+    endpoint.requests.note("request other-80 others target1 500 5")
 
     def total(metric: str, group: str = "") -> list[float]:
         return list(ask(endpoint, metric, "Sum", group).values())
@@ -231,7 +231,7 @@ def test_requests_become_metrics(endpoint: Endpoint) -> None:
 
 
 def test_a_period_is_any_number_of_seconds_and_the_end_is_outside(endpoint: Endpoint) -> None:
-    endpoint.requests.note("front-80 users target1 200 1")
+    endpoint.requests.note("request front-80 users target1 200 1")
     assert ask(endpoint, "RequestCount", "Sum", Period=1) == {MOMENT + timedelta(seconds=3): 1.0}
     assert ask(endpoint, "RequestCount", "Sum", Period=60) == {MOMENT: 1.0}
     assert ask(endpoint, "RequestCount", "Sum", Period=1, EndTime=START + 3) == {}
@@ -260,7 +260,7 @@ def test_lines_arrive_by_udp(endpoint: Endpoint) -> None:
     endpoint.requests.start()
     host, _colon, port = endpoint.requests.address("127.0.0.1").partition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for line in ("no line of a request", "front-80 users target1 200 12"):
+        for line in ("Proxy front-80 stopped", "request front-80 users target1 200 12"):
             sender.sendto(line.encode(), (host, int(port)))
     ends = time.monotonic() + 5
     while not (found := ask(endpoint, "RequestCount", "Sum")) and time.monotonic() < ends:

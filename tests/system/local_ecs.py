@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -83,7 +84,7 @@ class LocalEcs:
     def __init__(self, name: str) -> None:
         self.name = name
         self.engine = docker.from_env()
-        self.images = self._images()
+        self.images = dict(_images())
         self._vpc, self._subnets = "", list[str]()
         command = [sys.executable, "-m", "testbed.services.aws.ecs", "--name", name, "--image", self.images["runtime"]]
         self._process = subprocess.Popen(
@@ -126,7 +127,6 @@ class LocalEcs:
             for image in ("app", "upstream"):
                 with contextlib.suppress(docker.errors.ImageNotFound):
                     self.engine.images.remove(f"{self.name}-{image}:1.0", force=True)
-            shutil.rmtree(CHECKOUT / ".testbed" / self.name, ignore_errors=True)
 
     def containers(self) -> list[str]:
         """Those that exist of this name."""
@@ -235,11 +235,17 @@ class LocalEcs:
         wanted = {"cluster": CLUSTER, "service": service, "task_definition": definition, "wait_timeout": 90, **more}
         return call(self, "ecs_deploy", wanted)  # type: ignore[arg-type]  # it needs the URL alone
 
-    def _images(self) -> dict[str, str]:
-        playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "testbed/ecs_images.yml"]
-        done = subprocess.run(
-            [*playbook, "-e", f"testbed_name={self.name}"], cwd=CHECKOUT, capture_output=True, text=True, timeout=900
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        found: dict[str, str] = json.loads((CHECKOUT / ".testbed" / self.name / "images.json").read_text())
-        return found
+
+@functools.cache
+def _images() -> dict[str, str]:
+    """Names of the engine's images, which are the same for all endpoints of a checkout."""
+    name = "images-of-tests"
+    state = CHECKOUT / ".testbed" / name
+    playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "testbed/ecs_images.yml"]
+    done = subprocess.run(
+        [*playbook, "-e", f"testbed_name={name}"], cwd=CHECKOUT, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, str] = json.loads((state / "images.json").read_text())
+    shutil.rmtree(state)
+    return found

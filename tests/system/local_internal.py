@@ -163,7 +163,7 @@ class Internal:
             "name": f"{name}-nlb",
             "image": f"{REGISTRY}/upstream:1.0",
             "port": port,
-            "health_check": {"protocol": "HTTP", "path": "/health", "interval": 5, "timeout": 2, "healthy": 2},
+            "health_check": {"protocol": "HTTP", "path": "/health", "interval": 5, "timeout": 2},
             "environment": environment,
             "secrets": {"TOKEN": secret},
             "count": COUNTS[name],

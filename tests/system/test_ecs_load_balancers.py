@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.system.fleet import wait_until
+from tests.system.load import Clients
 from tests.system.local_ecs import Front, LocalEcs, forward
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
@@ -97,15 +98,17 @@ def test_a_network_load_balancer_splits_connections_by_weight_and_ends_none(loca
     def weigh(weights: Mapping[str, int]) -> None:
         elb.modify_listener(ListenerArn=listener, DefaultActions=forward(weights))
 
-    weigh({legacy: 0, internal: 999})
-    wait_until(lambda: split(20) == {"internal": 20}, "the weights count", 5)
-    assert split(100) == {"internal": 100}
-    assert states(local, legacy) == ["healthy"], "a group with the weight 0 is still in use"
-    assert [stream.ask() for stream in before] == [stream.served_by for stream in before]
-    # A listener more is another configuration; a group less as well.
-    local.listen(network, {local.group("TCP"): 1})
-    weigh({internal: 1})
-    wait_until(lambda: states(local, legacy) == ["unused"], "the group is not in use", 10)
+    with Clients(url, 100, "/") as clients:
+        weigh({legacy: 0, internal: 999})
+        wait_until(lambda: split(20) == {"internal": 20}, "the weights count", 5)
+        assert split(100) == {"internal": 100}
+        assert states(local, legacy) == ["healthy"], "a group with the weight 0 is still in use"
+        assert [stream.ask() for stream in before] == [stream.served_by for stream in before]
+        # A listener more is another configuration; a group less as well.
+        local.listen(network, {local.group("TCP"): 1})
+        weigh({internal: 1})
+        wait_until(lambda: states(local, legacy) == ["unused"], "the group is not in use", 10)
+    assert clients.failures == []
     assert [stream.ask() for stream in before] == [stream.served_by for stream in before]
     assert split(100) == {"internal": 100}
     assert "legacy" in [stream.served_by for stream in before]

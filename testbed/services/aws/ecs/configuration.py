@@ -33,7 +33,7 @@ defaults
 """
 NONE = "frontend none\n    mode tcp\n    bind 127.0.0.1:9997\n    timeout client 1s\n"
 # Frontend, backend, server, status, seconds until the target's response headers; -1 where the target sent none.
-LOG = '    log {} format raw local0\n    log-format "%f %b %s %ST %Tr"\n'
+LOG = '    log {} format raw local0\n    log-format "request %f %b %s %ST %Tr"\n'
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
@@ -13,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-log = logging.getLogger(__name__)
 KEPT = 900  # seconds
 END = b"end"
 NO_SERVER = "<NOSRV>"
@@ -69,12 +67,11 @@ class RequestLog:
 
     def note(self, line: str) -> None:
         """Of a request."""
-        try:
-            frontend, group, server, status, seconds = line.split()[-5:]
-            code, waited = int(status), int(seconds)
-        except ValueError:
-            log.warning("no line of a request: %s", line)
+        word, *values = line.split()
+        if word != "request":  # HAProxy tells of its proxies, too
             return
+        frontend, group, server, status, seconds = values
+        code, waited = int(status), int(seconds)
         balancer = frontend.rpartition("-")[0]
         if waited >= 0:
             status = f"HTTPCode_Target_{code // 100}XX_Count"
