@@ -68,7 +68,7 @@ class RequestLog:
     def note(self, line: str) -> None:
         """Of a request."""
         word, *values = line.split()
-        if word != "request":  # HAProxy tells of its proxies, too
+        if word != "request":  # HAProxy also logs the state of its proxies
             return
         frontend, group, server, status, seconds = values
         code, waited = int(status), int(seconds)
