@@ -11,14 +11,14 @@ from typing import Any
 from ansible.errors import AnsibleError
 
 from ansible_collections.evenkeel.fleet.plugins.modules import aws_identity_info
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import OnController
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_aws import OnAws
 
 PLUGINS = ("amazon.aws.aws_ec2", "aws_ec2")
 ENDINGS = ("aws_ec2.yml", "aws_ec2.yaml")
 OF_VARIABLES = {"group_vars", "host_vars"}
 
 
-class ActionModule(OnController):
+class ActionModule(OnAws):
     """Adds the regions of the inventory, which is read before its variables and so states them once more."""
 
     module = aws_identity_info

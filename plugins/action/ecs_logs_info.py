@@ -7,7 +7,8 @@ from __future__ import annotations
 from ansible.utils.display import Display
 
 from ansible_collections.evenkeel.fleet.plugins.modules import ecs_logs_info
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule, OnController
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_aws import OnAws
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule
 
 
 class Showing(InProcessModule):
@@ -17,6 +18,6 @@ class Showing(InProcessModule):
         Display().display(msg)
 
 
-class ActionModule(OnController):
+class ActionModule(OnAws):
     module = ecs_logs_info
     made_as = Showing

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import traceback
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._common.progress import OperationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ansible.module_utils.basic import AnsibleModule
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -34,7 +38,7 @@ def client(module: AnsibleModule, service: str, region: str = "", sessions: dict
     """
     # Imported here, because it takes longer than all other imports of a module.
     try:
-        import boto3
+        import boto3  # noqa: F401
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, NoRegionError
     except ImportError:
@@ -44,16 +48,7 @@ def client(module: AnsibleModule, service: str, region: str = "", sessions: dict
     wanted = module.params
     kept = {} if sessions is None else sessions
     try:
-        session = kept.get(region) or boto3.Session(
-            aws_access_key_id=wanted["access_key"],
-            aws_secret_access_key=wanted["secret_key"],
-            aws_session_token=wanted["session_token"],
-            region_name=region
-            or wanted["region"]
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION"),
-            profile_name=wanted["profile"],
-        )
+        session = kept.get(region) or _session(wanted, region)
         kept[region] = session
         return session.client(
             service,
@@ -70,3 +65,38 @@ def client(module: AnsibleModule, service: str, region: str = "", sessions: dict
         raise OperationError(
             f"The AWS client could not be created: {error} Check region, profile and endpoint_url."
         ) from error
+
+
+def prepare() -> None:
+    """Import boto3 and read what each client needs, for all processes that are forked later; nothing without boto3."""
+    with suppress(ImportError):
+        import boto3  # noqa: F401
+
+        loader = _loader(None)
+        for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+            loader.load_data(name)
+
+
+def _session(wanted: Mapping[str, Any], region: str) -> Any:
+    import boto3
+    from botocore.session import get_session
+
+    core = get_session()
+    if wanted["profile"]:
+        core.set_config_variable("profile", wanted["profile"])
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+    return boto3.Session(
+        aws_access_key_id=wanted["access_key"],
+        aws_secret_access_key=wanted["secret_key"],
+        aws_session_token=wanted["session_token"],
+        region_name=region or wanted["region"] or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+        botocore_session=core,
+    )
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Reads the descriptions of services, and keeps them; a session's own one would read them again."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
