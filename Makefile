@@ -46,9 +46,14 @@ down: venv ## Remove the testbeds of this checkout, and stop the docker engine i
 	@testbed/engine stop
 
 .PHONY: test
-test: venv ## Run everything that CI runs
+test: engine ## Run everything that CI runs
+	@$(BIN)/python tools/run_suites.py
+
+.PHONY: check
+check: venv ## What to run before a commit: lint of what changed, and the unit tests
 	@tools/setup packages shellcheck
-	@tools/test
+	@tools/lint --changed
+	@$(MAKE) --no-print-directory unit
 
 .PHONY: lint
 lint: venv ## Check style, types, documentation and shell scripts
@@ -57,9 +62,9 @@ lint: venv ## Check style, types, documentation and shell scripts
 
 .PHONY: unit
 unit: venv ## Run the unit tests (no network, no docker)
-	@pytest -q tests/unit
-	@pytest -q tests/checkout
-	@pytest -q testbed/tests
+	@pytest -q -n 2 tests/unit
+	@pytest -q -n 2 tests/checkout
+	@pytest -q -n 2 testbed/tests
 
 .PHONY: gateway
 gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
@@ -78,7 +83,7 @@ integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker e
 
 .PHONY: aws
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
-	@pytest -q tests/integration/aws
+	@pytest -q -n 2 --dist loadfile --durations=10 tests/integration/aws
 
 .PHONY: cross-check
 cross-check: engine ## Run the modules for ECS against another emulator, whose tasks are real containers

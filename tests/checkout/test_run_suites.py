@@ -1,0 +1,169 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make test` runs each suite, in order, names what failed, and says how far it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.checkout.support import make_targets
+from tools.run_suites import LANES, MEASURE_TIME, MINUTES, Lane, Run, Running, expected_seconds, go, minutes, summary
+
+
+def shell(scripts: dict[str, str]) -> Callable[[str], Sequence[str]]:
+    return lambda suite: ("sh", "-c", scripts[suite])
+
+
+def ran(run: Run, patience: float = 20.0) -> tuple[list[str], list[str]]:
+    """What was said, and what was shown in between."""
+    said: list[str] = []
+    shown: list[str] = []
+    deadline = time.monotonic() + patience
+
+    def show(status: str) -> None:
+        assert time.monotonic() < deadline, status
+        shown.append(status)
+
+    go(run, said.append, show)
+    return said, shown
+
+
+def test_each_suite_is_a_target_and_has_an_estimate() -> None:
+    suites = [suite for lane in LANES for suite in lane.suites]
+    assert sorted(suites) == sorted(MINUTES)
+    assert set(suites) == {
+        "aws",
+        "gateway",
+        "integration",
+        "lint",
+        "molecule",
+        "package",
+        "permissions",
+        "sanity",
+        "system",
+        "unit",
+    }
+    assert set(suites) <= make_targets()
+
+
+def test_nothing_shares_the_processors_with_what_measures_time_but_what_yields_them() -> None:
+    for lane in LANES:
+        assert set(lane.suites) <= set(MEASURE_TIME) or lane.by == ("chrt", "--idle", "0") or lane.after == MEASURE_TIME
+
+
+def test_order_and_priority(tmp_path: Path) -> None:
+    note = f"echo $0 >>{tmp_path}/order"
+    lanes = [
+        Lane(("first",)),
+        Lane(("second", "third"), by=("nice", "-n", "3")),
+        Lane(("last",), after=("first", "third")),
+    ]
+    scripts = {
+        "first": f"sleep 0.3; {note.replace('$0', 'first')}",
+        "second": f"{note.replace('$0', 'second')}; nice",
+        "third": note.replace("$0", "third"),
+        "last": note.replace("$0", "last"),
+    }
+    run = Run(lanes, tmp_path, {}, shell(scripts))
+    said, _shown = ran(run)
+    assert run.failed == []
+    order = (tmp_path / "order").read_text().split()
+    assert order[-1] == "last"
+    assert order.index("second") < order.index("third")
+    assert int(run.log("second").read_text()) == os.nice(0) + 3
+    assert sorted(line.split()[1] for line in said) == ["first", "last", "second", "third"]
+
+
+def test_a_lane_waits_until_the_suite_beside_it_passed_a_test(tmp_path: Path) -> None:
+    lanes = [Lane(("system",)), Lane(("molecule",), beside="system")]
+    scripts = {
+        "system": f"sleep 1; echo 'a [  5%]'; while ! [ -e {tmp_path}/ran ]; do sleep 0.1; done; echo ' [100%]'",
+        "molecule": f"grep --quiet '5%' {tmp_path}/system.log && touch {tmp_path}/ran",
+    }
+    run = Run(lanes, tmp_path, {}, shell(scripts))
+    ran(run)
+    assert run.failed == []
+    # Where it breaks before its first test, the other one runs all the same.
+    broken = Run(lanes, tmp_path, {}, shell({"system": "exit 1", "molecule": "echo ran"}))
+    ran(broken)
+    assert broken.failed == ["system"]
+    assert broken.log("molecule").read_text() == "ran\n"
+
+
+def test_what_failed_is_printed_and_the_rest_runs(tmp_path: Path) -> None:
+    scripts = {"bad": "echo 'FAILED tests/test_it.py'; exit 2", "good": "echo '3 passed, 1 warning in 4.20s'"}
+    run = Run([Lane(("bad", "good"))], tmp_path, {}, shell(scripts))
+    said, _shown = ran(run)
+    assert run.failed == ["bad"]
+    assert said[0].startswith("FAILED tests/test_it.py\n") and "test: bad failed after" in said[0]
+    assert said[1].startswith("test: good passed in") and said[1].endswith("3 passed, 1 warning in 4.20s")
+
+
+def test_how_far_and_how_long_still(tmp_path: Path) -> None:
+    scripts = {"unit": "echo '..... [ 25%]'; echo '..... [ 50%]'; sleep 30", "lint": "sleep 30", "system": "true"}
+    lanes = [Lane(("unit", "system")), Lane(("lint",))]
+    run = Run(lanes, tmp_path, {"unit": 600.0, "lint": 120.0, "system": 1200.0}, shell(scripts))
+    # As main() does: what ignores it, such as a job in the background, starts programs that ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert list(run.advance()) == []
+    deadline = time.monotonic() + 10
+    while run.running["unit"].share() != 0.5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert run.status() == "unit 50 %, lint; then system; about 25 min left"
+    assert 110 < run._remains("lint") <= 120
+    began = time.monotonic()
+    run.stop()
+    assert time.monotonic() - began < 10, "sleep is interrupted"
+    assert all(isinstance(of_it, Running) and of_it.process.returncode for of_it in run.running.values())
+
+
+def test_durations_that_were_measured_replace_the_estimates(tmp_path: Path) -> None:
+    measured = tmp_path / "suites.json"
+    assert expected_seconds(measured)["system"] == MINUTES["system"] * 60
+    measured.write_text('{"system": 77.5}')
+    assert expected_seconds(measured)["system"] == 77.5
+    measured.write_text("{")
+    assert expected_seconds(measured)["unit"] == MINUTES["unit"] * 60
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3, "10 s"), (44, "40 s"), (100, "2 min"), (1200, "20 min")])
+def test_times(seconds: float, words: str) -> None:
+    assert minutes(seconds) == words
+
+
+def test_summaries_of_several_runs() -> None:
+    log = "...\n12 passed in 1.20s\n....\n=== 3 passed, 1 skipped in 64.00s (0:01:04) ===\n"
+    assert summary(log) == "12 passed in 1.20s; 3 passed, 1 skipped in 64.00s (0:01:04)"
+
+
+def test_an_interrupted_run_ends_its_suites(tmp_path: Path) -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from tools import run_suites as it
+it.CACHE, it.LANES = Path({str(tmp_path)!r}), (it.Lane(("only",)),)
+it.MAKE = ("sh", "-c", "trap 'echo tidied; exit' INT; echo started; while :; do sleep 0.1; done")
+sys.exit(it.main())
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "only.log"
+    deadline = time.monotonic() + 15
+    while not (log.exists() and "started" in log.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    output, _errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + 15
+    assert re.match(r"test: the log of each suite is .cache/SUITE.log; about", output)
+    assert log.read_text().endswith("tidied\n")
