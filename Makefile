@@ -83,6 +83,7 @@ integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker e
 
 .PHONY: aws
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
+	@tools/setup packages shellcheck
 	@pytest -q -n 2 --dist loadfile --durations=10 tests/integration/aws
 
 .PHONY: cross-check
