@@ -51,14 +51,17 @@ test: engine ## Run everything that CI runs
 
 .PHONY: check
 check: venv ## What to run before a commit: lint of what changed, and the unit tests
-	@tools/setup packages shellcheck
-	@tools/lint --changed
-	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint-changed unit
 
 .PHONY: lint
 lint: venv ## Check style, types, documentation and shell scripts
 	@tools/setup packages shellcheck
 	@tools/lint
+
+.PHONY: lint-changed
+lint-changed: venv
+	@tools/setup packages shellcheck
+	@tools/lint --changed
 
 .PHONY: unit
 unit: venv ## Run the unit tests (no network, no docker)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from support.client import Client
 from support.gateway import GatewayProcess, clean_environment
 from support.pgbouncer import PgBouncer
 from support.postgres import Cluster
@@ -16,6 +19,7 @@ from support.servers import Backend, Metadata, SecretsManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
 _numbers = itertools.count(1)
@@ -86,6 +90,38 @@ def gateway(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
     yield start
     for process in running:
         process.destroy()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what waits for the idle connection, so that the wait goes on beside the other tests."""
+    items.sort(key=lambda item: "idle_connection" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _idle_from_the_start(request: pytest.FixtureRequest) -> None:
+    if any("idle_connection" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("idle_connection")
+
+
+@pytest.fixture(scope="session")
+def idle_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[int]]]:
+    """Statuses of two requests on one connection that was idle for 65 s in between."""
+    log = tmp_path_factory.mktemp("idle") / "gateway.log"
+    with Backend() as upstream, ThreadPoolExecutor() as pool:
+        process = GatewayProcess(log, {"A_SERVICE_URL": upstream.url})
+        try:
+            yield pool.submit(_two_requests, process, 65)
+        finally:
+            process.destroy()
+
+
+def _two_requests(process: GatewayProcess, idle: float) -> list[int]:
+    client = Client(process.ready().port)
+    first = client.ask("/api/a").status
+    time.sleep(idle)
+    second = client.ask("/api/a").status
+    client.close()
+    return [first, second]
 
 
 @pytest.fixture
