@@ -84,22 +84,6 @@ def test_order_and_priority(tmp_path: Path) -> None:
     assert sorted(line.split()[1] for line in said) == ["first", "last", "second", "third"]
 
 
-def test_a_lane_waits_until_the_suite_beside_it_passed_a_test(tmp_path: Path) -> None:
-    lanes = [Lane(("system",)), Lane(("molecule",), beside="system")]
-    scripts = {
-        "system": f"sleep 1; echo 'a [  5%]'; while ! [ -e {tmp_path}/ran ]; do sleep 0.1; done; echo ' [100%]'",
-        "molecule": f"grep --quiet '5%' {tmp_path}/system.log && touch {tmp_path}/ran",
-    }
-    run = Run(lanes, tmp_path, {}, shell(scripts))
-    ran(run)
-    assert run.failed == []
-    # Where it breaks before its first test, the other one runs all the same.
-    broken = Run(lanes, tmp_path, {}, shell({"system": "exit 1", "molecule": "echo ran"}))
-    ran(broken)
-    assert broken.failed == ["system"]
-    assert broken.log("molecule").read_text() == "ran\n"
-
-
 def test_what_failed_is_printed_and_the_rest_runs(tmp_path: Path) -> None:
     scripts = {"bad": "echo 'FAILED tests/test_it.py'; exit 2", "good": "echo '3 passed, 1 warning in 4.20s'"}
     run = Run([Lane(("bad", "good"))], tmp_path, {}, shell(scripts))
