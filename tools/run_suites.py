@@ -76,6 +76,15 @@ class Running:
     log: Path
     began: float
 
+    def lives(self) -> bool:
+        """Whether it or a program that it started still runs."""
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def share(self) -> float | None:
         """How much of it is done, where it says so."""
         with self.log.open("rb") as file:
@@ -164,9 +173,9 @@ class Run:
             for of_it in self.running.values():
                 with suppress(ProcessLookupError):
                     os.killpg(of_it.process.pid, by)
-            for of_it in self.running.values():
-                with suppress(subprocess.TimeoutExpired):
-                    of_it.process.wait(patience)
+            deadline = time.monotonic() + patience
+            while any(of_it.lives() for of_it in self.running.values()) and time.monotonic() < deadline:
+                time.sleep(0.1)
 
 
 def minutes(seconds: float) -> str:
@@ -231,6 +240,9 @@ def main() -> int:
     run = Run(LANES, CACHE, expected)
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        # make sends its own one after the terminal's: it must not end the tidying up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, interrupt)

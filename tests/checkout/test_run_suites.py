@@ -137,7 +137,9 @@ import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 from tools import run_suites as it
 it.CACHE, it.LANES = Path({str(tmp_path)!r}), (it.Lane(("only",)),)
-it.MAKE = ("sh", "-c", "trap 'echo tidied; exit' INT; echo started; while :; do sleep 0.1; done")
+script = "trap 'sleep 1; echo tidied; exit' INT; echo started; while :; do sleep 0.1; done"
+started = f"import subprocess; subprocess.Popen(['sh', '-c', {{script!r}}]).wait()"
+it.MAKE = (sys.executable, "-c", started)  # which ends before what it started
 sys.exit(it.main())
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -147,6 +149,8 @@ sys.exit(it.main())
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.terminate()
+    time.sleep(0.3)
+    process.terminate()  # make's own, after the terminal's
     output, _errors = process.communicate(timeout=20)
     assert process.returncode == 128 + 15
     assert re.match(r"test: the log of each suite is .cache/SUITE.log; about", output)
