@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A service behind a gateway that costs little and ends gracefully: python3 upstream.py
 
-NAME and PORT are its own. /health says `ok`, or has the status HEALTH. Every other request is answered after DELAY
-seconds with the name and the path; in the query, `status=503` sets the status, `delay=1.5` waits longer, `size=100000`
-answers with so many bytes. A websocket gets back each short frame that it sends, until it closes.
+NAME and PORT are its own. Every request is answered after DELAY seconds. /health says `ok`, or has the status HEALTH;
+all else is answered with the name and the path. In the query, `status=503` sets the status, `delay=1.5` waits longer,
+`size=100000` answers with so many bytes. A websocket gets back each short frame that it sends, until it closes.
 
 After SIGTERM it finishes what it has, and announces the end of each connection; it ends with the last of them.
 """
@@ -88,8 +88,7 @@ class Server:
         status, size = int(query.get("status", 200)), int(query.get("size", 0))
         if url.path == "/health":
             status = HEALTH
-        else:
-            await asyncio.sleep(float(query.get("delay", 0)) + DELAY)
+        await asyncio.sleep(float(query.get("delay", 0)) + DELAY)
         body = b"" if size else json.dumps({"status": "ok", "service": NAME, "path": url.path}).encode()
         closes = self.ends.is_set() or headers.get("connection", "").lower() == "close"
         writer.write(

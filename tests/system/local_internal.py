@@ -33,7 +33,8 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role"
 TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 }
-DELAY = 0.01
+# Five times as much is a difference that the playbook does not ignore.
+DELAY = 0.02
 # What an internal service may have: ways in which it is no match for the public one.
 BROKEN: Mapping[str, Mapping[str, str]] = {
     "unhealthy": {"HEALTH": "503"},
