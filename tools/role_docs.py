@@ -11,7 +11,16 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
-ON_CONTROLLER = ("alarms", "ecs", "fleet_replacement", "iam", "launch_template", "load_balancer", "queue")
+ON_CONTROLLER = (
+    "alarms",
+    "ecs",
+    "fleet_replacement",
+    "iam",
+    "launch_template",
+    "load_balancer",
+    "private_network",
+    "queue",
+)
 MARK = "<!-- from meta/argument_specs.yml by `make docs` -->"
 
 

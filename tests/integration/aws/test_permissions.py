@@ -19,6 +19,7 @@ from tests.integration.aws.stage import command, play
 from tests.integration.balancer.forwarding import Forwarding
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment, run_module
+from tests.policies import findings
 
 HOST = "i-0000000000000000a"
 # Code that isn't ours and does not run here, and what its documentation says that it calls.
@@ -61,12 +62,12 @@ OF_NO_RESOURCE = {
     "autoscaling:DescribeAutoScalingInstances",
     "autoscaling:DescribeInstanceRefreshes",
     "ec2:DescribeLaunchTemplateVersions",
+    "logs:DescribeLogGroups",
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetGroupAttributes",
     "elasticloadbalancing:DescribeTags",
     "elasticloadbalancing:DescribeTargetHealth",
-    "ssm:UpdateInstanceInformation",
     "ssmmessages:CreateControlChannel",
     "ssmmessages:CreateDataChannel",
     "ssmmessages:OpenControlChannel",
@@ -148,6 +149,11 @@ def assert_least_privilege(statements: list[dict[str, Any]], called: set[str], b
     assert not [action for action in allowed(statements) if "*" in action]
     wide = {action for each in statements if "*" in each["Resource"] for action in each["Action"]}
     assert wide <= OF_NO_RESOURCE
+
+
+@pytest.mark.parametrize("name", ["host", "operator"])
+def test_nothing_is_found_in_the_documents(documents: Documents, name: str) -> None:
+    assert findings({"Version": "2012-10-17", "Statement": documents[name]}) == []
 
 
 def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list[str], documents: Documents) -> None:
