@@ -169,7 +169,7 @@ def _zones(declared: PrivateNetwork, found: Found, zones: Sequence[str]) -> list
             for each in declared.subnets
         ]
     missing = [zone for zone in zones if zone not in ours]
-    taken = [subnet["CidrBlock"] for subnet in found.subnets]
+    taken = [subnet["CidrBlock"] for subnet in found.subnets if subnet.get("CidrBlock")]
     derived = dict(zip(missing, derive(found.cidrs, taken, declared.prefix_length, len(missing))))
     return [
         ZonePlace(

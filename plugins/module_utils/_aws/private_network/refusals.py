@@ -42,7 +42,10 @@ def _of_subnets(declared: PrivateNetwork, found: Found, layout: Layout) -> Itera
                 f"move it to {place.zone}. Declare its zone, or another CIDR block."
             )
         for other in found.subnets:
-            if other["SubnetId"] == place.subnet_id or not overlap(other["CidrBlock"], place.cidr):
+            # A subnet for IPv6 alone has no block.
+            if other["SubnetId"] == place.subnet_id or not other.get("CidrBlock"):
+                continue
+            if not overlap(other["CidrBlock"], place.cidr):
                 continue
             if other["CidrBlock"] == place.cidr:
                 yield _of_another_owner(declared, place.zone, other)

@@ -106,7 +106,7 @@ def _delete(ec2: Api, own: Belongings, release_address: bool, progress: Progress
     for gateway in own.gateways:
         if gateway["State"] != "deleting":
             delete_gateway(ec2, gateway)
-    # Their network interfaces are in the subnets until then.
+    # Until then they have network interfaces in the subnets, and routes in the route tables.
     _until_endpoints_are_gone(ec2, own.endpoints, progress)
     for subnet in own.subnets:
         ec2.call("DeleteSubnet", f"the subnet {subnet['SubnetId']}", SubnetId=subnet["SubnetId"])
@@ -169,7 +169,7 @@ def until_gateways_are_gone(ec2: Api, gateways: Sequence[Raw], progress: Progres
 
 
 def _until_endpoints_are_gone(ec2: Api, endpoints: Sequence[Raw], progress: Progress) -> None:
-    ids = [each["VpcEndpointId"] for each in endpoints if each.get("VpcEndpointType") == "Interface"]
+    ids = [each["VpcEndpointId"] for each in endpoints]
     if not ids:
         return
 
