@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import SecretsWish, policy
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
 from tests.policies import NEWER_THAN_THE_DATA, ON_EVERYTHING, findings
 
@@ -56,6 +57,18 @@ def test_policies_of_the_role_ecs(name: str) -> None:
 def test_each_exception_is_needed() -> None:
     used = {action for role in everything() for each in role["policy"]["Statement"] for action in each["Action"]}
     assert {*NEWER_THAN_THE_DATA, *ON_EVERYTHING} <= used
+
+
+def test_the_policy_for_secrets_that_were_moved() -> None:
+    wish = SecretsWish(PLACE.cluster, PLACE.account, PLACE.region, "ssm", "/shop", kms_key=KEY)
+    arns = [ARN.format("ssm", "parameter/shop/url"), ARN.format("secretsmanager", "secret:shop-AbCdEf")]
+    document = policy(arns, wish, {})
+    assert {action for each in document["Statement"] for action in each["Action"]} == {
+        "kms:Decrypt",
+        "secretsmanager:GetSecretValue",
+        "ssm:GetParameters",
+    }
+    assert findings(document) == []
 
 
 def test_the_policy_of_the_role_queue() -> None:

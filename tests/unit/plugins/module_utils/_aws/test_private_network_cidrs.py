@@ -27,5 +27,5 @@ def test_the_lowest_free_blocks(blocks: list[str], taken: list[str], prefix: int
 
 
 def test_a_vpc_that_is_full() -> None:
-    with pytest.raises(OperationError, match="2 subnets of /25 .* has free space for 1"):
+    with pytest.raises(OperationError, match=r"2 subnets of /25 .* has free space for 1"):
         derive(["10.0.0.0/24"], ["10.0.0.0/25"], 25, 2)
