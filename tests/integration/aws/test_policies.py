@@ -16,7 +16,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secr
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
 from tests.policies import NEWER_THAN_THE_DATA, ON_EVERYTHING, findings
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROLES = Path(__file__).parents[3] / "roles"
 PLACE = ClusterPlace("production", "eu-central-1", "123456789012")
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 ARN = "arn:aws:{}:eu-central-1:123456789012:{}"
