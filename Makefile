@@ -36,9 +36,10 @@ demo: engine ## Boot a fleet of bare hosts on this machine (HOSTS=3), run site.y
 	@$(BIN)/python tools/demo_next_steps.py
 
 .PHONY: demo-ecs
-demo-ecs: engine ## Deploy the permissions service on an Amazon ECS of containers on this machine, under load (RATE=300)
+demo-ecs: engine ## Deploy a service on an Amazon ECS of containers on this machine, and move six others, under load (RATE=300)
 	@$(TESTBED) testbed/ecs_up.yml
 	@RATE=$(RATE) tools/with-docker $(BIN)/python tools/demo_ecs.py
+	@RATE=$(RATE) tools/with-docker $(BIN)/python tools/demo_cutover.py
 
 .PHONY: down
 down: venv ## Remove the testbeds of this checkout, and stop the docker engine if make started it and nothing else uses it

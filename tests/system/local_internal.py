@@ -10,6 +10,7 @@ Balancer and the services behind it are made by the playbooks, from `variables()
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -29,6 +30,7 @@ ACCOUNT, REGION, CLUSTER = "123456789012", "eu-central-1", "production"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 PORTS = {"users": 3001, "orders": 3002, "catalog": 3003, "payments": 3004, "messages": 3005, "reviews": 3006}
 COUNTS = {"users": 2, **dict.fromkeys(list(PORTS)[1:], 1)}
+FRONT = "gateway"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role"
 TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]
@@ -71,7 +73,7 @@ class Internal:
         """Returns once the gateway reaches all services."""
         self._furnish()
         self._network = self._make_network()
-        front = self._load_balancer("front")
+        front = self._load_balancer(FRONT)
         public = self._load_balancer("public")
         self.public = {name: f"http://{public['DNSName']}:{port}" for name, port in PORTS.items()}
         for name, port in PORTS.items():
@@ -140,7 +142,7 @@ class Internal:
             "ecs_network": {"subnets": place["subnets"], "security_groups": [place["tasks"]]},
             "ecs_services": [*internal, gateway],
             "ecs_cutover_gateway": "gateway",
-            "ecs_cutover_metrics": {"load_balancer": "front", "period": 5},
+            "ecs_cutover_metrics": {"load_balancer": FRONT, "period": 5},
         }
 
     def gateway_task(self, urls: Mapping[str, str]) -> dict[str, Any]:
@@ -232,8 +234,10 @@ class Internal:
             client("logs").create_log_group(logGroupName=f"/ecs/{name}")
         for name in PORTS:
             client("logs").create_log_group(logGroupName=f"/ecs/{name}-nlb")
+        iam = client("iam")
         for role in ("execution", "task"):
-            client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(TRUST))
+            with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+                iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(TRUST))
         client("ssm").put_parameter(Name="/internal/token", Value="planted-value", Type="SecureString")
         for image in (("upstream", self._upstream_image()), ("gateway", self.account.images["gateway-v1"])):
             client("ecr").create_repository(repositoryName=image[0])

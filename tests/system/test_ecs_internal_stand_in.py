@@ -14,7 +14,7 @@ import pytest
 
 from tests.system.fleet import wait_until
 from tests.system.local_ecs import LocalEcs
-from tests.system.local_internal import CLUSTER, COUNTS, PORTS, Internal
+from tests.system.local_internal import CLUSTER, COUNTS, FRONT, PORTS, Internal
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 100
@@ -51,7 +51,7 @@ def test_clients_of_all_kinds_notice_no_deployment_of_the_gateway(internal: Inte
         wait_until(deployed, "the gateway is deployed", 90)
     assert load.failures == []
     assert {"kept", "new", "slow", "stream", "websocket"} <= set(load.counts)
-    front = internal.account.client("elbv2").describe_load_balancers(Names=["front"])["LoadBalancers"][0]
+    front = internal.account.client("elbv2").describe_load_balancers(Names=[FRONT])["LoadBalancers"][0]
     said = internal.account.client("cloudwatch").get_metric_data(
         MetricDataQueries=[
             {
