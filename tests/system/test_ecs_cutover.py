@@ -100,7 +100,7 @@ def operator() -> Iterator[Operator]:
         ("unhealthy", "Task failed ELB health checks"),
         ("port", "Task failed ELB health checks"),
         ("secret", "/internal/none"),
-        ("slow", "answers in 0.05"),
+        ("slow", "answers in 0.1"),
     ],
 )
 def test_a_bad_service_never_gets_a_client(operator: Operator, fault: str, cause: str) -> None:
