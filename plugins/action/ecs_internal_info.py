@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from ansible_collections.evenkeel.fleet.plugins.modules import ecs_internal_info
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import OnController
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_aws import OnAws
 
 
-class ActionModule(OnController):
+class ActionModule(OnAws):
     module = ecs_internal_info

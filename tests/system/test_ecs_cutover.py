@@ -25,10 +25,12 @@ from tests.system.local_internal import COUNTS, PORTS, Internal
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
 KILLS = 20
+# A run has some 110.
+MOST_TASKS = 140
 SEED = 16
 LEGACY = {name: name for name in PORTS}
 MOVED = {name: f"{name}-nlb" for name in PORTS}
-RETIRED = {name: (0, 0) for name in PORTS}
+RETIRED = dict.fromkeys(PORTS, (0, 0))
 SERVING = {name: (count, count) for name, count in COUNTS.items()}
 
 
@@ -52,8 +54,8 @@ class Operator:
         wanted = self.variables(broken, **more)
         return play(self.rig.account, wanted, *options, playbook=f"playbooks/{playbook}.yml")  # type: ignore[arg-type]
 
-    def killed_after(self, seconds: float, **more: Any) -> bool:
-        """Whether the controller was killed; else it was done before."""
+    def killed_in(self, number: int, pause: float, **more: Any) -> bool:
+        """Whether the controller was killed, so many seconds after it began a task; else it was done before."""
         arguments = ["playbooks/ecs_cutover.yml", "-i", "nobody,", "-e", json.dumps(self.variables(**more))]
         process = subprocess.Popen(
             [command("ansible-playbook"), *arguments],
@@ -62,18 +64,22 @@ class Operator:
                 AWS_ENDPOINT_URL=self.rig.account.url, AWS_ACCESS_KEY_ID="AKIATEST", AWS_SECRET_ACCESS_KEY=SECRET
             ),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
-        assert process.returncode == 0
-        return False
+        assert process.stdout
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if sum(one.startswith("TASK [") for one in told) == number:
+                time.sleep(pause)
+                process.kill()
+                break
+        process.stdout.close()
+        code = process.wait(60)
+        assert code in (0, -signal.SIGKILL), "".join(told)
+        return code != 0
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Of the legacy services."""
@@ -130,20 +136,24 @@ def test_six_services_move_and_return(operator: Operator) -> None:
 
 
 def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator) -> None:
+    """Two of the services, there and back, until so many runs were killed."""
     draw = random.Random(SEED)
-    kills, moves = 0, 0
+    some = ["users-nlb", "orders-nlb"]
+    kills = moves = 0
     with operator.rig.load(RATE, at_least=1000) as load:
         while kills < KILLS:
             back = bool(moves % 2)
-            if operator.killed_after(draw.uniform(2, 20), ecs_cutover_back=back):
+            task, pause = draw.randint(8, MOST_TASKS), draw.uniform(0, 1)
+            if operator.killed_in(task, pause, ecs_cutover_back=back, ecs_service=some, ecs_cutover_seconds=1):
                 kills += 1
                 assert set(operator.rig.served_by().values()) <= {*LEGACY.values(), *MOVED.values()}
             else:
                 moves += 1
-                assert operator.rig.served_by() == (LEGACY if back else MOVED)
+                served = operator.rig.served_by()
+                assert {served["users"], served["orders"]} == ({"users", "orders"} if back else set(some))
         # From wherever it is.
-        back = operator.run("ecs_cutover", ecs_cutover_back=True)
-        assert back.code == 0, back.text
+        returned = operator.run("ecs_cutover", ecs_cutover_back=True, ecs_service=some)
+        assert returned.code == 0, returned.text
     assert load.failures == []
     assert moves > 1
     assert operator.rig.served_by() == LEGACY
