@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from tests.system.local_internal import COUNTS, PORTS, Internal
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
-KILLS = 20
+KILLS = int(os.environ.get("KILLS", "6"))
 # A run has some 110.
 MOST_TASKS = 140
 SEED = 16
