@@ -131,21 +131,9 @@ def unguarded(text: str, names: set[str]) -> set[str]:
     }
 
 
-def known_anyway(role: Path) -> set[str]:
-    """Results of files that a task with the tag `always` includes: each run has them, whatever its tags."""
-    found: set[str] = set()
-    for path in role.glob("tasks/**/*.yml"):
-        for task in nodes(yaml.safe_load(path.read_text())):
-            included = task.get(IMPORTS[1])
-            if task.get("tags") == ["always"] and included and "{{" not in str(included):
-                found |= registered(file_of(role, path, IMPORTS[1], str(included)))
-    return found
-
-
 def of_parts(role: Path) -> list[str]:
     found = [(name, reached(role, path)) for name, path in parts(role)]
-    anyway = known_anyway(role)
-    made = {name: set().union(*(registered(path) for path in files)) - anyway for name, files in found}
+    made = {name: set().union(*(registered(path) for path in files)) for name, files in found}
     return [
         f"{name} uses {result} of {other}"
         for name, files in found
