@@ -39,6 +39,12 @@ options:
     type: list
     elements: str
     default: []
+  secrets:
+    description:
+      - Where the deployer may move secrets, with C(store), C(path) and C(kms_key) as for M(evenkeel.fleet.ecs_secrets);
+        empty for nowhere.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -58,7 +64,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import problems
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
 
 
 def ecs_problems(
@@ -68,8 +75,10 @@ def ecs_problems(
     account: str,
     deployer: str = "",
     kms_keys: Sequence[str] = (),
+    secrets: Mapping[str, str] | None = None,
 ) -> list[str]:
-    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys)
+    moved = SecretsPlace(**secrets) if secrets else None
+    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved)
 
 
 class FilterModule:

@@ -45,6 +45,12 @@ options:
     type: list
     elements: str
     default: []
+  secrets:
+    description:
+      - Where the deployer may move secrets, with C(store), C(path) and C(kms_key) as for M(evenkeel.fleet.ecs_secrets);
+        empty for nowhere.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -63,7 +69,9 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
 
 
 def ecs_roles(
@@ -74,8 +82,11 @@ def ecs_roles(
     deployer: str = "",
     deployer_trust: Mapping[str, Any] | None = None,
     kms_keys: Sequence[str] = (),
+    secrets: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    return managed_roles(services, ClusterPlace(cluster, region, account), deployer, deployer_trust, kms_keys)
+    moved = SecretsPlace(**secrets) if secrets else None
+    place = ClusterPlace(cluster, region, account)
+    return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved)
 
 
 class FilterModule:

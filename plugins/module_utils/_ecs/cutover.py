@@ -96,8 +96,8 @@ def state_problems(services: Sequence[Service], found: CutoverState, prefix: str
             problems.append(f"{name}: its legacy service {legacy} does not exist: correct legacy.service")
         elif back and not (standing["desired"] or standing["remembered"]):
             problems.append(
-                f"{name}: the legacy service {legacy} has 0 tasks, and none are remembered: set its number with "
-                f"ecs_scale.yml, and then go back"
+                f"{name}: the legacy service {legacy} has 0 tasks, and none are remembered: set its number with aws "
+                "ecs update-service --desired-count, and then go back"
             )
     return problems
 

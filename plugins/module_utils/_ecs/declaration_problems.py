@@ -13,8 +13,10 @@ from typing import Any
 
 from .._aws.log_group import days
 from .._common.progress import OperationError
+from .deployer_policy import SecretsPlace
 from .images import images_of
-from .role_policies import ROLE_SETTINGS, ClusterPlace, log_options_of, managed_roles, path_and_name
+from .policy_statements import ROLE_SETTINGS, ClusterPlace, log_options_of
+from .role_policies import managed_roles, path_and_name
 from .scaling_policies import ALB_REQUESTS
 
 Service = Mapping[str, Any]
@@ -30,7 +32,11 @@ LONGEST_POLICY = 10240
 
 
 def problems(
-    services: Sequence[Any], place: ClusterPlace, deployer: str = "", kms_keys: Sequence[str] = ()
+    services: Sequence[Any],
+    place: ClusterPlace,
+    deployer: str = "",
+    kms_keys: Sequence[str] = (),
+    secrets: SecretsPlace | None = None,
 ) -> list[str]:
     """Sentences; empty where nothing is wrong."""
     found = []
@@ -53,13 +59,17 @@ def problems(
         f"{count} services are called {name}: give each its own name" for name, count in names.items() if count > 1
     ]
     found += _retentions(services)
-    return found or list(_policies_too_long(services, place, deployer, kms_keys))
+    return found or list(_policies_too_long(services, place, deployer, kms_keys, secrets))
 
 
 def _policies_too_long(
-    services: Sequence[Service], place: ClusterPlace, deployer: str, kms_keys: Sequence[str]
+    services: Sequence[Service],
+    place: ClusterPlace,
+    deployer: str,
+    kms_keys: Sequence[str],
+    secrets: SecretsPlace | None,
 ) -> Iterator[str]:
-    for role in managed_roles(services, place, deployer, kms_keys=kms_keys):
+    for role in managed_roles(services, place, deployer, kms_keys=kms_keys, secrets=secrets):
         length = len(_compact(role["policy"]))
         if length > LONGEST_POLICY:
             yield (

@@ -77,6 +77,11 @@ class ProbeTarget:
     other: str = ""
 
 
+def family_of(client: str) -> str:
+    """Of the task definition that asks in place of the service `client`."""
+    return f"{client}-probe"
+
+
 def task_of(client: Mapping[str, Any], image: str = "") -> dict[str, Any]:
     """A task definition like that of the client, a declared service, with one container that asks."""
     task: Mapping[str, Any] = client["task"]
@@ -85,7 +90,7 @@ def task_of(client: Mapping[str, Any], image: str = "") -> dict[str, Any]:
     container: Mapping[str, Any] = next((one for one in listed if one.get("name") == main), {})
     kept = ("networkMode", "requiresCompatibilities", "executionRoleArn", "runtimePlatform")
     return {
-        "family": f"{client['name']}-probe",
+        "family": family_of(str(client["name"])),
         "cpu": CPU,
         "memory": MEMORY,
         **{key: task[key] for key in kept if task.get(key)},

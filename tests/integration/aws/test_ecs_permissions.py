@@ -12,7 +12,8 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
 from testbed.services.aws.calls import Call, denied
 from testbed.services.aws.ecs.pretended import Behaviour, crashes
 from testbed.services.aws.scaling_tags import ScalingTags

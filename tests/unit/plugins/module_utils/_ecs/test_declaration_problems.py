@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import log_groups, problems
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
 
 PLACE = ClusterPlace("production", "eu-central-1", "123456789012")
 ROLE = "arn:aws:iam::123456789012:role/"

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
 
 PLACE = ClusterPlace("production", "eu-central-1", "123456789012")
 ARN = "arn:aws:{}:eu-central-1:123456789012:{}"
@@ -109,6 +111,36 @@ def test_the_deployer_passes_the_declared_roles_to_tasks_alone() -> None:
     assert "PushImages" not in allowed
     built = policies(service(build={"path": "."}), deployer="deployer")["deployer"]
     assert built["PushImages"]["Resource"] == [ARN.format("ecr", "repository/team/permissions")]
+
+
+def test_the_deployer_retires_the_services_that_are_replaced_and_no_others() -> None:
+    moved = service("users-nlb", legacy={"service": "users"})
+    gateway = service("gateway", upstreams=["users-nlb"])
+    allowed = policies(moved, gateway, deployer="deployer")["deployer"]
+    assert allowed["RetireServices"]["Resource"] == [ARN.format("ecs", "service/production/users")]
+    assert allowed["RunTasks"]["Resource"][-1] == ARN.format("ecs", "task-definition/gateway-probe:*")
+    usual = policies(service("users-nlb"), gateway, deployer="deployer")["deployer"]
+    assert set(allowed) - set(usual) == {"RetireServices", "SuspendScaling", "LookAtTargets", "WatchRequests"}
+    assert ARN.format("ecs", "task-definition/gateway-probe:*") not in usual["RunTasks"]["Resource"]
+
+
+@pytest.mark.parametrize(
+    ("store", "sid", "resource"),
+    [
+        ("ssm", "StoreParameters", ARN.format("ssm", "parameter/shop/permissions/*")),
+        ("secretsmanager", "StoreSecrets", ARN.format("secretsmanager", "secret:shop/permissions/*")),
+    ],
+)
+def test_the_deployer_moves_secrets_to_the_declared_place(store: str, sid: str, resource: str) -> None:
+    key = ARN.format("kms", "key/1234")
+    usual = policies(service(), deployer="deployer")["deployer"]
+    allowed = policies(service(), deployer="deployer", secrets=SecretsPlace(store, "/shop", key))["deployer"]
+    assert set(allowed) - set(usual) == {sid, "EncryptSecrets", "LetRolesReadSecrets"}
+    assert allowed[sid]["Resource"] == [resource]
+    assert allowed["EncryptSecrets"]["Resource"] == [key]
+    assert allowed["LetRolesReadSecrets"]["Resource"] == [f"{ROLE}apps/permissions-execution"]
+    without = policies(service(), deployer="deployer", secrets=SecretsPlace(store, "/shop"))["deployer"]
+    assert "EncryptSecrets" not in without
 
 
 def test_the_deployer_is_assumed_by_the_account_or_as_declared() -> None:
