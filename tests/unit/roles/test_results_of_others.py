@@ -131,9 +131,22 @@ def unguarded(text: str, names: set[str]) -> set[str]:
     }
 
 
+def known_to_all(role: Path) -> set[str]:
+    """Results of files that run whatever the tags are."""
+    found: set[str] = set()
+    for path in role.glob("tasks/**/*.yml"):
+        for task in nodes(yaml.safe_load(path.read_text())):
+            for verb in IMPORTS:
+                if verb in task and "always" in (task.get("tags") or []) and "{{" not in str(task[verb]):
+                    files = reached(role, file_of(role, path, verb, str(task[verb])))
+                    found |= set().union(*(registered(one) for one in files))
+    return found
+
+
 def of_parts(role: Path) -> list[str]:
     found = [(name, reached(role, path)) for name, path in parts(role)]
-    made = {name: set().union(*(registered(path) for path in files)) for name, files in found}
+    always = known_to_all(role)
+    made = {name: set().union(*(registered(path) for path in files)) - always for name, files in found}
     return [
         f"{name} uses {result} of {other}"
         for name, files in found
