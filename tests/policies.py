@@ -16,6 +16,7 @@ from policy_sentry.querying.actions import get_action_data
 NEWER_THAN_THE_DATA = {"ecs:StopServiceDeployment": "since 2024; in botocore's model"}
 # Actions on "*" although the data have a resource, and why.
 ON_EVERYTHING = {
+    "cloudwatch:DescribeAlarms": "with a narrower resource, AWS hides composite alarms",
     "ecs:ListTasks": "the resource is an instance of a cluster, which a task on Fargate does not have",
     "ecs:RegisterTaskDefinition": "the resource is optional to AWS; iam:PassRole limits what can be registered",
 }

@@ -26,7 +26,6 @@ from .policy_statements import (
     secrets_of,
 )
 
-__all__ = ["ClusterPlace", "managed_roles", "path_and_name"]
 POLICY = "evenkeel-ecs"
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.plaintext_secrets import SecretsWish, policy
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import ClusterPlace, managed_roles
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
 from tests.policies import NEWER_THAN_THE_DATA, ON_EVERYTHING, findings
 
 ROLES = Path(__file__).parents[3] / "roles"
@@ -23,7 +25,7 @@ ARN = "arn:aws:{}:eu-central-1:123456789012:{}"
 KEY = ARN.format("kms", "key/12345678-1234-1234-1234-123456789012")
 
 
-def everything() -> list[dict[str, Any]]:
+def everything(store: str = "ssm") -> list[dict[str, Any]]:
     """A service whose roles have all statements that are made of declarations."""
     options = {"awslogs-group": "/ecs/vault", "awslogs-region": "eu-central-1"}
     secrets = [ARN.format("secretsmanager", "secret:vault-AbCdEf"), "/vault/url"]
@@ -38,19 +40,34 @@ def everything() -> list[dict[str, Any]]:
     declared = {
         "name": "vault",
         "task": task,
-        "service": {"launchType": "FARGATE", "enableExecuteCommand": True},
+        "service": {
+            "launchType": "FARGATE",
+            "enableExecuteCommand": True,
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+            "loadBalancers": [{"targetGroupArn": ARN.format("elasticloadbalancing", "targetgroup/vault/0123")}],
+        },
+        "port": 8080,
+        "legacy": {"service": "old-vault"},
+        "upstreams": ["vault"],
         "roles": ["execution", "task"],
         "access": {"consumes": ["audit"], "publishes": [ARN.format("sns", "audit")]},
         "scaling": {"min": 1, "max": 2},
         "build": {"path": "."},
     }
-    return managed_roles([declared], PLACE, "deployer", kms_keys=[KEY])
+    place = SecretsPlace(store, "/shop", KEY)
+    return managed_roles([declared], PLACE, "deployer", kms_keys=[KEY], secrets=place)
 
 
 @pytest.mark.parametrize("name", ["vault-execution", "vault-task", "deployer"])
 def test_policies_of_the_role_ecs(name: str) -> None:
     (role,) = [role for role in everything() if role["name"] == name]
     assert role["policy"]["Statement"]
+    assert findings(role["policy"]) == []
+
+
+def test_the_deployer_that_moves_secrets_to_secrets_manager() -> None:
+    (role,) = [role for role in everything("secretsmanager") if role["name"] == "deployer"]
+    assert "StoreSecrets" in [each["Sid"] for each in role["policy"]["Statement"]]
     assert findings(role["policy"]) == []
 
 
