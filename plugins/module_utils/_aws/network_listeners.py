@@ -151,6 +151,6 @@ def _described(elb: Api, arns: Sequence[str]) -> dict[str, Mapping[str, Any]]:
             raise OperationError(
                 f"Nothing was changed: one of these target groups does not exist in {elb.region}: {', '.join(some)}. "
                 "Create it first, or check its ARN."
-            ) from error
+            ) from None
         found |= {group["TargetGroupArn"]: group for group in said["TargetGroups"]}
     return found

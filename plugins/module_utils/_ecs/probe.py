@@ -46,7 +46,7 @@ for index, url in enumerate(sys.argv[2:]):
     for _ in range(int(sys.argv[1])):
         began, told = time.monotonic(), "000"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.build_opener().open(url, timeout=5) as answer:
                 answer.read()
                 told = answer.status
         except urllib.error.HTTPError as error:
@@ -115,8 +115,8 @@ def arguments(targets: Sequence[ProbeTarget]) -> list[str]:
 def problems(log: Sequence[str], targets: Sequence[ProbeTarget], slower: float) -> list[str]:
     """What is wrong with the internal URLs. `slower`: how many times as long as the other URL one may take."""
     urls = _urls(targets)
-    statuses: list[list[int]] = [[] for _ in urls]
-    seconds: list[list[float]] = [[] for _ in urls]
+    statuses: list[list[int]] = [[] for _url in urls]
+    seconds: list[list[float]] = [[] for _url in urls]
     errors = {}
     for line in log:
         if (found := LINE.search(line)) and int(found.group(1)) < len(urls):

@@ -170,6 +170,7 @@ def booted(tmp_path: Path, manager: str, table: str) -> tuple[int, str, str]:
         [str(shutil.which("bash")), "-c", settings + "".join(functions) + "install_packages"],
         env={"PATH": str(folder)},
         capture_output=True,
+        check=False,
         text=True,
         timeout=60,
     )

@@ -128,7 +128,7 @@ def _cidrs(ec2: Api, vpc_id: str) -> list[str]:
             raise
         raise OperationError(
             f"Nothing was changed: there is no VPC {vpc_id} in {ec2.region}. Check vpc_id, the region and the account."
-        ) from error
+        ) from None
     associated = [
         each["CidrBlock"]
         for each in vpc.get("CidrBlockAssociationSet", [])
