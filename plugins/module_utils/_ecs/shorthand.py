@@ -62,8 +62,8 @@ def balanced_services(services: Sequence[Any], prefix: str = "") -> list[dict[st
                 {
                     "name": prefix + str(one.get("name")),
                     "group": group_name(one, prefix),
-                    "port": int(one["port"]),
-                    "listener": int(one.get("listener_port") or one["port"]),
+                    "port": _number(one["port"]),
+                    "listener": _number(one.get("listener_port") or one["port"]),
                     "health": health_check(one),
                 }
             )
@@ -145,6 +145,11 @@ def _problems_of(one: Service, names: Sequence[str]) -> Iterator[str]:
         yield f"port and listener_port are {one.get('port')} and {one.get('listener_port')}: set ports from 1 to 65535"
 
 
+def _number(port: Any) -> int:
+    """0 for what is none, which is refused by its name elsewhere."""
+    return int(port) if str(port).isdigit() else 0
+
+
 def _is_port(one: Service) -> bool:
     given = [str(one[key]) for key in ("port", "listener_port") if one.get(key)]
     return all(port.isdigit() and 0 < int(port) < 65536 for port in given)
@@ -173,7 +178,7 @@ def _of_an_image(one: Service, name: str, around: Surroundings) -> dict[str, Any
         "image": str(one["image"]),
         "essential": True,
         **({"command": list(one["command"])} if one.get("command") else {}),
-        **({"portMappings": [{"containerPort": int(one["port"])}]} if one.get("port") else {}),
+        **({"portMappings": [{"containerPort": _number(one["port"])}]} if one.get("port") else {}),
         **_pairs("environment", one.get("environment"), "value"),
         **_pairs("secrets", one.get("secrets"), "valueFrom"),
         "logConfiguration": {
@@ -236,7 +241,7 @@ def _behind_the_load_balancer(one: Service, found: Mapping[str, Any], around: Su
     balancer = {
         "targetGroupArn": around.groups.get(group) or UNKNOWN_GROUP.format(name=group, **place),
         "containerName": str(one.get("container") or main_container(found.get("task") or {}) or one["name"]),
-        "containerPort": int(one["port"]),
+        "containerPort": _number(one["port"]),
     }
     others = service.get("loadBalancers") or []
     checks = health_check(one)

@@ -34,6 +34,7 @@ TYPED = {
 MISSING = {
     "ecs_rollback": "no deployment of an earlier revision of permissions-exported has succeeded",
     "ecs_split_worker": "ecs_split_worker is worker, and ecs_services has permissions-exported",
+    "ecs_cutover": "ecs_internal is not declared",
     "ecs_unlock": "ecs_database is not set, so there are no locks",
 }
 UNKNOWN = ("is undefined", "undefined variable", "missing required arguments", "must specify a region")

@@ -150,5 +150,12 @@ def test_what_is_wrong_is_named(services: list[Any], internal: dict[str, Any], w
     assert words in problems_in_short(services, "", internal)
 
 
+def test_what_is_no_port_is_refused_by_name_and_not_by_a_crash() -> None:
+    wrong = {**USERS, "port": "80a"}
+    [found] = expanded([wrong], AROUND)
+    assert container(found)["portMappings"] == [{"containerPort": 0}]
+    assert balanced_services([wrong])[0]["port"] == 0
+
+
 def test_nothing_is_wrong() -> None:
     assert problems_in_short([USERS, GATEWAY, "x"], "", {"name": "inside", "vpc_id": "vpc", "subnets": ["s"]}) == []
