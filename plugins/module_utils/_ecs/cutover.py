@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import probe
-from .shorthand import internal_url, legacy_url, url_variable
+from .shorthand import group_name, internal_url, legacy_url, listener_port, url_variable
 
 Service = Mapping[str, Any]
 
@@ -87,7 +87,7 @@ def state_problems(services: Sequence[Service], found: CutoverState, prefix: str
         problems.append("the internal load balancer does not exist: run ecs.yml --tags load_balancer")
     for one in services:
         name = prefix + str(one["name"])
-        listener = str(one.get("listener_port") or one.get("port"))
+        listener = str(listener_port(one))
         if not back and found.dns_name and listener not in found.listeners:
             problems.append(f"{name}: the load balancer has no listener {listener}: run ecs.yml --tags load_balancer")
         legacy = str(one["legacy"]["service"])
@@ -107,7 +107,7 @@ def health_problems(services: Sequence[Service], found: CutoverState, prefix: st
     problems = []
     for one in services:
         name = prefix + str(one["name"])
-        group = found.groups.get(str(one.get("target_group") or name))
+        group = found.groups.get(group_name(one, prefix))
         if group is None:
             problems.append(f"{name}: its target group does not exist: run ecs.yml --tags load_balancer")
             continue

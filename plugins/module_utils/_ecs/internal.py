@@ -15,7 +15,6 @@ from .retirement import remembered
 from .usage import SERVICES_AT_ONCE, portions, refuse_failures
 
 GROUPS_AT_ONCE = 20
-HEALTHY = "healthy"
 DRAINING = "draining"
 
 

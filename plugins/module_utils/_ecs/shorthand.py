@@ -63,7 +63,7 @@ def balanced_services(services: Sequence[Any], prefix: str = "") -> list[dict[st
                     "name": prefix + str(one.get("name")),
                     "group": group_name(one, prefix),
                     "port": _number(one["port"]),
-                    "listener": _number(one.get("listener_port") or one["port"]),
+                    "listener": _number(listener_port(one)),
                     "health": health_check(one),
                 }
             )
@@ -88,6 +88,11 @@ def group_name(service: Service, prefix: str) -> str:
     return str(service.get("target_group") or prefix + str(service.get("name")))
 
 
+def listener_port(service: Service) -> Any:
+    """Its port at the load balancer, as it is declared."""
+    return service.get("listener_port") or service.get("port")
+
+
 def health_check(service: Service) -> dict[str, Any]:
     return {**HEALTH, **{key: value for key, value in (service.get("health_check") or {}).items() if value is not None}}
 
@@ -104,7 +109,7 @@ def legacy_url(service: Service) -> str:
 
 def internal_url(service: Service, dns_name: str) -> str:
     """Through the internal load balancer; "" while that has no name yet."""
-    return f"http://{dns_name}:{service.get('listener_port') or service.get('port')}" if dns_name else ""
+    return f"http://{dns_name}:{listener_port(service)}" if dns_name else ""
 
 
 def problems_in_short(services: Sequence[Any], prefix: str, internal: Mapping[str, Any]) -> list[str]:
@@ -122,7 +127,7 @@ def problems_in_short(services: Sequence[Any], prefix: str, internal: Mapping[st
         name = str(one.get("name") or "")
         found += [f"service {name}: {words}" for words in _problems_of(one, names)]
         if internal and one.get("port") and _is_port(one):
-            group, port = group_name(one, prefix), int(one.get("listener_port") or one["port"])
+            group, port = group_name(one, prefix), int(listener_port(one))
             if not GROUP_NAME.fullmatch(group):
                 found.append(
                     f"service {name}: its target group would be called {group}, and AWS takes 1 to 32 letters, digits "
