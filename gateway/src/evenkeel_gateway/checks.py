@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evenkeel_gateway.haproxy.render import CONTROL_PATHS
 from evenkeel_gateway.settings import Settings
+from evenkeel_gateway.settings.aliases import ALIASES, GUNICORN, WITHOUT_EFFECT
 from evenkeel_gateway.tokens.keys import KEY_NAMES, TokenKeyError
 
 if TYPE_CHECKING:
@@ -74,12 +75,27 @@ def advice(settings: Settings) -> list[str]:
     ]
 
 
+def other_names(settings: Settings) -> list[str]:
+    """Return warnings about variables under Gunicorn's names."""
+    values = {name.upper() for name in settings.layers.values}
+    lines = []
+    for name in sorted(values):
+        if name in WITHOUT_EFFECT:
+            lines.append(f"{name}: Gunicorn's, without effect: {WITHOUT_EFFECT[name]}")
+        elif name in GUNICORN and GUNICORN[name] in values:
+            lines.append(f"{name}: Gunicorn's name, not read, as {GUNICORN[name]} is set; remove it")
+        elif name in GUNICORN:
+            lines.append(f"{name}: Gunicorn's name, read as {GUNICORN[name]}; rename it")
+    return lines
+
+
 def _misspelt(settings: Settings) -> Iterator[str]:
     known = {name.upper() for name in Settings.model_fields if name != "layers"}
     exact = {*KEY_NAMES, *settings.wanted_secrets}
+    aliases = {alias for others in ALIASES.values() for alias in others}
     for name in sorted(settings.layers.values):
         upper = name.upper()
-        if name in exact or upper in known or _is_service_url(upper):
+        if name in exact or upper in known or upper in aliases or upper in WITHOUT_EFFECT or _is_service_url(upper):
             continue
         meant = upper if upper in exact else _meant(upper, known | exact)
         if meant:

@@ -56,15 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure(settings.log_level, redactor)
     try:
         if options.check:
+            warnings = [*checks.advice(settings), *checks.other_names(settings)]
             wrong = [*checks.start_problems(settings), *checks.mistakes(settings)]
             print("".join(f"configuration: {redactor.text(line)}\n" for line in wrong), end="", file=sys.stderr)  # noqa: T201
-            print("".join(f"warning: {line}\n" for line in checks.advice(settings)), end="", file=sys.stderr)  # noqa: T201
+            print("".join(f"warning: {line}\n" for line in warnings), end="", file=sys.stderr)  # noqa: T201
             asyncio.run(_check(settings))
             if wrong:
                 return BAD_CONFIGURATION
             print("configuration ok")  # noqa: T201
             return 0
-        for line in checks.mistakes(settings):
+        for line in [*checks.mistakes(settings), *checks.other_names(settings)]:
             log.warning("configuration: %s", line)
         log.info("configuration", extra={"fields": snapshot(settings)})
         return asyncio.run(_run(settings, redactor))

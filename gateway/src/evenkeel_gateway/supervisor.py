@@ -100,7 +100,9 @@ def _end_the_rest() -> None:
     """Stop HAProxy after the control plane, with a grace for the requests in flight."""
     for pid in _children():
         _kill(pid, signal.SIGUSR1)
-    end = time.monotonic() + float(os.environ.get("SHUTDOWN_GRACE_SECONDS") or 25)
+    end = time.monotonic() + float(
+        os.environ.get("SHUTDOWN_GRACE_SECONDS") or os.environ.get("WSGI_GRACEFUL_TIMEOUT") or 25
+    )
     _reap()
     while _children() and time.monotonic() < end:
         signal.sigtimedwait({signal.SIGCHLD}, 0.2)

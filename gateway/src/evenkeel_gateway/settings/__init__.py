@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from evenkeel_gateway import __version__
 from evenkeel_gateway.redaction import Redactor
+from evenkeel_gateway.settings.aliases import ALIASES, names_of
 from evenkeel_gateway.settings.authentication import Auth, AuthSettings
 from evenkeel_gateway.settings.aws import AwsSettings
 from evenkeel_gateway.settings.cache import CacheSettings
@@ -20,7 +22,7 @@ from evenkeel_gateway.settings.cors import CorsSettings
 from evenkeel_gateway.settings.database import DatabaseSettings
 from evenkeel_gateway.settings.election import ElectionSettings
 from evenkeel_gateway.settings.jobs import JobSettings
-from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, read
+from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, Layers, read
 from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
 from evenkeel_gateway.settings.proxy import ProxySettings
@@ -43,7 +45,7 @@ class ProcessSettings(Part):
     gateway_version: str = __version__
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_delay_seconds: float = Field(default=1.0, ge=0)
-    shutdown_grace_seconds: float = Field(default=25.0, gt=0)
+    shutdown_grace_seconds: float = Field(default=25.0, gt=0, validation_alias=names_of("SHUTDOWN_GRACE_SECONDS"))
     reload_grace_seconds: float = Field(default=3600.0, gt=0)
     runtime_dir: str | None = None
 
@@ -151,11 +153,20 @@ def load() -> Settings:
     if broken:
         # Contradictions between variables are only checked once every value is valid.
         try:
-            Settings(layers=layers.without(broken))
+            Settings(layers=layers.without({*broken, *(alias for name in broken for alias in ALIASES.get(name, ()))}))
         except ValidationError as error:
             problems += [line for line in describe(error) if line.partition(":")[0] not in broken]
-    problems = list(dict.fromkeys(problems))
-    raise ConfigurationError(problems)
+    raise ConfigurationError([_as_set(line, layers) for line in dict.fromkeys(problems)])
+
+
+def _as_set(line: str, layers: Layers) -> str:
+    """Return the line with the variable under the name that was set."""
+    found = _VARIABLE.match(line)
+    if found and found[0] not in layers.values:
+        for alias in ALIASES.get(found[0], ()):
+            if alias in layers.values:
+                return alias + line.removeprefix(found[0])
+    return line
 
 
 _WORDS = {
@@ -172,6 +183,7 @@ _WORDS = {
     "missing": "is missing",
 }
 _MAX_SHOWN = 80
+_VARIABLE = re.compile(r"[A-Z_]+")
 
 
 def describe(error: ValidationError) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from evenkeel_gateway.settings.aliases import names_of
 from evenkeel_gateway.settings.part import Part, words
 
 
@@ -24,8 +25,8 @@ class AwsSettings(Part):
 
     aws_ec2_metadata_disabled: bool = False
     aws_ec2_metadata_service_endpoint: str = "http://169.254.169.254"
-    instance_id: str | None = None
-    private_ip: str | None = None
+    instance_id: str | None = Field(default=None, validation_alias=names_of("INSTANCE_ID"))
+    private_ip: str | None = Field(default=None, validation_alias=names_of("PRIVATE_IP"))
     public_ip: str | None = None
     launched_at: datetime | None = None
 

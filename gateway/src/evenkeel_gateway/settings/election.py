@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
+from evenkeel_gateway.settings.aliases import names_of
 from evenkeel_gateway.settings.part import Part
 
 
 class ElectionSettings(Part):
     force_leader: bool = False
     stale_instance_threshold_seconds: float = Field(
-        default=15.0,
-        gt=0,
-        # The misspelling is what running fleets set.
-        validation_alias=AliasChoices("stale_instance_threshold_seconds", "stale_instance_threshol_seconds"),
+        default=15.0, gt=0, validation_alias=names_of("STALE_INSTANCE_THRESHOLD_SECONDS")
     )
     lease_ttl_seconds: float = Field(default=15.0, gt=0)
     lease_margin_seconds: float = Field(default=2.0, ge=0.1)

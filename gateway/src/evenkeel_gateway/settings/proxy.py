@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from evenkeel_gateway.settings.aliases import names_of
 from evenkeel_gateway.settings.layers import Layers
 from evenkeel_gateway.settings.part import Network, Part, authorities_problem, file_path, networks, words
 from evenkeel_gateway.settings.routes import Route, clashes, service_url_problems, service_url_routes
@@ -45,10 +46,18 @@ def _listed(routes: object) -> list[object] | tuple[object, ...] | None:
 
 class ProxySettings(Part):
     routes: Annotated[tuple[Route, ...], NoDecode] = ()
-    proxy_timeout_connect_seconds: float = Field(default=3.0, gt=0)
-    proxy_timeout_read_seconds: float = Field(default=60.0, gt=0)
-    proxy_timeout_queue_seconds: float = Field(default=5.0, gt=0)
-    proxy_timeout_tunnel_seconds: float = Field(default=3600.0, gt=0)
+    proxy_timeout_connect_seconds: float = Field(
+        default=3.0, gt=0, validation_alias=names_of("PROXY_TIMEOUT_CONNECT_SECONDS")
+    )
+    proxy_timeout_read_seconds: float = Field(
+        default=60.0, gt=0, validation_alias=names_of("PROXY_TIMEOUT_READ_SECONDS")
+    )
+    proxy_timeout_queue_seconds: float = Field(
+        default=5.0, gt=0, validation_alias=names_of("PROXY_TIMEOUT_QUEUE_SECONDS")
+    )
+    proxy_timeout_tunnel_seconds: float = Field(
+        default=3600.0, gt=0, validation_alias=names_of("PROXY_TIMEOUT_TUNNEL_SECONDS")
+    )
     proxy_retries: int = Field(default=2, ge=0, le=5)
     proxy_retry_on: Annotated[tuple[RetryOn, ...], NoDecode, BeforeValidator(words)] = (
         "conn-failure",
@@ -61,16 +70,16 @@ class ProxySettings(Part):
     proxy_pool_block: bool = True
     proxy_stream_upstream: bool = True
     proxy_stream_chunk_size: int = Field(default=16384, ge=16384, le=1024 * 1024)
-    proxy_max_url_bytes: int = Field(default=8192, ge=256)
+    proxy_max_url_bytes: int = Field(default=8192, ge=256, validation_alias=names_of("PROXY_MAX_URL_BYTES"))
     proxy_max_header_bytes: int = Field(default=12288, ge=1024)
-    proxy_max_headers: int = Field(default=100, ge=10, le=1000)
+    proxy_max_headers: int = Field(default=100, ge=10, le=1000, validation_alias=names_of("PROXY_MAX_HEADERS"))
     proxy_max_body_bytes: int | None = Field(default=None, ge=0)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = tuple(
         TypeAdapter(tuple[Network, ...]).validate_python(PRIVATE_NETWORKS)
     )
     proxy_ca_file: str | None = None
     """The CA certificates for https upstreams; None: those of the system."""
-    max_connections: int = Field(default=4096, ge=10)
+    max_connections: int = Field(default=4096, ge=10, validation_alias=names_of("MAX_CONNECTIONS"))
     proxy_threads: int | None = Field(default=None, ge=1, le=64)
     access_log: bool = True
     haproxy_binary: str = "haproxy"
