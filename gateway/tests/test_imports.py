@@ -20,7 +20,7 @@ LAYERS = (
     {"current", "identity", "logs", "migrations", "secrets"},
     {"aws", "haproxy", "lease"},
     {"election", "secret_sources"},
-    {"health", "jobs"},
+    {"health", "jobs", "pod_mark"},
     {"configuration", "keyring", "limits", "purge", "rotation", "traffic"},
     {"checks", "exposition", "leader_jobs", "openapi"},
     {"admin", "api"},

@@ -30,6 +30,7 @@ from evenkeel_gateway.keyring import Keyring
 from evenkeel_gateway.lease import LeaseStore, Timing
 from evenkeel_gateway.limits import LimitSettlement
 from evenkeel_gateway.migrations import migrate
+from evenkeel_gateway.pod_mark import PodMark, pod_of
 from evenkeel_gateway.rotation import Rotation
 from evenkeel_gateway.secrets import SecretError
 from evenkeel_gateway.supervisor import SUPERVISED
@@ -229,6 +230,9 @@ class Gateway:
         if state.secrets.conninfo:
             name = f"{settings.service_name} {state.identity.instance_id} jobs"
             parts.append(Jobs(election, Database(self._conninfo, name), leader_jobs.own(settings)).run())
+            pod = pod_of(settings)
+            if pod:
+                parts.append(PodMark(election, pod, settings.pod_deletion_cost).run())
         await asyncio.gather(*parts)
 
     async def _join(self, me: Identity, known: Secrets) -> Election:

@@ -14,6 +14,7 @@ from evenkeel_gateway.haproxy.lifecycle import HaproxyError
 from evenkeel_gateway.settings import ConfigurationError, load
 from evenkeel_gateway.settings.database import DatabaseSettings
 from evenkeel_gateway.settings.election import ElectionSettings
+from evenkeel_gateway.settings.pod import PodSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -30,6 +31,7 @@ _AT_THE_START = {
     *DatabaseSettings.model_fields,
     *ElectionSettings.model_fields,
     *("node_env", "is_local", "config_dir", "config_watch_seconds", "runtime_dir", "service_name", "gateway_version"),
+    *PodSettings.model_fields,
     *("instance_id", "private_ip", "public_ip", "launched_at"),
     *("aws_ec2_metadata_disabled", "aws_ec2_metadata_service_endpoint"),
 } - {"layers", "database_url", "db_host", "db_port", "db_username", "db_password", "db_name"}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -36,8 +36,8 @@ class _QuietServer(ThreadingHTTPServer):
         """A client that goes away is what some tests are about."""
 
 
-class _Server:
-    handler: ClassVar[type[_Handler]]
+class Server:
+    handler: ClassVar[type[Handler]]
 
     def __init__(self) -> None:
         self._server = _QuietServer(("127.0.0.1", 0), self.handler)
@@ -57,7 +57,7 @@ class _Server:
         self._server.server_close()
 
 
-class _BackendHandler(_Handler):
+class _BackendHandler(Handler):
     def _serve(self) -> None:
         body = self.body()
         path, _, query = self.path.partition("?")
@@ -89,7 +89,7 @@ class _BackendHandler(_Handler):
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
 
-class Backend(_Server):
+class Backend(Server):
     """Tells what reached it."""
 
     handler = _BackendHandler
@@ -103,7 +103,7 @@ class Backend(_Server):
         self.logins: list[str] = []
 
 
-class _MetadataHandler(_Handler):
+class _MetadataHandler(Handler):
     token = "the-token"
 
     def do_PUT(self) -> None:
@@ -122,7 +122,7 @@ class _MetadataHandler(_Handler):
             self.answer(404, "")
 
 
-class Metadata(_Server):
+class Metadata(Server):
     """IMDSv2: nothing without a token."""
 
     handler = _MetadataHandler
@@ -136,7 +136,7 @@ class Metadata(_Server):
         }
 
 
-class _SecretsHandler(_Handler):
+class _SecretsHandler(Handler):
     def do_POST(self) -> None:
         secrets: dict[str, str] = self.server.owner.secrets  # type: ignore[attr-defined]
         arn = json.loads(self.body())["SecretId"]
@@ -153,7 +153,7 @@ class _SecretsHandler(_Handler):
         self.answer(400, json.dumps({"__type": code, "message": "refused"}), "application/x-amz-json-1.1")
 
 
-class SecretsManager(_Server):
+class SecretsManager(Server):
     handler = _SecretsHandler
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class SecretsManager(_Server):
         return arn
 
 
-class _JwksHandler(_Handler):
+class _JwksHandler(Handler):
     def do_GET(self) -> None:
         owner: JwksServer = self.server.owner  # type: ignore[attr-defined]
         owner.reads += 1
@@ -196,7 +196,7 @@ class _JwksHandler(_Handler):
         self.answer(owner.status, owner.body)
 
 
-class JwksServer(_Server):
+class JwksServer(Server):
     handler = _JwksHandler
 
     def __init__(self, *keys: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from evenkeel_gateway.settings.jobs import JobSettings
 from evenkeel_gateway.settings.layers import DEFAULT_ENVIRONMENT, Layers, read
 from evenkeel_gateway.settings.limits import LimitSettings
 from evenkeel_gateway.settings.part import Part
+from evenkeel_gateway.settings.pod import PodSettings
 from evenkeel_gateway.settings.proxy import ProxySettings
 from evenkeel_gateway.settings.redis import RedisSettings
 from evenkeel_gateway.settings.routes import Route
@@ -68,6 +69,7 @@ _PARTS: tuple[type[Part], ...] = (
     DatabaseSettings,
     ElectionSettings,
     JobSettings,
+    PodSettings,
     ProxySettings,
     AuthSettings,
     RedisSettings,
@@ -84,6 +86,7 @@ class Settings(
     DatabaseSettings,
     ElectionSettings,
     JobSettings,
+    PodSettings,
     ProxySettings,
     AuthSettings,
     LimitSettings,
