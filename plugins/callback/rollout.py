@@ -67,6 +67,7 @@ import functools
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view i
     QUIET_TONE,
 )
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import Reporter
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import REDRAW_SECONDS, Reporter
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -127,11 +128,13 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         self._reporter: Reporter | None = None
         self._early: list[str] = []
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
+        self._listener: threading.Thread | None = None
 
     # What comes from Ansible
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._finish()
+        self._listen()
         super().v2_playbook_on_play_start(play)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -182,6 +185,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         super().v2_runner_on_unreachable(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._say_progress()
         failed = any(stats.failures.values()) or any(stats.dark.values())
         show = self._finish("failed" if failed else "")
         super().v2_playbook_on_stats(stats)
@@ -196,8 +200,26 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     # What becomes of it
 
-    def _begin(self, name: str) -> None:
+    def _listen(self) -> None:
+        """Show what modules report while they run."""
         PROGRESS.open()
+        if self._listener is None:
+            self._listener = threading.Thread(target=self._keep_listening, name="progress", daemon=True)
+            self._listener.start()
+
+    def _keep_listening(self) -> None:
+        while True:
+            time.sleep(REDRAW_SECONDS)
+            self._say_progress()
+
+    def _say_progress(self) -> None:
+        """Without a rollout or deployment; else it is the reporter's."""
+        with self._lock:
+            if self._reporter is None:
+                for line in PROGRESS.heard():
+                    self._say(f"  {line}", None)
+
+    def _begin(self, name: str) -> None:
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
         folder, summary = self.get_option("report"), self.get_option("summary")
@@ -221,7 +243,6 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         show, self._reporter = self._reporter, None
         if show:
             show.finish(result)
-            PROGRESS.close()
             self._display.__dict__.pop("display", None)
             github.tell(show.document(), os.environ, self._display.display, self._display.warning)
         return show

@@ -12,7 +12,7 @@ version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Reads what the containers of all running tasks wrote to CloudWatch Logs, with the log driver C(awslogs).
-  - With O(follow), shows new lines while they come, if it runs on the controller.
+  - With O(follow), shows new lines while they come, where RV(shown) is true.
 attributes:
   check_mode:
     description: Changes nothing, with and without check mode.
@@ -67,6 +67,12 @@ log:
   type: list
   elements: str
   sample: ["permissions worker 01234567: audit worker starts"]
+shown:
+  description:
+    - Whether the lines were shown as they came. It takes O(follow), a run on the controller, and the callback plugin
+      P(evenkeel.fleet.rollout#callback).
+  returned: success
+  type: bool
 """
 
 from collections.abc import Callable
@@ -103,7 +109,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         lines = read(module)
     except OperationError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(log=lines)
+    shown = bool(module.params["follow"] or module.params["until"]) and getattr(module, "shows_log", False)
+    module.exit_json(log=lines, shown=shown)
 
 
 def read(module: AnsibleModule) -> list[str]:

@@ -50,6 +50,7 @@ options:
     description:
       - Seconds to wait until the lock is free or has expired.
       - If several controllers wait, the first one to ask after that acquires it.
+      - While it waits on the controller, a line names the holder each half minute.
     type: float
     default: 0
   result:
@@ -215,7 +216,9 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 
 
-def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def work(
+    database: Database, options: dict[str, Any], check_mode: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
     renewal = renewal_of(options)
     if options["state"] == "acquired":
         result = rollout_lock.acquire(
@@ -227,6 +230,7 @@ def work(database: Database, options: dict[str, Any], check_mode: bool) -> dict[
             renewal=renewal,
             stale_after=options["stale_after"],
             check_mode=check_mode,
+            say=say,
         )
         return {**result, "kept": not check_mode and kept(database, result["rollout_id"], renewal, options)}
     if options["state"] == "renewed":
@@ -280,7 +284,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         ],
         supports_check_mode=True,
     )
-    run(module, lambda database: work(database, module.params, module.check_mode))
+    run(module, lambda database: work(database, module.params, module.check_mode, module.log))
 
 
 if __name__ == "__main__":

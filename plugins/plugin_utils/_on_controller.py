@@ -93,6 +93,11 @@ class InProcessModule:
         """Modules write it to the log of the machine that they run on; here it goes to the live view."""
         PROGRESS.say(msg)
 
+    @property
+    def shows_log(self) -> bool:
+        """Whether somebody sees those lines now."""
+        return PROGRESS.is_open
+
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         self._end({"msg": msg, "failed": True, "changed": False, **result})
 

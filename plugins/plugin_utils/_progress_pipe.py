@@ -8,11 +8,13 @@ A worker is a fork, so it has the pipe that the callback plugin opened before. A
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 
 # So many bytes are written whole.
 _MOST_BYTES = 2000
+_ROOM = 1 << 20
 
 
 class ProgressPipe:
@@ -22,9 +24,15 @@ class ProgressPipe:
         self._ends: tuple[int, int] | None = None
         self._rest = b""
 
+    @property
+    def is_open(self) -> bool:
+        return self._ends is not None
+
     def open(self) -> None:
         if self._ends is None:
             self._ends = os.pipe()
+            with suppress(AttributeError, OSError):  # Linux alone, and no more than this user may have
+                fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, _ROOM)
             for end in self._ends:
                 os.set_blocking(end, False)
 

@@ -11,7 +11,7 @@ client that may write to these tables could write it, too.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Steps = Sequence[Mapping[str, Any]]
 POLL_SECONDS = 1.0
+SAID_EVERY = 30.0
 _UNIQUE_VIOLATION = "23505"
 # With the table of the rollouts.
 _OPEN = "INSERT INTO {} ({}) VALUES ({}) RETURNING id"
@@ -98,8 +99,11 @@ def acquire(
     renewal: LockRenewal,
     stale_after: float,
     check_mode: bool,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Any]:
     """Take the lock, waiting for it up to `wait` seconds; raises RefusalError that names its holder.
+
+    While it waits, `say` gets a line each half minute.
 
     Instances that an ended rollout left draining may lead again from then on. `interrupted` are those that were not
     put back into service; a permit does not count them until they are.
@@ -109,6 +113,7 @@ def acquire(
         with database.transaction() as connection:
             create_missing(connection, renewal.scope)
     started = time.monotonic()
+    said = float("-inf")
     mine: list[int] = []
     while True:
         try:
@@ -126,6 +131,9 @@ def acquire(
         if waited >= wait:
             text = f"{attempt.refusal.words} Waited {waited:.0f} s." if wait else attempt.refusal.words
             raise RefusalError(attempt.refusal.code, text, lock=attempt.lock)
+        if waited - said >= SAID_EVERY:
+            said = waited
+            say(f"{attempt.refusal.words} Waiting, for {wait - waited:.0f} s at most.")
         time.sleep(min(POLL_SECONDS, max(0.05, min(wait - waited, attempt.lock["expires_in"]))))
 
 

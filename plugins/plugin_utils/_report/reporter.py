@@ -18,6 +18,7 @@ from .document import as_text, document, write
 from .html_page import Page
 from .live_view import Paint, ending, live_view, news_line
 from .records import News
+from .results import clean
 from .screen import Screen
 from .tracker import Tracker
 
@@ -130,7 +131,8 @@ class Reporter:
 
     def _hear(self) -> None:
         for line in self._progress():
-            self.tracker.hears(self._now(), line)
+            if not self.tracker.hears(self._now(), line):
+                self._say(news_line(News(self._now(), "", clean(line))), None)
             self._dirty = True
 
     def _heard(self) -> None:

@@ -132,14 +132,15 @@ class Tracker:
         if not good and result.get("refusal") != "leading":
             self._failure(at, "" if whole else host, name or action, status, result)
 
-    def hears(self, at: float, line: str) -> None:
-        """A line of progress of the task that runs."""
+    def hears(self, at: float, line: str) -> bool:
+        """A line of progress of the task that runs; returns whether it is about a service that is deployed."""
         running = self.phases[-1].hosts if self.phases[-1].kind == "deploy" else ()
         for name in running:
             words = clean(line)
             self._say_begun(name)
             self._host(name).progress = words
             self._news.append(News(at, name, words))
+        return bool(running)
 
     def finish(self, at: float, result: str = "") -> None:
         """`result` is what it came to, where the rollout itself could not say it."""

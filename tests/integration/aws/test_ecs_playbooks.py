@@ -217,6 +217,8 @@ def test_a_command_and_the_logs(operator: Operator) -> None:
     assert failed.code == 2 and "exit code 3" in failed.failures
     logs = operator.run("ecs_logs", [one], ecs_logs_container="api", ecs_logs_lines="5")
     assert logs.failures == "" and "commands api" in shown(logs)
+    followed = operator.run("ecs_logs", [one], ecs_logs_container="api", ecs_logs_follow="1")
+    assert followed.failures == "" and "commands api" in shown(followed)
     assert "hunter2" not in ran.text + failed.text + logs.text
 
 

@@ -240,6 +240,7 @@ def test_another_deployer_leaves_nothing_to_change(operator: Operator) -> None:
         release(connected, result="succeeded", renewal=renewal, check_mode=False)
     said, _errors = process.communicate(timeout=60)
     assert process.returncode == 0, said
+    assert "Waiting, for 60 s at most." in said
     assert operator.ecs.writes.count("UpdateService") == 1
     assert [one["result"] for one in operator.journal()["rollouts"]] == ["succeeded"] * 3
     assert operator.fleet.query(HELD) == []
@@ -263,3 +264,19 @@ def test_a_deployment_whose_lock_was_broken_changes_nothing_more(operator: Opera
     assert code == 2, said
     assert "its lock is lost" in said
     assert operator.ecs.writes == []
+
+
+def test_followed_logs_are_shown_as_they_come(operator: Operator) -> None:
+    assert operator.run("serve")[0] == 0
+    process = operator.start("serve", playbook="ecs_logs", ecs_logs_follow=6)
+    assert process.stdout
+    before = []
+    for line in process.stdout:
+        before.append(line)
+        if "permissions api" in line:
+            break
+    assert process.poll() is None, "it shows lines while it runs"
+    rest, _errors = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert "permissions api" in before[-1], "".join(before)
+    assert before[-1] not in rest, "shown once"

@@ -104,9 +104,13 @@ def test_waiting_in_line(fleet: Fleet) -> None:
         taken = second.result(20)
     assert taken["rollout_id"] > first and taken["waited"] > 0.2 and taken["took_over"] is None
     started = time.monotonic()
+    said: list[str] = []
     with pytest.raises(RefusalError, match="Waited 1 s"):
-        fleet.acquire(wait=1)
+        fleet.acquire(wait=1, say=said.append)
     assert time.monotonic() - started < 4
+    [line] = said
+    assert line.startswith("The fleet is locked by ci@runner since")
+    assert line.endswith("Waiting, for 1 s at most.")
 
 
 def test_an_expired_lock_is_taken_over_and_its_owner_refused(fleet: Fleet, expire: Any) -> None:

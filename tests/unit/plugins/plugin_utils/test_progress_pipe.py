@@ -30,7 +30,7 @@ def test_a_fork_is_heard_line_by_line() -> None:
 def test_a_reader_that_is_too_slow_stops_no_module() -> None:
     pipe = ProgressPipe()
     pipe.open()
-    for _number in range(200):
+    for _number in range(2000):
         pipe.say("x" * 1900)
-    assert 0 < len(pipe.heard()) < 200
+    assert 0 < len(pipe.heard()) < 2000
     pipe.close()
