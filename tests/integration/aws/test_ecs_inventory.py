@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +132,32 @@ def test_each_playbook_finds_its_variables(playbook: str, deployed: Operator) ->
     assert MISSING.get(playbook, "") in played.failures
     assert (played.failures == "") is (playbook not in MISSING), played.failures
     assert deployed.ecs.writes == []
+
+
+def test_the_worker_leaves_as_its_page_says(operator: Operator, tmp_path: Path) -> None:
+    page = (CHECKOUT / "docs" / "reference" / "playbooks" / "ecs_split_worker.md").read_text()
+    [declared] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    services = yaml.safe_load(declared)["ecs_services"]
+    inventory = yaml.safe_load((EXPORTED.parent / "service.yml").read_text())
+    [before] = inventory["ecs_services"]
+    services[1] = {**before, **services[1]}
+    end = tmp_path / "end.yml"
+    end.write_text(yaml.safe_dump({"ecs_services": services}))
+    [command] = re.findall(r"^ansible-playbook -i \S+ playbooks/ecs_split_worker\.yml(.*?)\n\n", page, re.M | re.DOTALL)
+    typed = shlex.split(command.replace("\\\n", " "))
+    # The worker of this test is not there to store anything.
+    typed += ["-e", "ecs_split_evidence=starts", "-e", f"@{end}"]
+    exported = {"ECS_SERVICE": "permissions", "TASK_FAMILY": "permissions"}
+
+    assert operator.run("ecs_deploy", **exported).failures == ""
+    moved = operator.run("ecs_split_worker", *typed, **exported)
+    assert moved.failures == ""
+    for name, containers in {"permissions": ["permissions"], "permissions-worker": ["audit-worker"]}.items():
+        [running] = operator.ecs.runs(name)
+        found = operator.ecs.ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
+        assert [one["name"] for one in found["containerDefinitions"]] == containers
+    again = operator.run("ecs_split_worker", *typed, **exported)
+    assert (again.failures, again.changed, operator.ecs.writes) == ("", [], [])
 
 
 # That every playbook goes by this check is seen in tests/unit/roles/test_aws_access.py.
