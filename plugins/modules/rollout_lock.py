@@ -216,9 +216,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.rollout_lock import LockRenewal
 
 
-def work(
-    database: Database, options: dict[str, Any], check_mode: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
+def work(database: Database, options: dict[str, Any], check_mode: bool, say: Callable[[str], None]) -> dict[str, Any]:
     renewal = renewal_of(options)
     if options["state"] == "acquired":
         result = rollout_lock.acquire(

@@ -95,7 +95,7 @@ class InProcessModule:
 
     @property
     def shows_log(self) -> bool:
-        """Whether somebody sees those lines now."""
+        """Whether those lines are shown now."""
         return PROGRESS.is_open
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
