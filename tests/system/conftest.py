@@ -38,6 +38,8 @@ def serving(fleet: Fleet) -> Fleet:
 def left_serving(serving: Fleet) -> Iterator[None]:
     """What the next test finds: a fleet that serves, whole, and that no rollout holds."""
     yield
+    # Of a test that failed meanwhile.
+    serving.interrupt_plays()
     serving.assert_serving()
     assert serving.out_of_the_balancer() == []
     # A rollout that lost its database can't give its lock back: that ends by itself.

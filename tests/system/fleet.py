@@ -143,6 +143,7 @@ class Fleet:
 
     def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3) -> None:
         self.name = name
+        self._plays: list[Process] = []
         self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
         self.state = CHECKOUT / ".testbed" / name
         self.inventory = inventory / "hosts.yml"
@@ -225,9 +226,18 @@ class Fleet:
     ) -> Process:
         extra = ["-e", json.dumps(variables)] if variables else []
         path = CHECKOUT / "playbooks" / playbook
-        return Process(
+        process = Process(
             PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra, cwd=CHECKOUT, **environment or {}
         )
+        self._plays = [play for play in self._plays if play.process.poll() is None] + [process]
+        return process
+
+    def interrupt_plays(self) -> None:
+        """Those that still run, as Ctrl-C does."""
+        for play in self._plays:
+            if play.process.poll() is None:
+                os.killpg(play.process.pid, signal.SIGINT)
+                play.wait(120)
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""

@@ -98,8 +98,9 @@ def answering(fleet: Fleet) -> set[str]:
 
 
 def leads(fleet: Fleet, side: str) -> bool:
-    (leader,) = fleet.leaders()
-    return leader in SIDES[side]
+    """Whether the one leader is there; between two of them there is none."""
+    leaders = fleet.leaders()
+    return len(leaders) == 1 and leaders[0] in SIDES[side]
 
 
 def containers(fleet: Fleet, side: str) -> list[str]:
