@@ -128,8 +128,12 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 	@tools/with-docker tools/molecule $(SCENARIO)
 
 .PHONY: system
-system: engine ## Run the system tests: failures, secrets
-	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system
+system: engine ## Run the system tests of fleets: failures, secrets
+	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system --ignore-glob='*/test_ecs_*'
+
+.PHONY: local-ecs
+local-ecs: engine ## Run the system tests of services on Amazon ECS, with containers as tasks (KILLS=20)
+	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system/test_ecs_*.py
 
 .PHONY: kills
 kills: engine ## Kill rollouts at SEEDS=20 moments, and check that the next run finishes them

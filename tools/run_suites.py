@@ -37,7 +37,8 @@ MINUTES = {
     "sanity": 4,
     "package": 1,
     "molecule": 7,
-    "system": 37,
+    "system": 26,
+    "local-ecs": 10,
     "permissions": 3,
     "aws": 20,
 }
@@ -63,6 +64,8 @@ LANES = (
     Lane(("unit", "lint", "package", "sanity"), by=IDLE),
     Lane(("molecule", "system"), after=MEASURE_TIME),
     Lane(("aws", "permissions"), after=MEASURE_TIME, by=NICE),
+    # Beside the suites of fleets, which wait for hosts half of the time.
+    Lane(("local-ecs",), after=("aws", "permissions")),
 )
 
 
