@@ -48,8 +48,9 @@ ELSEWHERE = f"""
     ip -n elsewhere addr add fd77::2/64 dev eth0 nodad
     ip -n elsewhere link set eth0 up
 """
-# What a module asks of systemd: that the engine restarts, as systemd does it with live-restore or without.
+# What a module asks of systemd: whether the engine runs, and that it restarts, with live-restore or without.
 SYSTEMCTL = """#!/bin/bash
+[ "$1" != show ] || printf '%s\n' Id=docker.service LoadState=loaded ActiveState=active UnitFileState=enabled
 [ "$1" = restart ] || exit 0
 kill $(cat /run/docker.pid)
 while [ -e /run/docker.pid ]; do sleep 0.05; done
@@ -143,10 +144,13 @@ class LittleHost:
 
     def restart_engine(self, options: str = "") -> None:
         """As systemctl does it from then on, with these options."""
-        self.do("cat >/run/systemctl; chmod +x /run/systemctl", stdin=SYSTEMCTL.encode())
+        self.know_systemd()
         self.do(f"echo {shlex.quote(options)} >/run/dockerd.options; bash /run/systemctl restart")
-        self.do("mountpoint -q /usr/bin/systemctl || mount --bind /run/systemctl /usr/bin/systemctl")
         await_true(self.answers, "the engine answers")
+
+    def know_systemd(self) -> None:
+        self.do("cat >/run/systemctl; chmod +x /run/systemctl", stdin=SYSTEMCTL.encode())
+        self.do("mountpoint -q /usr/bin/systemctl || mount --bind /run/systemctl /usr/bin/systemctl")
 
     def answers(self) -> bool:
         try:
