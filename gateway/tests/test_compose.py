@@ -31,7 +31,7 @@ def service() -> Any:
 def configured(environment: Callable[..., None], service: Any) -> dict[str, str]:
     """Set what the gateway reads in the container; the image sets NODE_ENV."""
     values = dict(dotenv_values(FOLDER / service["env_file"]))
-    found = {name: value or "" for name, value in values.items()} | service["environment"]
+    found: dict[str, str] = {name: value or "" for name, value in values.items()} | service["environment"]
     environment(**{"NODE_ENV": "production"} | found | SECRETS)
     return found
 

@@ -38,7 +38,7 @@ class Compose:
     def update(self, image: str, *options: str, **more: object) -> subprocess.CompletedProcess[str]:
         variables = {"GATEWAY_IMAGE": image, "GATEWAY_PORT": str(PORT)}
         extra = {"gateway_compose_file": str(self.file), "gateway_compose_variables": variables, **more}
-        command = [sys.executable, "-m", "ansible", "playbook", CHECKOUT / "playbooks/compose_update.yml"]
+        command = [sys.executable, "-m", "ansible", "playbook", str(CHECKOUT / "playbooks/compose_update.yml")]
         return subprocess.run(
             [*self.host.inside, *command, "-e", json.dumps(extra), *options],
             cwd=CHECKOUT,
