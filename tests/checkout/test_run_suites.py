@@ -65,7 +65,7 @@ def test_nothing_shares_the_processors_with_what_measures_time_but_what_yields_t
 def follows(lane: Lane) -> bool:
     """Whether it begins only after what measures time."""
     before = [other for other in LANES if set(other.suites) & set(lane.after)]
-    return set(lane.after) >= set(MEASURE_TIME) or bool(before) and all(follows(other) for other in before)
+    return set(lane.after) >= set(MEASURE_TIME) or (bool(before) and all(follows(other) for other in before))
 
 
 def test_order_and_priority(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from tests.integration.support import CHECKOUT, await_true, environment
 from tests.integration.swap.little_host import PORT, LittleHost
-from tests.integration.swap.test_stand_in import clients
+from tests.integration.swap.load import clients
 
 NAME = "shop-gateway-1"
 

@@ -8,25 +8,18 @@ SWAP_SEED chooses another run.
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.support import await_true
-from tests.integration.swap.little_host import HOST4, HOST6, PORT, LittleHost
+from tests.integration.swap.little_host import PORT, LittleHost
+from tests.integration.swap.load import clients
 from tests.integration.swap.story import SEED, Story
 from tests.integration.swap.swaps import Swaps
-
-CLIENTS = Path(__file__).parent / "clients.py"
 
 
 class Covered(Swaps):
@@ -34,14 +27,6 @@ class Covered(Swaps):
 
     def container(self, image: str, **more: Any) -> dict[str, Any]:
         return super().container(image, **{"ports": [f"{PORT}:3000"], "stand_in": True, **more})
-
-
-@dataclass
-class Told:
-    """What clients tell when they are done."""
-
-    versions: dict[str, int] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,26 +41,6 @@ def covered(host: LittleHost) -> Iterator[Covered]:
     host.remove_containers()
     leads = "nft list set inet evenkeel_stand_in_app ports &>/dev/null"
     host.do(f"if {leads}; then nft flush set inet evenkeel_stand_in_app ports; fi")
-
-
-@contextmanager
-def clients(host: LittleHost) -> Iterator[Told]:
-    """From elsewhere and on the host itself, with IPv4 and IPv6."""
-    command = [*host.inside, "ip", "netns", "exec", "elsewhere", sys.executable, CLIENTS, PORT, HOST4, HOST6]
-    commands = [command, [*host.inside, sys.executable, CLIENTS, PORT, "127.0.0.1", "::1", HOST4]]
-    running = [
-        subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for words in commands
-    ]
-    told = Told()
-    try:
-        yield told
-    finally:
-        for process in running:
-            output = json.loads(process.communicate(timeout=30)[0])
-            told.failures += output["failures"]
-            for version, count in output["versions"].items():
-                told.versions[version] = told.versions.get(version, 0) + count
 
 
 def assert_nothing_left(host: LittleHost, *names: str) -> None:
