@@ -134,3 +134,25 @@ def test_haproxy_is_started_again_within_a_second(gateway: Start, backend: Backe
     until(lambda: process.children not in ([], [haproxy]), 5, "another HAProxy")
     assert until(lambda: process.status("/api/users") == 200, 2, "it serves") < 1
     assert "gateway_haproxy_restarts_total 1.0" in process.request("/metrics").body
+
+
+def kill_all(process: GatewayProcess) -> None:
+    """As the kernel ends a container when its first process has ended."""
+    control = control_of(process)
+    for pid in (process.pid, control, *children(control).values()):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: process.status("/api/a") == 0, 5, "all of it is gone")
+
+
+def test_a_container_that_starts_again_in_the_directory_of_a_killed_one(
+    gateway: Start, backend: Backend, tmp_path: Path
+) -> None:
+    """As in a pod, whose directories outlive its containers: nothing of the old one is there but its files."""
+    folder = str(tmp_path / "run")
+    sizes = []
+    for _ in range(4):
+        process = gateway("supervisor", A_SERVICE_URL=backend.url, RUNTIME_DIR=folder).ready()
+        assert process.status("/api/a") == 200
+        kill_all(process)
+        sizes.append(len(list(Path(folder).iterdir())))
+    assert len(set(sizes[1:])) == 1, "what is left does not grow"
