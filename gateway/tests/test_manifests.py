@@ -17,6 +17,7 @@ from support.manifests import (
     K8S,
     OVERLAYS,
     build,
+    configuration_of,
     dangling,
     environment_of,
     inconsistent,
@@ -57,8 +58,7 @@ def deployments() -> list[tuple[str, Object]]:
 def configured(files: Callable[..., None], objects: list[Object], deployment: Object, **secrets: str) -> None:
     """Set what the gateway reads in a pod of it."""
     [container] = pod_of(deployment)["containers"]
-    [configuration] = of_kind(objects, "ConfigMap")
-    files(configuration["data"], **{"NODE_ENV": "production"} | environment_of(container) | secrets)
+    files(configuration_of(objects), **environment_of(container, objects) | secrets)
 
 
 @pytest.fixture
@@ -179,6 +179,14 @@ def test_colors_differ_by_their_color_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_changes_no_deployment_but_by_its_namespace(name: str) -> None:
+    """So that the other colour, built on its own, is the same as the one that runs."""
+    [deployment] = of_kind(overlay(name), "Deployment")
+    color = deployment["spec"]["template"]["metadata"]["labels"]["color"]
+    assert in_namespace(overlay(color), deployment["metadata"]["namespace"]) == [deployment]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_active_color_is_everywhere_the_same(name: str) -> None:
     objects = overlay(name)
     [service], [budget] = of_kind(objects, "Service"), of_kind(objects, "PodDisruptionBudget")
@@ -202,8 +210,8 @@ def test_the_gateway_accepts_its_configuration(
         assert settings.db_host
         assert settings.wanted_secrets == ("JWT_SECRET",)
         assert settings.proxy_timeout_read_seconds == float(settings.layers.tree["proxy"]["timeout"]["read"])
-        environment = environment_of(pod_of(deployment)["containers"][0]).get("NODE_ENV", "production")
-        assert [path.name for path in settings.layers.files] == [".env", f".env.{environment}"]
+        assert settings.node_env == name
+        assert [path.name for path in settings.layers.files] == [".env", f".env.{name}"]
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -221,7 +229,8 @@ def test_the_external_secret_has_all_that_is_wanted(tmp_path: Path) -> None:
     [external] = of_kind(objects, "ExternalSecret")
     [deployment] = of_kind(objects, "Deployment")
     [container] = pod_of(deployment)["containers"]
-    assert container["envFrom"] == [{"secretRef": {"name": external["spec"]["target"]["name"]}}]
+    secrets = [source["secretRef"] for source in container["envFrom"] if "secretRef" in source]
+    assert secrets == [{"name": external["spec"]["target"]["name"]}]
     assert {entry["secretKey"] for entry in external["spec"]["data"]} == SECRETS.keys()
 
 
@@ -256,10 +265,10 @@ def test_the_leader_may_patch_pods_and_nothing_else() -> None:
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
     assert not of_kind(objects, "ClusterRole")
     assert not of_kind(objects, "ClusterRoleBinding")
-    [deployment] = of_kind(objects, "Deployment")
-    assert pod_of(deployment)["automountServiceAccountToken"] is True
-    [green] = of_kind(overlay("green"), "Deployment")
-    assert pod_of(green)["automountServiceAccountToken"] is False, "without the component there is no token"
+    tokens = [pod_of(one)["automountServiceAccountToken"] for _, one in deployments()]
+    assert set(tokens) == {True}
+    [plain] = of_kind(build(K8S / "base"), "Deployment")
+    assert pod_of(plain)["automountServiceAccountToken"] is False, "without the component there is no token"
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)

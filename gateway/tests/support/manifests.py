@@ -67,9 +67,22 @@ def pod_of(deployment: Object) -> Any:
     return deployment["spec"]["template"]["spec"]
 
 
-def environment_of(container: Object) -> dict[str, str]:
-    """Return the variables whose value is in the manifest."""
-    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+def environment_of(container: Object, objects: list[Object]) -> dict[str, str]:
+    """Return the variables whose values are in the manifests."""
+    values: dict[str, str] = {}
+    maps = {one["metadata"]["name"]: one["data"] for one in of_kind(objects, "ConfigMap")}
+    for source in container["envFrom"]:
+        values |= maps[source["configMapRef"]["name"]] if "configMapRef" in source else {}
+    return values | {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+
+
+def configuration_of(objects: list[Object]) -> dict[str, str]:
+    """Return the files of CONFIG_DIR by their names."""
+    [deployment] = of_kind(objects, "Deployment")
+    [name] = [volume["configMap"]["name"] for volume in pod_of(deployment)["volumes"] if "configMap" in volume]
+    [found] = [one for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] == name]
+    files: dict[str, str] = found["data"]
+    return files
 
 
 def _selects(selector: Any, labels: dict[str, str]) -> bool:
@@ -106,6 +119,8 @@ def dangling(objects: list[Object]) -> list[str]:
     for one in of_kind(objects, "Deployment"):
         wanted.append((one, f"ServiceAccount/{pod_of(one)['serviceAccountName']}"))
         maps = [volume["configMap"]["name"] for volume in pod_of(one)["volumes"] if "configMap" in volume]
+        for container in pod_of(one)["containers"]:
+            maps += [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source]
         wanted += [(one, f"ConfigMap/{name}") for name in maps]
     return problems + [f"{title(one)} refers to {name}" for one, name in wanted if name not in names]
 
