@@ -38,6 +38,15 @@ options:
     description: Whether the services go back to the legacy ones.
     type: bool
     default: false
+  weights:
+    description: Percentages of new connections that the new services get one after the other; empty for all at once.
+    type: list
+    elements: int
+    default: []
+  batch:
+    description: How many services get their shares together; 0 for all.
+    type: int
+    default: 1
   found:
     description: What M(evenkeel.fleet.ecs_internal_info) returned.
     type: dict
@@ -58,6 +67,12 @@ _value:
       groups.
     - C(urls) are the wanted URLs by variable, C(before) the legacy ones. C(moved) are the services whose clients use
       the internal URL now, C(complete) those whose legacy service is retired, too, C(unfinished) the others.
+    - C(legacy_groups) are the names of target groups for legacy services.
+    - C(canary) has C(problems), sentences. C(services) are those whose connections are split in this run, C(new) those
+      of them whose clients do not use the listener yet, C(unused) those whose listener has no clients and forwards to
+      a legacy service, and C(there) all whose legacy target group may exist. Each has C(targets), which
+      M(evenkeel.fleet.ecs_legacy_targets) takes, C(name), C(share), C(moved) and C(prepared).
+    - C(steps) of C(canary) have C(weight), C(services) and C(watched).
     - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
   type: dict
 """
@@ -66,8 +81,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import cutover
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import canary, cutover
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name, legacy_group
 
 
 def ecs_cutover(
@@ -78,20 +93,24 @@ def ecs_cutover(
     chosen: Sequence[str] = (),
     prefix: str = "",
     back: bool = False,
+    weights: Sequence[Any] = (),
+    batch: Any = 1,
     found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     problems = cutover.declaration_problems(services, gateway, chosen, internal)
+    problems += canary.weight_problems(weights, batch)
     if problems:
         return {"declaration_problems": problems}
     ours = cutover.chosen(services, gateway, chosen, prefix)
     told = found or {}
     seen = cutover.CutoverState(
         told.get("dns_name") or "",
-        *(told.get(key) or {} for key in ("listeners", "groups", "services", "environment")),
+        *(told.get(key) or {} for key in ("listeners", "groups", "services", "environment", "forwards")),
     )
     running = seen.environment.get(prefix + gateway, {})
     moved = cutover.moved(ours, running, seen.dns_name)
     complete = cutover.complete(ours, running, seen)
+    unfinished = [one for one in ours if one["name"] not in complete]
     return {
         "declaration_problems": [],
         "state_problems": cutover.state_problems(ours, seen, prefix, back=back),
@@ -100,11 +119,13 @@ def ecs_cutover(
         "legacy": [str(one["legacy"]["service"]) for one in ours],
         "groups": [group_name(one, prefix) for one in ours],
         "urls": cutover.urls(ours, seen.dns_name, back=back),
-        "before": cutover.urls([one for one in ours if one["name"] not in complete], seen.dns_name, back=True),
+        "before": cutover.urls(unfinished, seen.dns_name, back=True),
         "moved": [prefix + name for name in moved],
         "complete": [prefix + name for name in complete],
-        "unfinished": [prefix + str(one["name"]) for one in ours if one["name"] not in complete],
-        "unfinished_legacy": [str(one["legacy"]["service"]) for one in ours if one["name"] not in complete],
+        "unfinished": [prefix + str(one["name"]) for one in unfinished],
+        "unfinished_legacy": [str(one["legacy"]["service"]) for one in unfinished],
+        "legacy_groups": [legacy_group(group_name(one, prefix)) for one in ours],
+        "canary": canary.plan(ours, unfinished, seen, running, prefix, [int(one) for one in weights], int(batch)),
         "probed": [asdict(target) for target in cutover.probe_targets(ours, seen.dns_name, prefix, back=back)],
     }
 

@@ -45,6 +45,10 @@ options:
         empty for nowhere.
     type: dict
     default: {}
+  canary:
+    description: The internal load balancer whose weights the deployer may set; empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -76,9 +80,10 @@ def ecs_problems(
     deployer: str = "",
     kms_keys: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
+    canary: str = "",
 ) -> list[str]:
     moved = SecretsPlace(**secrets) if secrets else None
-    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved)
+    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved, canary)
 
 
 class FilterModule:

@@ -51,6 +51,10 @@ options:
         empty for nowhere.
     type: dict
     default: {}
+  canary:
+    description: The internal load balancer whose weights the deployer may set; empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -83,10 +87,11 @@ def ecs_roles(
     deployer_trust: Mapping[str, Any] | None = None,
     kms_keys: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
+    canary: str = "",
 ) -> list[dict[str, Any]]:
     moved = SecretsPlace(**secrets) if secrets else None
     place = ClusterPlace(cluster, region, account)
-    return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved)
+    return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved, canary)
 
 
 class FilterModule:

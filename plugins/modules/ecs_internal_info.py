@@ -92,6 +92,11 @@ listeners:
   returned: always
   type: dict
   sample: {"3002": "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/net/internal/0123/4567"}
+forwards:
+  description: By port, the ARNs of the target groups that a listener forwards to, with their weights.
+  returned: always
+  type: dict
+  sample: {"3002": {"arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/users-nlb/0123": 1}}
 groups:
   description:
     - The target groups that exist, by name. C(arn) is the ARN, C(balancers) are the ARNs of their load balancers.

@@ -65,8 +65,7 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     if check_mode or not outcome.changed:
         return outcome
     if not group:
-        fixed = {api: getattr(wanted, name) for name, api in FIXED.items()}
-        made = elb.call("CreateTargetGroup", about, Name=wanted.name, **fixed, **_health_arguments(wanted.health))
+        made = elb.call("CreateTargetGroup", about, **creation(wanted))
         outcome.arn = made["TargetGroups"][0]["TargetGroupArn"]
     elif outcome.before["health_check"] != outcome.after["health_check"]:
         elb.call("ModifyTargetGroup", about, TargetGroupArn=outcome.arn, **_health_arguments(wanted.health))
@@ -77,6 +76,12 @@ def ensure(elb: Api, wanted: Wanted, check_mode: bool) -> Outcome:
     if wanted.tags is not None:
         change_tags(elb, outcome.arn, was.get("tags", {}), wanted.tags, about)
     return outcome
+
+
+def creation(wanted: Wanted) -> dict[str, Any]:
+    """The arguments of CreateTargetGroup, which takes no attributes."""
+    fixed = {api: getattr(wanted, name) for name, api in FIXED.items()}
+    return {"Name": wanted.name, **fixed, **_health_arguments(wanted.health)}
 
 
 def remove(elb: Api, scaling: Api, name: str, deleted_load_balancer: str | None, check_mode: bool) -> Outcome:

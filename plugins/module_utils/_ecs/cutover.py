@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import probe
@@ -24,6 +24,7 @@ class CutoverState:
     groups: Mapping[str, Mapping[str, Any]]
     services: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Mapping[str, str]]
+    forwards: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def chosen(services: Sequence[Service], gateway: str, names: Sequence[str], prefix: str) -> list[Service]:

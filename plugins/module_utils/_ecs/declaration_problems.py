@@ -37,6 +37,7 @@ def problems(
     deployer: str = "",
     kms_keys: Sequence[str] = (),
     secrets: SecretsPlace | None = None,
+    canary: str = "",
 ) -> list[str]:
     """Sentences; empty where nothing is wrong."""
     found = []
@@ -59,7 +60,7 @@ def problems(
         f"{count} services are called {name}: give each its own name" for name, count in names.items() if count > 1
     ]
     found += _retentions(services)
-    return found or list(_policies_too_long(services, place, deployer, kms_keys, secrets))
+    return found or list(_policies_too_long(services, place, deployer, kms_keys, secrets, canary))
 
 
 def _policies_too_long(
@@ -68,8 +69,9 @@ def _policies_too_long(
     deployer: str,
     kms_keys: Sequence[str],
     secrets: SecretsPlace | None,
+    canary: str,
 ) -> Iterator[str]:
-    for role in managed_roles(services, place, deployer, kms_keys=kms_keys, secrets=secrets):
+    for role in managed_roles(services, place, deployer, kms_keys=kms_keys, secrets=secrets, canary=canary):
         length = len(_compact(role["policy"]))
         if length > LONGEST_POLICY:
             yield (

@@ -21,6 +21,7 @@ from .policy_statements import (
     secrets_of,
 )
 from .probe import family_of
+from .shorthand import group_name, legacy_group
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,37 @@ def allow_cutover(allowed: Statements, services: Sequence[Service], place: Clust
     allowed.allow("LookAtTargets", ["elasticloadbalancing:DescribeTargetHealth"], ["*"])
     # With a narrower resource, AWS hides composite alarms.
     allowed.allow("WatchRequests", ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"], ["*"])
+
+
+def allow_canary(allowed: Statements, services: Sequence[Service], place: ClusterPlace, balancer: str) -> None:
+    """What ecs_cutover.yml does with weights: the listeners of `balancer`, and target groups of legacy services."""
+    names = [legacy_group(group_name(one, "")) for one in services if (one.get("legacy") or {}).get("service")]
+    if not names or not balancer:
+        return
+    allowed.allow(
+        "SplitConnections",
+        ["elasticloadbalancing:ModifyListener"],
+        [place.arn("elasticloadbalancing", f"listener/net/{balancer}/*/*")],
+    )
+    allowed.allow(
+        "ChangeLegacyTargetGroups",
+        [
+            f"elasticloadbalancing:{name}"
+            for name in (
+                "AddTags",
+                "CreateTargetGroup",
+                "DeleteTargetGroup",
+                "DeregisterTargets",
+                "ModifyTargetGroup",
+                "ModifyTargetGroupAttributes",
+                "RegisterTargets",
+                "RemoveTags",
+            )
+        ],
+        [place.arn("elasticloadbalancing", f"targetgroup/{name}/*") for name in names],
+    )
+    looks = ["elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroupAttributes"]
+    allowed.allow("LookAtLegacyTargetGroups", looks, ["*"])
 
 
 def allow_moving_secrets(

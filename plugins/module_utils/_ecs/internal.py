@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._aws import load_balancer
+from .._aws import listeners, load_balancer
 from .._aws.api import Api, RefusedError
 from .definition_lookup import described_definition
 from .retirement import remembered
@@ -39,14 +39,30 @@ def _named(elb: Api, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def network(elb: Api, name: str) -> dict[str, Any]:
-    """`arn`, `dns_name` and, by port, the ARN of the `listeners` of a load balancer; empty where there is none."""
+    """`load_balancer_arn`, `dns_name` and, by port, the ARNs of `listeners` and what each `forwards` to.
+
+    Empty where there is no such load balancer.
+    """
     found = load_balancer.find(elb, name, "network") if name else {}
     if not found:
-        return {"load_balancer_arn": "", "dns_name": "", "listeners": {}}
+        return {"load_balancer_arn": "", "dns_name": "", "listeners": {}, "forwards": {}}
     arn = found["LoadBalancerArn"]
-    listed = elb.pages("DescribeListeners", f"the load balancer {name}", "Listeners", LoadBalancerArn=arn)
-    listeners = {str(one["Port"]): one["ListenerArn"] for one in listed}
-    return {"load_balancer_arn": arn, "dns_name": found["DNSName"], "listeners": listeners}
+    listed = list(elb.pages("DescribeListeners", f"the load balancer {name}", "Listeners", LoadBalancerArn=arn))
+    return {
+        "load_balancer_arn": arn,
+        "dns_name": found["DNSName"],
+        "listeners": {str(one["Port"]): one["ListenerArn"] for one in listed},
+        "forwards": {str(one["Port"]): weights(one) for one in listed},
+    }
+
+
+def weights(listener: Mapping[str, Any]) -> dict[str, int]:
+    """By the ARN of each target group that the default actions forward to."""
+    return {
+        str(group["TargetGroupArn"]): int(group["Weight"])
+        for action in listener["DefaultActions"]
+        for group in listeners.groups(action)
+    }
 
 
 def targets(elb: Api, group: Mapping[str, Any]) -> list[dict[str, str]]:

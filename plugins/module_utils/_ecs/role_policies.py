@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .deployer_policy import SecretsPlace, allow_cutover, allow_deployment, allow_moving_secrets
+from .deployer_policy import SecretsPlace, allow_canary, allow_cutover, allow_deployment, allow_moving_secrets
 from .policy_statements import (
     ROLE_SETTINGS,
     TASKS,
@@ -56,10 +56,12 @@ def managed_roles(
     deployer_trust: Mapping[str, Any] | None = None,
     kms_keys: Sequence[str] = (),
     secrets: SecretsPlace | None = None,
+    canary: str = "",
 ) -> list[dict[str, Any]]:
     """The execution and task roles that services declare as their own in `roles`, and the deployer's.
 
-    With `secrets`, the deployer may also move secrets there, for which it changes policies of execution roles.
+    With `secrets`, the deployer may also move secrets there, for which it changes policies of execution roles. `canary`
+    is the load balancer whose weights it may set.
     """
     roles: dict[str, ManagedRole] = {}
     for service in services:
@@ -77,6 +79,7 @@ def managed_roles(
         for service in services:
             allow_deployment(role.statements, service, place, deployer)
         allow_cutover(role.statements, services, place)
+        allow_canary(role.statements, services, place, canary)
         if secrets:
             allow_moving_secrets(role.statements, services, place, secrets)
         roles[deployer] = role

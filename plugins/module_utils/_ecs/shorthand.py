@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ RETENTION = "30"
 # Until then, verification says that the group does not exist.
 UNKNOWN_GROUP = "arn:{partition}:elasticloadbalancing:{region}:{account}:targetgroup/{name}/0000000000000000"
 GROUP_NAME = re.compile(r"(?!internal-)[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?")
+LEGACY, LONGEST_NAME, DIGITS = "-legacy", 32, 6
 VARIABLE = "{}_SERVICE_URL"
 SUFFIX = re.compile(r"(?:-service)?(?:-(?:nlb|internal))?$")
 
@@ -86,6 +88,14 @@ def clients(services: Sequence[Any], prefix: str = "") -> list[dict[str, Any]]:
 
 def group_name(service: Service, prefix: str) -> str:
     return str(service.get("target_group") or prefix + str(service.get("name")))
+
+
+def legacy_group(group: str) -> str:
+    """The name of the target group for the legacy service, beside that of the new one."""
+    if len(group) + len(LEGACY) <= LONGEST_NAME:
+        return group + LEGACY
+    told = hashlib.sha256(group.encode()).hexdigest()[:DIGITS]
+    return f"{group[: LONGEST_NAME - len(LEGACY) - DIGITS - 1].rstrip('-')}-{told}{LEGACY}"
 
 
 def listener_port(service: Service) -> Any:
