@@ -43,6 +43,9 @@ BROKEN: Mapping[str, Mapping[str, str]] = {
     "port": {"PORT": "9999"},
     "slow": {"DELAY": str(5 * DELAY)},
     "secret": {},
+    # Only under traffic: a probe finds nothing.
+    "errs": {"STATUS": "500"},
+    "labours": {"WORK": "0.3"},
 }
 NO_SECRET = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/internal/none"
 
@@ -101,14 +104,15 @@ class Internal:
 
     def served_by(self) -> dict[str, str]:
         """The service that answers the gateway's clients, by the name in the path; or what went wrong."""
-        found = {}
-        for name in PORTS:
-            try:
-                with urllib.request.urlopen(f"{self.front}/api/{name}/hello", timeout=5) as answer:
-                    found[name] = str(json.load(answer)["service"])
-            except OSError as error:
-                found[name] = str(error)
-        return found
+        return {name: self.served(name) for name in PORTS}
+
+    def served(self, name: str) -> str:
+        """The service that answers a client now."""
+        try:
+            with urllib.request.urlopen(f"{self.front}/api/{name}/hello", timeout=5) as answer:
+                return str(json.load(answer)["service"])
+        except OSError as error:
+            return str(error)
 
     def aggregate(self) -> int:
         """The status of the gateway's health of all backends."""
@@ -118,13 +122,15 @@ class Internal:
         except urllib.error.HTTPError as error:
             return error.code
 
-    def variables(self, broken: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """For the playbooks. broken: of BROKEN, by the legacy service's name."""
+    def variables(
+        self, broken: Mapping[str, str] | None = None, gateway: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """For the playbooks. broken: of BROKEN, by the legacy service's name. gateway: variables of its own."""
         place = self._network
         internal = [self._declared(name, (broken or {}).get(name, "")) for name in PORTS]
-        gateway = {
+        caller = {
             "name": "gateway",
-            "task": self.gateway_task({}),
+            "task": self.gateway_task(gateway or {}),
             "service": self._settings("gateway", 3000, self._gateway_group),
             "upstreams": [one["name"] for one in internal],
         }
@@ -140,10 +146,27 @@ class Internal:
                 "security_groups": [place["internal"]],
             },
             "ecs_network": {"subnets": place["subnets"], "security_groups": [place["tasks"]]},
-            "ecs_services": [*internal, gateway],
+            "ecs_services": [*internal, caller],
             "ecs_cutover_gateway": "gateway",
             "ecs_cutover_metrics": {"load_balancer": FRONT, "period": 5},
         }
+
+    def listeners(self) -> dict[int, dict[str, int]]:
+        """Of the internal load balancer: by port, the weights of its groups by their names."""
+        elb = self.account.client("elbv2")
+        arn = elb.describe_load_balancers(Names=["internal"])["LoadBalancers"][0]["LoadBalancerArn"]
+        found = {}
+        for listener in elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]:
+            action: dict[str, Any] = listener["DefaultActions"][0]
+            groups = action.get("ForwardConfig", {}).get("TargetGroups") or [action]
+            found[int(listener["Port"])] = {
+                one["TargetGroupArn"].split("/")[-2]: int(one.get("Weight", 1)) for one in groups
+            }
+        return found
+
+    def groups(self) -> set[str]:
+        """The names of all target groups."""
+        return {one["TargetGroupName"] for one in self.account.client("elbv2").describe_target_groups()["TargetGroups"]}
 
     def gateway_task(self, urls: Mapping[str, str]) -> dict[str, Any]:
         """AWS's task definition of the gateway."""

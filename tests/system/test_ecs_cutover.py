@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,13 @@ import pytest
 
 from tests.integration.aws.stage import SECRET, Played, command, play
 from tests.integration.support import CHECKOUT, environment
+from tests.system.load import Background, Clients
 from tests.system.local_ecs import LocalEcs
 from tests.system.local_internal import COUNTS, PORTS, Internal
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
 KILLS = int(os.environ.get("KILLS", "6"))
-# A run shows some 30.
-MOST_TASKS = 36
 SEED = 16
 LEGACY = {name: name for name in PORTS}
 MOVED = {name: f"{name}-nlb" for name in PORTS}
@@ -42,8 +42,10 @@ class Operator:
         self.rig = rig
 
     def variables(self, broken: Mapping[str, str] | None = None, **more: Any) -> dict[str, Any]:
+        # A gateway that keeps connections shows a weight only when it makes new ones.
+        gateway = {"PROXY_POOL_CONNECTIONS": "0"} if more.get("ecs_cutover_weights") else {}
         return {
-            **self.rig.variables(broken),
+            **self.rig.variables(broken, gateway),
             "ecs_cutover_seconds": 5,
             "ecs_cutover_timeout": 60,
             "ecs_cutover_checks": [f"{self.rig.front}/health", f"{self.rig.front}/api/health/aggregate"],
@@ -82,9 +84,52 @@ class Operator:
         assert code in (0, -signal.SIGKILL), "".join(told)
         return code != 0
 
+    def at_rest(self) -> bool:
+        """Whether nothing of a canary is left."""
+        alone = {port: [f"{name}-nlb"] for name, port in PORTS.items()}
+        found = {port: list(weights) for port, weights in self.rig.listeners().items()}
+        return found == alone and not any(name.endswith("-legacy") for name in self.rig.groups())
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Of the legacy services."""
         return {name: found for name, found in self.rig.counts().items() if name in PORTS}
+
+
+class Shares(Background):
+    """Asks for a service again and again. By the weight of the new one, `seen` counts which of both answered."""
+
+    def __init__(self, rig: Internal, name: str) -> None:
+        super().__init__(1, self._work)
+        self.seen: dict[int, Counter[str]] = defaultdict(Counter)
+        self._rig, self._name = rig, name
+
+    def __enter__(self) -> Shares:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _work(self) -> None:
+        before = -1
+        while not self.over.is_set():
+            weight = self._weight()
+            # The load balancer needs a moment.
+            if weight != before:
+                self.over.wait(1)
+            answers = [self._rig.served(self._name) for _number in range(10)]
+            if weight == self._weight():
+                self.seen[weight].update(answers)
+            before = weight
+
+    def _weight(self) -> int:
+        weights = self._rig.listeners()[PORTS[self._name]]
+        return weights[f"{self._name}-nlb"] if len(weights) > 1 else 100
+
+    def share(self, weight: int) -> float:
+        """Of the new service."""
+        seen = self.seen[weight]
+        return seen[f"{self._name}-nlb"] / max(1, seen.total())
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +181,67 @@ def test_six_services_move_and_return(operator: Operator) -> None:
     assert {"kept", "new", "slow", "stream", "websocket"} <= set(load.counts)
 
 
-def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator) -> None:
-    """Two of the services, there and back, until so many runs were killed."""
+def test_six_services_move_by_weights(operator: Operator) -> None:
+    """Each request finds a service, and as many find the new one as the weights say."""
+    with operator.rig.load(RATE, at_least=1000) as load, Shares(operator.rig, "users") as shares:
+        moved = operator.run("ecs_cutover", ecs_cutover_weights=[10, 50], ecs_cutover_batch=0)
+        assert moved.code == 0, moved.text
+    assert operator.rig.served_by() == MOVED
+    assert operator.counts() == RETIRED
+    assert operator.at_rest()
+    assert load.failures == []
+    assert {"kept", "new", "slow", "stream", "websocket"} <= set(load.counts)
+    assert min(shares.seen[weight].total() for weight in (10, 50)) >= 50, shares.seen
+    assert 0.01 <= shares.share(10) <= 0.25, shares.seen
+    assert 0.33 <= shares.share(50) <= 0.67, shares.seen
+    assert set(shares.seen[0]) == {"users"}
+    back = operator.run("ecs_cutover", ecs_cutover_back=True)
+    assert back.code == 0, back.text
+    assert operator.rig.served_by() == LEGACY
+    assert operator.counts() == SERVING
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"), [("errs", "of the requests fail with 5xx"), ("labours", "the 99th percentile of the response")]
+)
+def test_a_service_that_is_bad_under_traffic_goes_back(operator: Operator, fault: str, cause: str) -> None:
+    """It is the second one; the first one has all connections by then, and goes back with it."""
+    some = ["users-nlb", "orders-nlb"]
+    with Clients(operator.rig.front, RATE, "/api/orders/hello") as load:
+        time.sleep(15)
+        told = operator.run(
+            "ecs_cutover",
+            broken={"orders": fault},
+            ecs_service=some,
+            ecs_cutover_weights=[20],
+            ecs_cutover_seconds=15,
+        )
+        assert told.code != 0
+        assert "orders-nlb: with 20 % of the connections, " in told.failures, told.text
+        assert cause in told.failures
+        assert "The legacy services serve again: users, orders." in told.failures
+    assert operator.rig.served_by() == LEGACY
+    assert operator.counts() == SERVING
+    assert operator.at_rest()
+    assert {one.partition(":")[0] for one in load.failures} <= ({"500"} if fault == "errs" else set())
+    # At 20 % for some 20 s, of a run that took minutes.
+    assert len(load.failures) < 0.15 * load.answered
+
+
+@pytest.mark.parametrize(("weights", "most_tasks"), [([], 36), ([50], 90)])
+def test_killed_at_any_moment_it_loses_nothing_and_goes_on(
+    operator: Operator, weights: list[int], most_tasks: int
+) -> None:
+    """Two of the services, there and back, until so many runs were killed. A run shows some so many tasks."""
     draw = random.Random(SEED)
     some = ["users-nlb", "orders-nlb"]
+    given = {"ecs_service": some, "ecs_cutover_seconds": 1, "ecs_cutover_weights": weights, "ecs_cutover_batch": 0}
     kills = moves = 0
     with operator.rig.load(RATE, at_least=1000) as load:
         while kills < KILLS:
             back = bool(moves % 2)
-            task, pause = draw.randint(4, MOST_TASKS), draw.uniform(0, 1)
-            if operator.killed_in(task, pause, ecs_cutover_back=back, ecs_service=some, ecs_cutover_seconds=1):
+            task, pause = draw.randint(4, most_tasks), draw.uniform(0, 1)
+            if operator.killed_in(task, pause, ecs_cutover_back=back, **given):
                 kills += 1
                 assert set(operator.rig.served_by().values()) <= {*LEGACY.values(), *MOVED.values()}
             else:
@@ -153,9 +249,10 @@ def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator) -
                 served = operator.rig.served_by()
                 assert {served["users"], served["orders"]} == ({"users", "orders"} if back else set(some))
         # From wherever it is.
-        returned = operator.run("ecs_cutover", ecs_cutover_back=True, ecs_service=some)
+        returned = operator.run("ecs_cutover", ecs_cutover_back=True, **given)
         assert returned.code == 0, returned.text
     assert load.failures == []
     assert moves > 1
     assert operator.rig.served_by() == LEGACY
     assert operator.counts() == SERVING
+    assert operator.at_rest()

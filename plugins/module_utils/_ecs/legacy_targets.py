@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Target groups with the addresses of the tasks that legacy services run, beside the groups of those that replace them.
 
-Amazon ECS does not register these targets, so each call compares them with the tasks that run now. The tag OWNER tells
+Amazon ECS does not register these targets, so each call compares them with the tasks that run now. The tag OWNER says
 that a group was created here, and SINCE when, which is before its service got the first connection.
 """
 

@@ -26,6 +26,18 @@ KEY = "AKIADEPLOYER"
 DEPLOYER = "production-deployer"
 PLACE = ClusterPlace(CLUSTER, REGION, ACCOUNT)
 OF_ALL = {"sts:GetCallerIdentity"}
+OF_TARGET_GROUPS = {
+    f"elasticloadbalancing:{action}"
+    for action in (
+        "AddTags",
+        "DeleteTargetGroup",
+        "DeregisterTargets",
+        "ModifyTargetGroup",
+        "ModifyTargetGroupAttributes",
+        "RegisterTargets",
+        "RemoveTags",
+    )
+}
 
 
 class Recorder:
@@ -57,6 +69,12 @@ def resource(permission: str, given: Mapping[str, Any]) -> str:
         return PLACE.arn("ssm", f"parameter/{given['Name'].lstrip('/')}")
     if permission in ("iam:GetRolePolicy", "iam:PutRolePolicy"):
         return PLACE.role(str(given["RoleName"]))
+    if permission == "elasticloadbalancing:CreateTargetGroup":
+        return PLACE.arn("elasticloadbalancing", f"targetgroup/{given['Name']}/0123456789abcdef")
+    if permission == "elasticloadbalancing:ModifyListener":
+        return str(given["ListenerArn"])
+    if permission in OF_TARGET_GROUPS:
+        return str(given.get("TargetGroupArn") or given["ResourceArns.member.1"])
     return ""
 
 
@@ -143,6 +161,26 @@ def test_the_deployer_may_cut_over_and_go_back(scene: Scene, recorder: Recorder,
         if permission == "ecs:RunTask"
     }
     assert run == {"gateway-probe"}
+
+
+def test_the_deployer_may_set_weights_only_where_that_is_declared(
+    scene: Scene, recorder: Recorder, usual: list[dict[str, Any]]
+) -> None:
+    recorder.calls.clear()
+    moved = as_deployer(scene, "ecs_cutover", ecs_cutover_weights=[10], ecs_cutover_batch=0)
+    assert moved.code == 0, moved.text
+    used = {permission for permission, about in recorder.calls if not allows(usual, permission, about)}
+    assert used >= {"elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:ModifyListener"}
+    more = written(scene, ecs_cutover_weights=[10])
+    denied = {(permission, about) for permission, about in recorder.calls if not allows(more, permission, about)}
+    assert denied == set(), "denied in production"
+    others = {
+        "elasticloadbalancing:ModifyListener": "listener/net/other/0123456789abcdef/0123456789abcdef",
+        "elasticloadbalancing:DeregisterTargets": "targetgroup/users-nlb/0123456789abcdef",
+    }
+    for permission, about in others.items():
+        assert not allows(more, permission, PLACE.arn("elasticloadbalancing", about))
+    assert as_deployer(scene, "ecs_cutover", ecs_cutover_back=True).code == 0
 
 
 def test_the_deployer_may_move_secrets_only_where_that_is_declared(
