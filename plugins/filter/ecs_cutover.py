@@ -71,7 +71,7 @@ _value:
     - C(canary) has C(problems), sentences. C(services) are those whose connections are split in this run, C(new) those
       of them whose clients do not use the listener yet, C(unused) those whose listener has no clients and forwards to
       a legacy service, and C(there) all whose legacy target group may exist. Each has C(targets), which
-      M(evenkeel.fleet.ecs_legacy_targets) takes, C(name), C(share), C(moved) and C(prepared).
+      M(evenkeel.fleet.ecs_legacy_targets) takes, C(name), C(share), C(moved), C(forwarded) and C(prepared).
     - C(steps) of C(canary) have C(weight), C(services) and C(watched).
     - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
   type: dict

@@ -16,7 +16,7 @@ description:
     groups, by the weights of M(evenkeel.fleet.traffic_split).
   - Amazon ECS does not know of these targets. A call with V(present) or V(refreshed) registers the tasks that were
     started since the last one, and deregisters those that ended.
-  - The groups have the tag C(evenkeel:legacy). A group without it is of others: V(present) refuses it, and the other
+  - The groups have the tag C(evenkeel:legacy). A group without it belongs to others. V(present) refuses it, the other
     states leave it alone.
 attributes:
   check_mode:

@@ -21,7 +21,7 @@ class Split:
     """The listener of a service, which forwards to its own target group and to that of its legacy service.
 
     share: the percentage of new connections that the service gets. moved: whether its clients use the listener.
-    prepared: whether the legacy target group exists. port: of the legacy containers, as it is declared, or 0.
+    forwarded: whether the listener has the legacy target group, which `prepared` says to exist. port: of the legacy containers, as it is declared, or 0.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Split:
     listener: str
     share: int
     moved: bool
+    forwarded: bool
     prepared: bool
 
     def result(self) -> dict[str, Any]:
@@ -78,14 +79,14 @@ def plan(
     Without `weights`, only what a run before this one left is brought to its end.
     """
     given = splits(unfinished, found, running, prefix)
-    some = [one for one in given if one.prepared or (weights and not (one.moved and one.share == WHOLE))]
+    some = [one for one in given if one.forwarded or (weights and not (one.moved and one.share == WHOLE))]
     asked = [one for one in unfinished if prefix + str(one["name"]) in [split.name for split in some]]
     there = [one for one in splits(ours, found, running, prefix) if one.prepared]
     return {
         "problems": split_problems(asked, found, prefix) if weights else [],
         "services": [one.result() for one in some],
         "new": [one.result() for one in some if weights and not one.moved],
-        "unused": [one.result() for one in some if one.prepared and not one.moved and one.share < WHOLE],
+        "unused": [one.result() for one in some if one.forwarded and not one.moved and one.share < WHOLE],
         "steps": [one.result() for one in steps([one for one in some if weights or one.moved], weights, batch)],
         "there": [one.result() for one in {one.name: one for one in (*some, *there)}.values()],
     }
@@ -149,6 +150,7 @@ def _split(one: Service, found: CutoverState, running: Mapping[str, str], prefix
         listener=found.listeners[port],
         share=_share(found.forwards.get(port, {}), _arn(found, group)),
         moved=bool(moved([one], running, found.dns_name)),
+        forwarded=bool(_arn(found, beside)) and _arn(found, beside) in found.forwards.get(port, {}),
         prepared=beside in found.groups,
     )
 

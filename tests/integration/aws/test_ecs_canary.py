@@ -187,18 +187,24 @@ def test_legacy_tasks_that_the_load_balancer_does_not_reach_are_named(scene: Sce
     assert at_rest(scene)
 
 
-def test_what_others_made_stays(scene: Scene) -> None:
+@pytest.fixture
+def of_others(scene: Scene) -> Iterator[str]:
+    """A target group that happens to have the name."""
     elb = scene.ecs.endpoint.client()
     made = elb.create_target_group(Name="users-nlb-legacy", Protocol="TCP", Port=1, VpcId=scene.vpc, TargetType="ip")
+    yield "users-nlb-legacy"
+    elb.delete_target_group(TargetGroupArn=made["TargetGroups"][0]["TargetGroupArn"])
+
+
+def test_what_others_made_stays(scene: Scene, of_others: str) -> None:
     told = scene.cut_over()
     assert told.code != 0
-    assert "users-nlb-legacy exists without the tag evenkeel:legacy" in told.failures
-    assert "users-nlb-legacy" in groups(scene)
+    assert f"{of_others} exists without the tag evenkeel:legacy" in told.failures
+    assert of_others in groups(scene)
     assert scene.counts() == BEFORE
     plain = scene.cut_over(ecs_cutover_weights=[])
     assert plain.code == 0, plain.text
-    assert "users-nlb-legacy" in groups(scene)
-    elb.delete_target_group(TargetGroupArn=made["TargetGroups"][0]["TargetGroupArn"])
+    assert of_others in groups(scene)
 
 
 @pytest.mark.parametrize(
