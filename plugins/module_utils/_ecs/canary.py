@@ -21,7 +21,8 @@ class Split:
     """The listener of a service, which forwards to its own target group and to that of its legacy service.
 
     share: the percentage of new connections that the service gets. moved: whether its clients use the listener.
-    forwarded: whether the listener has the legacy target group, which `prepared` says to exist. port: of the legacy containers, as it is declared, or 0.
+    forwarded: whether the listener has the legacy target group, which exists if `prepared`. port: of the legacy
+    containers, as it is declared, or 0.
     """
 
     name: str
