@@ -235,7 +235,12 @@ def test_killed_at_any_moment_it_loses_nothing_and_goes_on(
     """Two of the services, there and back, until so many runs were killed. A run shows some so many tasks."""
     draw = random.Random(SEED)
     some = ["users-nlb", "orders-nlb"]
-    given = {"ecs_service": some, "ecs_cutover_seconds": 1, "ecs_cutover_weights": weights, "ecs_cutover_batch": 0}
+    given: dict[str, Any] = {
+        "ecs_service": some,
+        "ecs_cutover_seconds": 1,
+        "ecs_cutover_weights": weights,
+        "ecs_cutover_batch": 0,
+    }
     kills = moves = 0
     with operator.rig.load(RATE, at_least=1000) as load:
         while kills < KILLS:
