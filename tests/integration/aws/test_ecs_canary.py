@@ -36,7 +36,9 @@ class Witness(Interruptions):
         self.meanwhile: Callable[[str, int], None] = lambda _name, _weight: None
 
     def answer(self, call: Call, request: Request) -> Response | None:
-        ended = super().answer(call, request)
+        # The stand-in's own calls are not the controller's.
+        ours = self._denied is None or call.service == "elasticloadbalancing"
+        ended = super().answer(call, request) if ours else None
         if ended is None and call.service == "elasticloadbalancing" and changes(call.permission):
             self.writes.append(call.action)
             if call.action == "ModifyListener":
@@ -241,8 +243,7 @@ def test_each_call_that_is_denied_is_named(scene: Scene, witness: Witness) -> No
             assert len(runs) < 40, runs[-1].text
             runs.append(scene.cut_over())
     told = "".join(one.failures for one in runs)
-    for permission in denied:
-        assert permission in told or permission == "sts:GetCallerIdentity", f"{permission} is not named"
+    assert [permission for permission in denied if permission not in told] == []
     expected = {"CreateTargetGroup", "RegisterTargets", "DeregisterTargets", "ModifyListener", "DeleteTargetGroup"}
     assert {f"elasticloadbalancing:{name}" for name in expected} <= set(denied)
     assert scene.counts() == AFTER

@@ -72,7 +72,8 @@ def resource(permission: str, given: Mapping[str, Any]) -> str:
     if permission == "elasticloadbalancing:CreateTargetGroup":
         return PLACE.arn("elasticloadbalancing", f"targetgroup/{given['Name']}/0123456789abcdef")
     if permission == "elasticloadbalancing:ModifyListener":
-        return str(given["ListenerArn"])
+        # In moto, the ARNs of all listeners are those of an Application Load Balancer.
+        return str(given["ListenerArn"]).replace(":listener/app/", ":listener/net/")
     if permission in OF_TARGET_GROUPS:
         return str(given.get("TargetGroupArn") or given["ResourceArns.member.1"])
     return ""
