@@ -118,6 +118,11 @@ def forwards(scene: Scene) -> dict[int, list[str]]:
     return found
 
 
+def deployments(scene: Scene) -> int:
+    """Of the gateway."""
+    return len(scene.ecs.ecs.list_service_deployments(cluster=CLUSTER, service="gateway")["serviceDeployments"])
+
+
 ALONE = {PORTS[name]: [f"{name}-nlb"] for name in NAMES}
 
 
@@ -131,8 +136,11 @@ def test_connections_move_in_steps(scene: Scene, witness: Witness) -> None:
     assert checked.code == 0, checked.text
     assert (scene.ecs.writes, witness.writes) == ([], [])
     assert "would get 10 % of the new connections: users-nlb" in checked.text
+    before_it = deployments(scene)
     moved = scene.cut_over()
     assert moved.code == 0, moved.text
+    # With other URLs, and again once no new connection goes to a legacy service.
+    assert deployments(scene) == before_it + 2
     steps = [(f"{name}-nlb", weight) for name in NAMES for weight in (10, 50, 100)]
     # Health checks of the legacy groups begin while they get nothing.
     joined = [(f"{name}-nlb", 100) for name in NAMES]
