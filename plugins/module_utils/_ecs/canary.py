@@ -43,7 +43,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Step:
+class WeightStep:
     """Services whose share becomes `weight` together. watched: whether requests are compared before the next step."""
 
     weight: int
@@ -119,7 +119,7 @@ def split_problems(services: Sequence[Service], found: CutoverState, prefix: str
     return problems
 
 
-def steps(given: Sequence[Split], weights: Sequence[int], batch: int) -> list[Step]:
+def steps(given: Sequence[Split], weights: Sequence[int], batch: int) -> list[WeightStep]:
     """What is left to do: batch by batch, each weight that its services have not passed, and 100.
 
     A service that no client uses starts from 0. After the last step, the requests are compared anyway.
@@ -130,7 +130,7 @@ def steps(given: Sequence[Split], weights: Sequence[int], batch: int) -> list[St
     for first in range(0, len(left), size):
         some = left[first : first + size]
         least = min(start_of(one) for one in some)
-        found += [Step(weight, some, True) for weight in (*weights, WHOLE) if weight >= least]
+        found += [WeightStep(weight, some, True) for weight in (*weights, WHOLE) if weight >= least]
     return [*found[:-1], replace(found[-1], watched=False)] if found else []
 
 
