@@ -23,7 +23,7 @@ from tests.integration.aws.stage import SECRET, Played, command, play
 from tests.integration.support import CHECKOUT, environment
 from tests.system.load import Background, Clients
 from tests.system.local_ecs import LocalEcs
-from tests.system.local_internal import COUNTS, PORTS, Internal
+from tests.system.local_internal import COUNTS, FRONT, PORTS, Internal
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
@@ -215,6 +215,8 @@ def test_a_service_that_is_bad_under_traffic_goes_back(operator: Operator, fault
             ecs_service=some,
             ecs_cutover_weights=[20],
             ecs_cutover_seconds=15,
+            # What came before this load was slower.
+            ecs_cutover_metrics={"load_balancer": FRONT, "period": 5, "before": 30},
         )
         assert told.code != 0
         assert "orders-nlb: with 20 % of the connections, " in told.failures, told.text

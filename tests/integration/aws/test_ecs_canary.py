@@ -181,6 +181,21 @@ def test_a_service_that_fails_under_traffic_is_named_and_goes_back(scene: Scene,
     assert at_rest(scene)
 
 
+def test_a_service_that_fails_with_all_connections_is_named(scene: Scene, witness: Witness) -> None:
+    before = scene.urls()
+
+    def meanwhile(name: str, weight: int) -> None:
+        if (name, weight) == ("orders-nlb", 100) and ("users-nlb", 50) in witness.weights:
+            alarm(scene, "ALARM")
+
+    witness.meanwhile = meanwhile
+    told = scene.cut_over(ecs_cutover_weights=[50])
+    assert told.code != 0
+    assert "orders-nlb: with 100 % of the connections, the alarm front-5xx is in alarm" in told.failures
+    assert (scene.urls(), scene.counts()) == (before, BEFORE)
+    assert at_rest(scene)
+
+
 def test_legacy_tasks_that_the_load_balancer_does_not_reach_are_named(scene: Scene, witness: Witness) -> None:
     before = scene.urls()
     listed = scene.ecs.ecs.list_tasks(cluster=CLUSTER, serviceName="orders")["taskArns"]
