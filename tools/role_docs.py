@@ -16,6 +16,7 @@ ON_CONTROLLER = (
     "ecs",
     "fleet_replacement",
     "iam",
+    "kubernetes",
     "launch_template",
     "load_balancer",
     "private_network",

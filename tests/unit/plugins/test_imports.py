@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_fleetdb": {"_common"},
     "_balancer": {"_common", "_aws"},
     "_ecs": {"_common", "_aws"},
+    "_kubernetes": {"_common"},
     "_rollout": {"_common", "_fleetdb"},
     "_user_data": {"_common"},
 }
