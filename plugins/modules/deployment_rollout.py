@@ -204,7 +204,11 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._fleetdb.options im
 from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes import client
 from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.deployment import Annotations
 from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.readings import Reader
-from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.rollout import Rollout, RolloutReport, Wish
+from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.rollout import (
+    DeploymentRollout,
+    RolloutReport,
+    RolloutWish,
+)
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -250,7 +254,7 @@ def act(module: AnsibleModule, report: RolloutReport) -> None:
             f"Nothing was changed: image is {wanted['image']}, which has no digest. Append @sha256:…, as docker push "
             "prints it, or set allow_tag."
         )
-    wish = Wish(
+    wish = RolloutWish(
         annotations=Annotations(wanted["annotation_prefix"]),
         user=wanted["user"] or holder_of({"holder": None}),
         clock=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -266,7 +270,7 @@ def act(module: AnsibleModule, report: RolloutReport) -> None:
         log_lines=wanted["log_lines"],
     )
     reader = Reader(client.api(module), wanted["namespace"], wanted["name"], wanted["container"])
-    rollout = Rollout(reader, wish, report)
+    rollout = DeploymentRollout(reader, wish, report)
     step = rollout.update if wanted["state"] == "updated" else rollout.roll_back
     step(check_mode=module.check_mode)
 

@@ -4,23 +4,25 @@
 """One node of Kubernetes in one container: node.py STATE
 
 Starts the control plane, a kubelet with a Docker engine of its own, and what the gateway needs: a registry, PostgreSQL
-and a backend on the address that pods reach. Writes kubeconfig and tokens to the directory STATE. Ends if one of them ends.
+and a backend on the address that pods reach. Writes a kubeconfig to the directory STATE. Ends if one
+of them ends.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 BIN = Path("/opt/kubernetes")
 PKI = Path("/run/pki")
@@ -62,24 +64,34 @@ class Programs:
                 process.kill()
 
 
-def run(*command: str, stdin: bytes | None = None) -> None:
-    subprocess.run(command, input=stdin, check=True, stdout=subprocess.DEVNULL)
+def run(*command: str, stdin: bytes | None = None) -> bytes:
+    done = subprocess.run(command, input=stdin, check=False, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr.decode()}")
+    return done.stdout
 
 
-def wait_until(what: str, answers: Sequence[str] | str, seconds: float = 120) -> None:
-    """A URL that answers, or a command that succeeds."""
+def answers(url: str, token: str = "") -> Callable[[], bool]:
+    """Whether a server of this container answers at a URL."""
+    request = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    tls = ssl._create_unverified_context() if url.startswith("https:") else None
+
+    def check() -> bool:
+        try:
+            with urlopen(request, timeout=2, context=tls):
+                return True
+        except OSError:
+            return False
+
+    return check
+
+
+def wait_until(what: str, check: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if isinstance(answers, str):
-            try:
-                with urlopen(answers, timeout=2):
-                    return
-            except (URLError, OSError):
-                pass
-        elif subprocess.run(answers, check=False, capture_output=True).returncode == 0:
-            return
+    while not check():
+        if time.monotonic() > until:
+            raise SystemExit(f"{what} did not answer within {seconds:g} s")
         time.sleep(0.3)
-    raise SystemExit(f"{what} did not answer within {seconds:g} s")
 
 
 def prepare() -> None:
@@ -112,7 +124,7 @@ def make_certificates() -> None:
 
 
 def kubeconfig(server: str, token: str) -> str:
-    authority = {"certificate-authority-data": _base64((PKI / "ca.crt").read_bytes())}
+    authority = {"certificate-authority-data": base64.b64encode((PKI / "ca.crt").read_bytes()).decode()}
     return json.dumps(
         {
             "apiVersion": "v1",
@@ -124,12 +136,6 @@ def kubeconfig(server: str, token: str) -> str:
         },
         indent=2,
     )
-
-
-def _base64(data: bytes) -> str:
-    import base64
-
-    return base64.b64encode(data).decode()
 
 
 def start_engine(programs: Programs) -> None:
@@ -145,26 +151,26 @@ def start_engine(programs: Programs) -> None:
         "--default-runtime=testbed",
         "--log-level=warn",
     )
-    wait_until("dockerd", ["docker", "version"])
+    wait_until(
+        "dockerd", lambda: not subprocess.run(["docker", "version"], check=False, capture_output=True).returncode
+    )
     # Those of a node that was killed.
-    left = subprocess.run(["docker", "ps", "-aq"], check=True, capture_output=True, text=True).stdout.split()
+    left = run("docker", "ps", "-aq").decode().split()
     if left:
         run("docker", "rm", "-f", *left)
     root = Path("/run/pause")
     root.mkdir(exist_ok=True)
     shutil.copy(BIN / "pause", root / "pause")
-    archive = subprocess.run(["tar", "-C", str(root), "-c", "pause"], check=True, capture_output=True).stdout
+    archive = run("tar", "-C", str(root), "-c", "pause")
     run("docker", "import", "--change", 'ENTRYPOINT ["/pause"]', "-", PAUSE, stdin=archive)
 
 
 def start_registry(programs: Programs) -> None:
     config = Path("/run/registry.yml")
     storage = {"filesystem": {"rootdirectory": "/var/lib/docker-registry"}, "delete": {"enabled": True}}
-    config.write_text(
-        json.dumps({"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{REGISTRY_PORT}"}})
-    )
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{REGISTRY_PORT}"}}))
     programs.start("registry", "docker-registry", "serve", str(config))
-    wait_until("the registry", f"http://127.0.0.1:{REGISTRY_PORT}/v2/")
+    wait_until("the registry", answers(f"http://127.0.0.1:{REGISTRY_PORT}/v2/"))
 
 
 def start_control_plane(programs: Programs, tokens: dict[str, str]) -> None:
@@ -173,7 +179,7 @@ def start_control_plane(programs: Programs, tokens: dict[str, str]) -> None:
     local = PKI / "admin.kubeconfig"
     local.write_text(kubeconfig(f"https://127.0.0.1:{API_PORT}", tokens["admin"]))
     programs.start("etcd", "etcd", "--data-dir=/run/etcd", "--listen-peer-urls=http://127.0.0.1:2380")
-    wait_until("etcd", "http://127.0.0.1:2379/health")
+    wait_until("etcd", answers("http://127.0.0.1:2379/health"))
     programs.start(
         "kube-apiserver",
         str(BIN / "kube-apiserver"),
@@ -189,8 +195,7 @@ def start_control_plane(programs: Programs, tokens: dict[str, str]) -> None:
         "--authorization-mode=RBAC",
         "--allow-privileged",
     )
-    kubectl = ("curl", "-ksf", "-H", f"Authorization: Bearer {tokens['admin']}", f"https://127.0.0.1:{API_PORT}/readyz")
-    wait_until("kube-apiserver", [*kubectl])
+    wait_until("kube-apiserver", answers(f"https://127.0.0.1:{API_PORT}/readyz", tokens["admin"]))
     programs.start(
         "kube-controller-manager",
         str(BIN / "kube-controller-manager"),

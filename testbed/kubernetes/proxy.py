@@ -4,7 +4,7 @@
 """What stands in front of the pods, three seconds late: proxy.py API_SERVER [SECONDS]
 
 A proxy of connections, as kube-proxy and most cloud load balancers are. It learns the endpoints of each Service that
-has the annotation testbed/port, and serves them on that port. Changes take effect SECONDS later, as on a large cluster. It
+has the annotation testbed/port, and serves them on that port. Changes take effect SECONDS later. It
 never tries another pod: a connection that a pod refuses is refused to the client.
 """
 

@@ -120,8 +120,37 @@ class Cluster:
         self.sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}]
         objects += [self.deployment(image, replicas), self.service()]
-        self.kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         self.settle()
+        wait_until(self.leader, "an instance leads", 60)
+
+    def deploy_colors(self, image: str) -> None:
+        """The same in two colours: blue serves, green has no pods; with an autoscaler and a disruption budget."""
+        self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
+        self.sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{NAME}-blue"}
+        metadata = {"name": NAME, "namespace": NAMESPACE}
+        selector = {"matchLabels": {"app.kubernetes.io/name": NAME, "color": "blue"}}
+        objects = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+            self.deployment(image, 2, "blue"),
+            self.deployment(image, 0, "green"),
+            self.service("blue"),
+            {
+                "apiVersion": "autoscaling/v1",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": metadata,
+                "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3},
+            },
+            {
+                "apiVersion": "policy/v1beta1",
+                "kind": "PodDisruptionBudget",
+                "metadata": metadata,
+                "spec": {"maxUnavailable": 1, "selector": selector},
+            },
+        ]
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self.settle(f"{NAME}-blue")
         wait_until(self.leader, "an instance leads", 60)
 
     def deployment(self, image: str, replicas: int, color: str = "") -> dict[str, Any]:
@@ -134,7 +163,7 @@ class Cluster:
             "SHUTDOWN_DELAY_SECONDS": "8",
             "SHUTDOWN_GRACE_SECONDS": "25",
             "PROXY_THREADS": "1",
-            "REQUIRED_SECRETS": "",
+            "JWT_SECRET": self.password * 2,
         }
         probe = {"httpGet": {"path": "/api/health", "port": 3000}, "periodSeconds": 1, "failureThreshold": 2}
         start = {"httpGet": {"path": "/api/gateway-info", "port": 3000}, "periodSeconds": 1, "failureThreshold": 90}
@@ -169,10 +198,11 @@ class Cluster:
     @staticmethod
     def service(color: str = "") -> dict[str, Any]:
         selector = {"app.kubernetes.io/name": NAME, **({"color": color} if color else {})}
+        annotations = {"testbed/port": str(PORT), **({"evenkeel.fleet/active-color": color} if color else {})}
         return {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"testbed/port": str(PORT)}},
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": annotations},
             "spec": {"selector": selector, "ports": [{"name": "http", "port": 80, "targetPort": 3000}]},
         }
 

@@ -23,7 +23,7 @@ JSON_PATCH = "application/json-patch+json"
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 
 
-class RefusedError(OperationError):
+class RefusedRequestError(OperationError):
     """The API server answered with an error: its status code and reason."""
 
     def __init__(self, words: str, status: int, reason: str) -> None:
@@ -33,7 +33,7 @@ class RefusedError(OperationError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A resource of the API, as it is asked for."""
 
     root: str
@@ -44,13 +44,13 @@ class Kind:
         return "/".join(filter(None, (self.root, "namespaces", namespace, self.plural, name, subresource)))
 
 
-DEPLOYMENT = Kind("/apis/apps/v1", "deployments", "Deployment")
-REPLICA_SET = Kind("/apis/apps/v1", "replicasets", "ReplicaSet")
-POD = Kind("/api/v1", "pods", "Pod")
-EVENT = Kind("/api/v1", "events", "Event")
+DEPLOYMENT = ResourceKind("/apis/apps/v1", "deployments", "Deployment")
+REPLICA_SET = ResourceKind("/apis/apps/v1", "replicasets", "ReplicaSet")
+POD = ResourceKind("/api/v1", "pods", "Pod")
+EVENT = ResourceKind("/api/v1", "events", "Event")
 
 
-class Api:
+class ClusterApi:
     """An API server. `pool` is a urllib3 pool, `headers` returns the headers that authenticate a request."""
 
     def __init__(self, pool: Any, host: str, headers: Callable[[], Mapping[str, str]]) -> None:
@@ -58,24 +58,31 @@ class Api:
         self._host = host
         self._headers = headers
 
-    def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
+    def get(self, kind: ResourceKind, namespace: str, name: str) -> dict[str, Any]:
         return self._object("GET", "get", kind, namespace, name)
 
-    def find(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+    def find(self, kind: ResourceKind, namespace: str, name: str) -> dict[str, Any] | None:
         """The object, or None if there is none of that name."""
         try:
             return self.get(kind, namespace, name)
-        except RefusedError as error:
+        except RefusedRequestError as error:
             if error.status == 404:
                 return None
             raise
 
-    def objects(self, kind: Kind, namespace: str, **query: str) -> list[dict[str, Any]]:
+    def objects(self, kind: ResourceKind, namespace: str, **query: str) -> list[dict[str, Any]]:
         """The objects of a namespace; query: labelSelector, fieldSelector."""
         return list(self._object("GET", "list", kind, namespace, "", query=query)["items"])
 
     def patch(
-        self, kind: Kind, namespace: str, name: str, body: Any, how: str = STRATEGIC_MERGE, *, dry_run: bool = False
+        self,
+        kind: ResourceKind,
+        namespace: str,
+        name: str,
+        body: Any,
+        how: str = STRATEGIC_MERGE,
+        *,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """The object afterwards; with dry_run, as the server would have it, with its defaults and its refusals."""
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
@@ -87,7 +94,9 @@ class Api:
         text = self._request("GET", "get", POD, namespace, pod, "log", query=query)
         return text.decode(errors="replace").splitlines()
 
-    def _object(self, method: str, verb: str, kind: Kind, namespace: str, name: str, **request: Any) -> dict[str, Any]:
+    def _object(
+        self, method: str, verb: str, kind: ResourceKind, namespace: str, name: str, **request: Any
+    ) -> dict[str, Any]:
         text = self._request(method, verb, kind, namespace, name, **request)
         try:
             answer = json.loads(text)
@@ -104,7 +113,7 @@ class Api:
         self,
         method: str,
         verb: str,
-        kind: Kind,
+        kind: ResourceKind,
         namespace: str,
         name: str,
         subresource: str = "",
@@ -140,7 +149,7 @@ class Api:
         raise refusal(call, kind, namespace, name, response.status, bytes(response.data))
 
 
-def refusal(call: str, kind: Kind, namespace: str, name: str, status: int, text: bytes) -> OperationError:
+def refusal(call: str, kind: ResourceKind, namespace: str, name: str, status: int, text: bytes) -> OperationError:
     """The error of an answer that is none of success."""
     try:
         told = json.loads(text)
@@ -159,4 +168,6 @@ def refusal(call: str, kind: Kind, namespace: str, name: str, status: int, text:
         409: "Another writer changed it meanwhile: run the same again.",
         422: "Correct what the API server names.",
     }.get(status, "")
-    return RefusedError(f"{call} on {of} was refused ({status} {reason}): {said}. {remedy}".strip(), status, reason)
+    return RefusedRequestError(
+        f"{call} on {of} was refused ({status} {reason}): {said}. {remedy}".strip(), status, reason
+    )

@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from .._common.progress import OperationError
-from .api import Api
+from .api import ClusterApi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ _CONFIGURED = {
 }
 
 
-def api(module: AnsibleModule) -> Api:
+def api(module: AnsibleModule) -> ClusterApi:
     """By the module's options, else K8S_AUTH_*, else the cluster that the process runs in, else ~/.kube/config."""
     # Imported here, because it takes longer than all other imports of a module.
     try:
@@ -77,7 +77,7 @@ def api(module: AnsibleModule) -> Api:
         configuration.api_key = {"authorization": f"Bearer {wanted['api_key']}"}
     configuration.host = str(configuration.host).rstrip("/")
     pool = kubernetes.client.ApiClient(configuration).rest_client.pool_manager
-    return Api(pool, configuration.host, lambda: _headers(configuration, wanted))
+    return ClusterApi(pool, configuration.host, lambda: _headers(configuration, wanted))
 
 
 def wishes(params: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

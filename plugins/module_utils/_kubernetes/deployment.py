@@ -38,7 +38,7 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Template:
+class PodTemplate:
     """One of a Deployment's templates: that of a ReplicaSet."""
 
     hash: str
@@ -168,7 +168,7 @@ def deployment_of(found: Mapping[str, Any], container: str) -> Deployment:
     return Deployment(found, container or names[0])
 
 
-def templates_of(deployment: Deployment, replica_sets: Iterable[Mapping[str, Any]]) -> list[Template]:
+def templates_of(deployment: Deployment, replica_sets: Iterable[Mapping[str, Any]]) -> list[PodTemplate]:
     """Those of its own ReplicaSets, the newest revision first."""
     uid = deployment.found["metadata"]["uid"]
     own = [
@@ -180,10 +180,10 @@ def templates_of(deployment: Deployment, replica_sets: Iterable[Mapping[str, Any
     return sorted(found, key=lambda one: one.revision, reverse=True)
 
 
-def _template(replica_set: Mapping[str, Any], container: str) -> Template:
+def _template(replica_set: Mapping[str, Any], container: str) -> PodTemplate:
     metadata, spec, status = replica_set["metadata"], replica_set["spec"], replica_set.get("status") or {}
     containers = spec["template"]["spec"]["containers"]
-    return Template(
+    return PodTemplate(
         hash=(metadata.get("labels") or {}).get(HASH_LABEL, ""),
         revision=int((metadata.get("annotations") or {}).get(REVISION, 0)),
         image=next((one["image"] for one in containers if one["name"] == container), ""),
@@ -202,14 +202,16 @@ def _without_hash(template: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def current_template(deployment: Deployment, templates: Sequence[Template]) -> Template | None:
+def current_template(deployment: Deployment, templates: Sequence[PodTemplate]) -> PodTemplate | None:
     """The one that the Deployment has now; None until its controller has created the ReplicaSet."""
     if not deployment.seen:
         return None
     return next((one for one in templates if one.revision == deployment.revision), None)
 
 
-def good_template(deployment: Deployment, templates: Sequence[Template], annotations: Annotations) -> Template | None:
+def good_template(
+    deployment: Deployment, templates: Sequence[PodTemplate], annotations: Annotations
+) -> PodTemplate | None:
     """What to go back to, if the newest rollout fails.
 
     The one that the rollout noted; else, after a rollout by other means, the one that serves with the most pods.
@@ -224,12 +226,12 @@ def good_template(deployment: Deployment, templates: Sequence[Template], annotat
     return max(serving, key=lambda one: (one.available, one.revision), default=None)
 
 
-def chosen_template(templates: Sequence[Template], wanted: str) -> Template | None:
+def chosen_template(templates: Sequence[PodTemplate], wanted: str) -> PodTemplate | None:
     """By its revision's number, its pod-template-hash or its image."""
     return next((one for one in templates if wanted in (str(one.revision), one.hash, one.image)), None)
 
 
-def pods_of(template: Template | None, pods: Sequence[Pod]) -> list[Pod]:
+def pods_of(template: PodTemplate | None, pods: Sequence[Pod]) -> list[Pod]:
     return [pod for pod in pods if template and pod.template == template.hash and pod.runs]
 
 

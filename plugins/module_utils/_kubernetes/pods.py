@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a pod's status tells: whether it is ready, and why it is not."""
+"""What a pod's status says: whether it is ready, and why it is not."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .api import DEPLOYMENT, EVENT, POD, REPLICA_SET, Api, RefusedError
+from .api import DEPLOYMENT, EVENT, POD, REPLICA_SET, ClusterApi, RefusedRequestError
 from .deployment import (
     Annotations,
     Deployment,
-    Template,
+    PodTemplate,
     current_template,
     deployment_of,
     good_template,
@@ -28,11 +28,11 @@ class Reading:
     """A Deployment, its templates and its pods, at one time."""
 
     deployment: Deployment
-    templates: Sequence[Template]
+    templates: Sequence[PodTemplate]
     pods: Sequence[Pod]
 
     @property
-    def current(self) -> Template | None:
+    def current(self) -> PodTemplate | None:
         return current_template(self.deployment, self.templates)
 
     @property
@@ -45,10 +45,10 @@ class Reading:
         new = {pod.name for pod in self.new_pods}
         return [pod for pod in self.pods if pod.runs and pod.name not in new]
 
-    def good(self, annotations: Annotations) -> Template | None:
+    def good(self, annotations: Annotations) -> PodTemplate | None:
         return good_template(self.deployment, self.templates, annotations)
 
-    def last_good(self, annotations: Annotations) -> Template | None:
+    def last_good(self, annotations: Annotations) -> PodTemplate | None:
         """What a rollout that begins now goes back to; the present template, if it is known to be good."""
         current = self.current
         is_good = self.deployment.complete or bool(
@@ -87,7 +87,7 @@ class Reading:
 class Reader:
     """The Deployment of a name."""
 
-    def __init__(self, api: Api, namespace: str, name: str, container: str) -> None:
+    def __init__(self, api: ClusterApi, namespace: str, name: str, container: str) -> None:
         self.api = api
         self.namespace = namespace
         self.name = name
@@ -111,7 +111,7 @@ class Reader:
         for previous in (True, False):
             try:
                 found = self.api.log(self.namespace, trouble.pod, trouble.container, lines, previous=previous)
-            except RefusedError:
+            except RefusedRequestError:
                 continue
             if found:
                 return found
@@ -121,7 +121,7 @@ class Reader:
         """The message of the newest warning about an object, such as a readiness probe's; empty if there is none."""
         try:
             events = self.api.objects(EVENT, self.namespace, fieldSelector=f"involvedObject.name={name},type=Warning")
-        except RefusedError:
+        except RefusedRequestError:
             return ""
         newest = max(events, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", default=None)
         return str(newest.get("message", "")).strip() if newest else ""

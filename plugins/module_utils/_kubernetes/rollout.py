@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from .._common.progress import NoAnswerError, OperationError, Progress
-from .api import DEPLOYMENT, JSON_PATCH, RefusedError
-from .deployment import Annotations, Deployment, Template, chosen_template
+from .api import DEPLOYMENT, JSON_PATCH, RefusedRequestError
+from .deployment import Annotations, Deployment, PodTemplate, chosen_template
 from .pods import Trouble, failing
 from .readings import Reader, Reading
 
@@ -23,7 +23,7 @@ Until = Literal["complete", "first_pod", "started"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class RolloutWish:
     """What is to become of the Deployment. Times are in seconds."""
 
     annotations: Annotations
@@ -70,7 +70,7 @@ class RolloutReport(Progress):
 
 
 @dataclass
-class Failure:
+class RolloutFailure:
     """What ends a rollout early."""
 
     words: str
@@ -78,10 +78,10 @@ class Failure:
     afterwards: bool = False
 
 
-class Rollout:
+class DeploymentRollout:
     """One call of the module."""
 
-    def __init__(self, reader: Reader, wish: Wish, report: RolloutReport) -> None:
+    def __init__(self, reader: Reader, wish: RolloutWish, report: RolloutReport) -> None:
         self._reader = reader
         self._wish = wish
         self._report = report
@@ -103,7 +103,7 @@ class Rollout:
         if deployment.image == self._wish.image:
             self._report.joined = not deployment.complete
             if deployment.complete:
-                self._report.outcome = "unchanged"
+                self._stay(self._wish.image, check_mode=check_mode)
                 return
             self._report.note(f"joins the rollout of {self._wish.image}: {deployment.words}")
         else:
@@ -112,6 +112,14 @@ class Rollout:
         if check_mode or self._wish.until == "started":
             return
         self._follow(self._wish.image)
+
+    def _stay(self, image: str, *, check_mode: bool) -> None:
+        """Nothing to bring; the pods are watched all the same, because they may be there only since a moment ago."""
+        self._report.outcome = "unchanged"
+        if not check_mode and self._wish.watch and self._wish.until == "complete":
+            found = self._watched(image)
+            if found:
+                self._fail(image, found[0], going_back=False)
 
     def roll_back(self, *, check_mode: bool) -> None:
         """Back to the last good template, or to a chosen one."""
@@ -131,7 +139,7 @@ class Rollout:
         self._follow(target.image, going_back=True)
         self._report.rolled_back_to = target.image
 
-    def _target(self, reading: Reading) -> Template:
+    def _target(self, reading: Reading) -> PodTemplate:
         wanted = self._wish.revision
         if wanted:
             chosen = chosen_template(reading.templates, wanted)
@@ -156,7 +164,7 @@ class Rollout:
         self._report.before = self._report.before or reading.deployment.image
         return reading
 
-    def _noted(self, good: Template | None) -> dict[str, str]:
+    def _noted(self, good: PodTemplate | None) -> dict[str, str]:
         wish = self._wish
         return wish.annotations.note(
             time=wish.clock(),
@@ -166,7 +174,7 @@ class Rollout:
             good=good.hash if good else "",
         )
 
-    def _write_image(self, reading: Reading, good: Template | None, *, check_mode: bool) -> None:
+    def _write_image(self, reading: Reading, good: PodTemplate | None, *, check_mode: bool) -> None:
         deployment = reading.deployment
         body = {
             "metadata": {"annotations": self._noted(good)},
@@ -175,7 +183,7 @@ class Rollout:
         self._send(deployment, body, check_mode=check_mode)
         self._report.note(f"{deployment.image} → {self._wish.image}")
 
-    def _write_template(self, reading: Reading, target: Template, leaves: Template, *, check_mode: bool) -> None:
+    def _write_template(self, reading: Reading, target: PodTemplate, leaves: PodTemplate, *, check_mode: bool) -> None:
         deployment = reading.deployment
         image = f"/spec/template/spec/containers/{deployment.index}/image"
         body = [
@@ -198,7 +206,7 @@ class Rollout:
         report.diff = difference(deployment.found, after)
 
     def _follow(self, image: str, *, going_back: bool = False) -> None:
-        failure: list[Failure] = []
+        failure: list[RolloutFailure] = []
 
         def arrived() -> bool:
             reading = self._look()
@@ -222,34 +230,42 @@ class Rollout:
         try:
             in_time = self._report.wait(arrived, LONGEST_PAUSE)
         except NoAnswerError as error:
-            failure.append(Failure(str(error), []))
+            failure.append(RolloutFailure(str(error), []))
         if in_time and not failure and self._wish.watch and not going_back and self._wish.until == "complete":
             failure += self._watched(image)
         if in_time and not failure:
             self._report.outcome = "rolled_back" if going_back else "succeeded"
             return
-        became = failure[0] if failure else Failure(f"it did not end within {timeout:g} s: {self._stands}.", [])
+        became = failure[0] if failure else RolloutFailure(f"it did not end within {timeout:g} s: {self._stands}.", [])
+        self._fail(image, became, going_back=going_back)
+
+    def _fail(self, image: str, became: RolloutFailure, *, going_back: bool) -> NoReturn:
+        """Go back, unless that is what failed; always an OperationError."""
         self._report.outcome = "failed"
         why = self._why(image, became, going_back=going_back)
         if not going_back:
             why = f"{why}{'' if why.endswith(chr(10)) else ' '}{self._way_back(image, afterwards=became.afterwards)}"
         raise OperationError(why)
 
-    def _watched(self, image: str) -> list[Failure]:
+    def _watched(self, image: str) -> list[RolloutFailure]:
         """What goes wrong with the new pods in the time after the rollout, if anything does."""
         restarts: dict[str, int] = {}
-        found: list[Failure] = []
+        found: list[RolloutFailure] = []
         watching = Progress(now=self._report.now, sleep=self._report.sleep, timeout=self._wish.watch)
 
         def failed() -> bool:
             reading = self._look()
             if reading.deployment.image != image:
-                found.append(Failure(f"another writer changed the image to {reading.deployment.image}.", [], True))
+                found.append(
+                    RolloutFailure(f"another writer changed the image to {reading.deployment.image}.", [], True)
+                )
             for pod in reading.new_pods:
                 before = restarts.setdefault(pod.name, pod.restarts)
                 if pod.restarts > before:
                     quiet = Trouble(pod.name, "crash", "restarted", "", reading.deployment.container)
-                    found.append(Failure(f"pod {pod.name} restarted after the rollout.", [pod.trouble or quiet], True))
+                    found.append(
+                        RolloutFailure(f"pod {pod.name} restarted after the rollout.", [pod.trouble or quiet], True)
+                    )
             return bool(found)
 
         self._report.note(f"watches the new pods for {self._wish.watch:g} s")
@@ -264,7 +280,7 @@ class Rollout:
     def _first_pod(reading: Reading) -> bool:
         return any(pod.ready for pod in reading.new_pods)
 
-    def _failure(self, reading: Reading) -> Failure | None:
+    def _failure(self, reading: Reading) -> RolloutFailure | None:
         """What does not get better by waiting: reasons that lasted `fail_after`, or the controller's own deadline."""
         deployment, wish, now = reading.deployment, self._wish, self._report.now()
         troubles = list(failing(reading.new_pods))
@@ -279,10 +295,10 @@ class Rollout:
             if now - self._failing_since[key] < allowed:
                 continue
             if not trouble.pod:
-                return Failure(f"no pod can be created: {trouble.message.rstrip('.')}.", [])
-            return Failure(f"{trouble.words}.", [trouble])
+                return RolloutFailure(f"no pod can be created: {trouble.message.rstrip('.')}.", [])
+            return RolloutFailure(f"{trouble.words}.", [trouble])
         if deployment.deadline_exceeded:
-            return Failure(self._deadline_in_words(reading, troubles), troubles[:1])
+            return RolloutFailure(self._deadline_in_words(reading, troubles), troubles[:1])
         return None
 
     def _deadline_in_words(self, reading: Reading, troubles: list[Trouble]) -> str:
@@ -296,7 +312,7 @@ class Rollout:
         warning = self._reader.last_warning(waiting.name)
         return f"{words} Pod {waiting.name} runs and is not ready{f': {warning}' if warning else ''}."
 
-    def _why(self, image: str, failure: Failure, *, going_back: bool) -> str:
+    def _why(self, image: str, failure: RolloutFailure, *, going_back: bool) -> str:
         what = f"The {'rollback' if going_back else 'rollout'} to {image} of {self._about} failed"
         lines: list[str] = []
         for trouble in failure.troubles:
@@ -332,7 +348,7 @@ class Rollout:
             if good is None:
                 return "No template of it is known to be good, so nothing was rolled back. Fix the cause and run again."
             self._write_template(reading, good, good, check_mode=False)
-        except (NoAnswerError, RefusedError) as error:
+        except (NoAnswerError, RefusedRequestError) as error:
             return f"The rollback was not started: {error}"
         self._failing_since = {}
         try:

@@ -44,6 +44,8 @@ GROUPS = {
     "group/evenkeel.fleet.fleet": "evenkeel.fleet.rollout_lock",
     "group/evenkeel.fleet.balancer": "evenkeel.fleet.target_drain",
     "group/evenkeel.fleet.aws": "evenkeel.fleet.asg_refresh",
+    "group/evenkeel.fleet.kubernetes": "evenkeel.fleet.deployment_rollout_info",
+    "group/kubernetes.core.k8s": "kubernetes.core.k8s_info",
     "group/amazon.aws.aws": "amazon.aws.autoscaling_instance",
     "group/community.aws.aws": "community.aws.sns_topic",
 }

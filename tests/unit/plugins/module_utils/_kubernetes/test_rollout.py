@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.api import DEPLOYMENT, POD, REPLICA_SET, Kind
+from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.api import (
+    DEPLOYMENT,
+    POD,
+    REPLICA_SET,
+    ResourceKind,
+)
 from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.deployment import Annotations
 from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.readings import Reader
-from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.rollout import Rollout, RolloutReport, Wish
+from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.rollout import (
+    DeploymentRollout,
+    RolloutReport,
+    RolloutWish,
+)
 
 OLD, NEW = "i@sha256:1", "i@sha256:2"
 BACK_OFF = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
@@ -33,10 +42,10 @@ class Scene:
     def now(self) -> dict[str, Any]:
         return self.acts[0][0]
 
-    def get(self, _kind: Kind, _namespace: str, _name: str) -> dict[str, Any]:
+    def get(self, _kind: ResourceKind, _namespace: str, _name: str) -> dict[str, Any]:
         return dict(self.now["deployment"])
 
-    def objects(self, kind: Kind, _namespace: str, **_query: str) -> list[dict[str, Any]]:
+    def objects(self, kind: ResourceKind, _namespace: str, **_query: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = {REPLICA_SET.plural: self.now["sets"], POD.plural: self.now["pods"]}.get(
             kind.plural, []
         )
@@ -45,7 +54,7 @@ class Scene:
         return found
 
     def patch(
-        self, kind: Kind, _namespace: str, _name: str, body: Any, *_how: str, dry_run: bool = False
+        self, kind: ResourceKind, _namespace: str, _name: str, body: Any, *_how: str, dry_run: bool = False
     ) -> Mapping[str, Any]:
         assert kind is DEPLOYMENT
         self.writes.append((body, dry_run))
@@ -65,7 +74,7 @@ class Scene:
         check_mode = wish.pop("check_mode", False)
         report = RolloutReport(now=lambda: self.seconds, sleep=self.sleep, timeout=60)
         asked = {"annotations": Annotations("e.f"), "user": "ops", "clock": lambda: "now", "image": NEW, **wish}
-        rollout = Rollout(Reader(self, "n", "gateway", ""), Wish(**asked), report)  # type: ignore[arg-type]
+        rollout = DeploymentRollout(Reader(self, "n", "gateway", ""), RolloutWish(**asked), report)  # type: ignore[arg-type]
         failure = ""
         try:
             (rollout.update if state == "update" else rollout.roll_back)(check_mode=check_mode)
@@ -260,6 +269,13 @@ def test_a_pod_that_restarts_while_it_is_watched_fails_the_rollout() -> None:
     report, failure = scene.run(watch=20)
     assert "pod gateway-h2-1 restarted after the rollout." in failure
     assert report.outcome == "rolled_back"
+
+
+def test_pods_that_run_already_are_watched_too() -> None:
+    scene = Scene([reading(NEW, good="h1"), reading(NEW, good="h1"), reading(NEW, good="h1", restarts=1)])
+    report, failure = scene.run(watch=20, roll_back=False)
+    assert "pod gateway-h2-1 restarted after the rollout." in failure
+    assert (report.outcome, scene.writes) == ("failed", [])
 
 
 def test_what_was_good_stays_known_when_a_way_back_is_interrupted() -> None:
