@@ -62,7 +62,7 @@ options:
     description: With O(state=rolled_back), the number of a revision, its pod-template-hash, or its image.
     type: str
     default: ""
-  until:
+  wait_for:
     description:
       - V(complete) waits until all pods are of the new template and available.
       - V(first_pod) waits until one of them is ready.
@@ -149,7 +149,7 @@ outcome:
   description:
     - V(succeeded), V(unchanged), V(failed), V(rolled_back) or V(superseded), which means that another writer has
       brought a third image.
-    - Empty in check mode, and with O(until=started).
+    - Empty in check mode, and with O(wait_for=started).
   returned: always
   type: str
   sample: succeeded
@@ -223,7 +223,7 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
             "image": {"type": "str"},
             "allow_tag": {"type": "bool", "default": False},
             "revision": {"type": "str", "default": ""},
-            "until": {"type": "str", "choices": ["complete", "first_pod", "started"], "default": "complete"},
+            "wait_for": {"type": "str", "choices": ["complete", "first_pod", "started"], "default": "complete"},
             "fail_after": {"type": "float", "default": 5},
             "schedule_within": {"type": "float", "default": 120},
             "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
@@ -262,7 +262,7 @@ def act(module: AnsibleModule, report: RolloutReport) -> None:
         revision=wanted["revision"],
         reason=wanted["reason"],
         rollout_id=wanted["rollout_id"],
-        until=wanted["until"],
+        until=wanted["wait_for"],
         fail_after=wanted["fail_after"],
         schedule_within=wanted["schedule_within"],
         roll_back=wanted["on_failure"] == "rollback",

@@ -141,13 +141,15 @@ def kubeconfig(server: str, token: str) -> str:
 def start_engine(programs: Programs) -> None:
     for stale in ("/var/run/docker.pid", "/run/docker/containerd/containerd.pid"):
         Path(stale).unlink(missing_ok=True)
+    # A copy, because the checkout may change while the node runs.
+    runtime = shutil.copy(Path(__file__).with_name("runc"), "/usr/local/bin/runc-testbed")
     programs.start(
         "dockerd",
         "dockerd",
         "--iptables=false",
         f"--bip={BRIDGE}/24",
         "--exec-opt=native.cgroupdriver=cgroupfs",
-        "--add-runtime=testbed=/srv/kubernetes/runc",
+        f"--add-runtime=testbed={runtime}",
         "--default-runtime=testbed",
         "--log-level=warn",
     )
