@@ -23,6 +23,11 @@ BIN = Path(sys.executable).parent
 NAMESPACE = "gateway"
 NAME = "gateway"
 PORT = 8000
+MISSING = "127.0.0.1:5000/gateway-v1@sha256:" + "0" * 64
+# Requests per second, and how many runs are killed at seeded moments.
+RATE = float(os.environ.get("RATE", "300"))
+KILLS = int(os.environ.get("KILLS", "3"))
+KILLS_FROM = int(os.environ.get("KILLS_FROM", "1"))
 # One state each of the gateway's images, made on the node from the first version.
 BROKEN = {
     "crashing": 'ENTRYPOINT ["sh", "-c", "echo JWT_SECRET is not set; exit 3"]',

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.cluster import NAME, NAMESPACE, Cluster, Run, wait_until
-from tests.kubernetes.test_rolling_update import KILLS, KILLS_FROM, MISSING, RATE
+from tests.kubernetes.cluster import KILLS, KILLS_FROM, MISSING, NAME, NAMESPACE, RATE, Cluster, Run, wait_until
 from tests.system.load import MixedLoad, Watch
 
 

@@ -15,13 +15,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.kubernetes.cluster import NAMESPACE, Cluster, wait_until
+from tests.kubernetes.cluster import KILLS, KILLS_FROM, MISSING, NAMESPACE, RATE, Cluster, wait_until
 from tests.system.load import MixedLoad, Watch
-
-RATE = float(os.environ.get("RATE", "300"))
-KILLS = int(os.environ.get("KILLS", "3"))
-KILLS_FROM = int(os.environ.get("KILLS_FROM", "1"))
-MISSING = "127.0.0.1:5000/gateway-v1@sha256:" + "0" * 64
 
 
 def hand_over(cluster: Cluster, place: int) -> None:
