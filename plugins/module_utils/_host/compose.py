@@ -149,7 +149,7 @@ def _pairs(values: Mapping[str, Any] | Sequence[str] | None) -> dict[str, str]:
     if isinstance(values, Mapping):
         pairs = values.items()
         return {key: _text(value) for key, value in pairs if value is not None}
-    return {key: value for key, _, value in (entry.partition("=") for entry in values or [])}
+    return {key: value for key, _equals, value in (entry.partition("=") for entry in values or [])}
 
 
 def _text(value: Any) -> str:
