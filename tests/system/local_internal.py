@@ -45,7 +45,6 @@ BROKEN: Mapping[str, Mapping[str, str]] = {
     "secret": {},
     # Only under traffic: a probe finds nothing.
     "errs": {"STATUS": "500"},
-    "labours": {"WORK": "1"},
 }
 NO_SECRET = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/internal/none"
 
