@@ -160,7 +160,7 @@ def refusal(call: str, kind: ResourceKind, namespace: str, name: str, status: in
     of = f"{kind.name} {name} in the namespace {namespace}" if name else f"the namespace {namespace}"
     if status in _TRY_AGAIN:
         return NoAnswerError(f"{call} on {of}: the API server asked to retry later ({status}): {said}.")
-    verb, _, resource = call.partition(" ")
+    verb, _space, resource = call.partition(" ")
     remedy = {
         401: "Renew the credentials of the kubeconfig's user, or set api_key.",
         403: f"Grant the verb {verb} on {resource} in the namespace {namespace} to this user.",
