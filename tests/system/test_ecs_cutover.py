@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -35,6 +36,19 @@ LEGACY = {name: name for name in PORTS}
 MOVED = {name: f"{name}-nlb" for name in PORTS}
 RETIRED = dict.fromkeys(PORTS, (0, 0))
 SERVING = {name: (count, count) for name, count in COUNTS.items()}
+# By fault: what the operator reads of it.
+CAUSES = {
+    "unhealthy": "Task failed ELB health checks",
+    "port": "Task failed ELB health checks",
+    "secret": "/internal/none",
+    "slow": "answers in 0.1",
+}
+
+
+def faults() -> list[tuple[str, str]]:
+    """Each service with a fault, and each fault; with FAULTS=all, each service with each fault."""
+    every = itertools.product(PORTS, CAUSES)
+    return list(every if os.environ.get("FAULTS") == "all" else zip(PORTS, itertools.cycle(CAUSES)))
 
 
 class Operator:
@@ -148,22 +162,14 @@ def operator() -> Iterator[Operator]:
         local.close()
 
 
-@pytest.mark.parametrize(
-    ("fault", "cause"),
-    [
-        ("unhealthy", "Task failed ELB health checks"),
-        ("port", "Task failed ELB health checks"),
-        ("secret", "/internal/none"),
-        ("slow", "answers in 0.1"),
-    ],
-)
-def test_a_bad_service_never_gets_a_client(operator: Operator, fault: str, cause: str) -> None:
+@pytest.mark.parametrize(("name", "fault"), faults())
+def test_a_bad_service_never_gets_a_client(operator: Operator, name: str, fault: str) -> None:
     with operator.rig.load(RATE) as load:
-        told = operator.run("ecs_cutover", broken={"orders": fault}, ecs_service=["orders-nlb"])
+        told = operator.run("ecs_cutover", broken={name: fault}, ecs_service=[f"{name}-nlb"])
     assert load.failures == []
     assert told.code != 0
-    assert "orders-nlb" in told.failures
-    assert cause in told.failures
+    assert f"{name}-nlb" in told.failures
+    assert CAUSES[fault] in told.failures
     assert operator.rig.served_by() == LEGACY
     assert operator.counts() == SERVING
 
