@@ -30,7 +30,9 @@ options:
     type: str
     default: ""
   seconds:
-    description: How many seconds to watch.
+    description:
+      - How many seconds to watch. With less than four times O(period), the 99th percentile may not be compared, and a
+        warning says so.
     type: float
     default: 300
   before:
@@ -139,6 +141,8 @@ def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
         act(module, report)
     except OperationError as error:
         module.fail_json(msg=str(error), **report.result())
+    for warning in report.warnings:
+        module.warn(warning)
     module.exit_json(**report.result())
 
 

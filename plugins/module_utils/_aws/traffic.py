@@ -106,6 +106,19 @@ def unclear(before: Sequence[Period], after: Sequence[Period]) -> list[str]:
     ]
 
 
+def not_compared(before: Sequence[Period], after: Sequence[Period], wish: TrafficWish) -> list[str]:
+    """What the comparison left out, with the remedy."""
+    return [
+        f"The 99th percentile of the response time was not compared: CloudWatch has it for {known} periods {when}, and "
+        f"{FEWEST} are needed. {remedy}"
+        for periods, when, remedy in (
+            (before, "before the change", "Compare with a longer time before it."),
+            (after, "since the change", f"Watch for {(FEWEST + 1) * wish.period} s or more."),
+        )
+        if (known := sum(one.p99 is not None for one in periods)) < FEWEST
+    ]
+
+
 def figures(periods: Sequence[Period]) -> dict[str, Any]:
     requests, errors = _totals(periods)
     return {"periods": len(periods), "requests": round(requests), "errors": round(errors), "p99": _typical(periods)}
@@ -218,6 +231,8 @@ def compare(
             f"It is not known how the requests fare: {'; '.join(missing)}. Check the load balancer's name, and wait "
             "for longer; without requests, compare nothing."
         )
+    if traffic:
+        report.warnings += not_compared(before, after, wish)
     report.result_word, report.words = "promoted", [_words(after)] if traffic else []
 
 
