@@ -54,6 +54,7 @@ options:
       - With O(state=restored), the image that has to serve afterwards, as a reference or a digest such as
         C(sha256:6d1e…). If the current container already has it, nothing changes. If the previous one does not have it,
         the call fails.
+      - Or the id of the container that has to serve afterwards, for two containers of one image.
       - Without it, each call exchanges the two containers. A call that finds an interrupted replacement only undoes
         that one.
     type: str

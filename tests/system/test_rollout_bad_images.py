@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.fleet import GATEWAY, wait_until
-from tests.system.rollouts import digest, digests, nobody_notices, order, roll, start
+from tests.system.rollouts import digest, digests, hooks, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
     from tests.system.fleet import Fleet, Run
@@ -56,6 +56,21 @@ def test_a_gateway_that_turns_unhealthy_while_it_is_watched(serving: Fleet, imag
     assert run.code != 0
     assert run.says(f"{first} failed", "503")
     assert_put_back(serving, run, first, images[0])
+
+
+@pytest.mark.parametrize("fails", [0, 1], ids=["its own", "the next one's"])
+def test_settings_go_back_too_where_the_image_stays(serving: Fleet, images: tuple[str, str], fails: int) -> None:
+    """A host gets its previous container back where a check after the swap fails, or that of a later host does."""
+    hosts = order(serving)
+    before = {host: serving.gateway(host)["Id"] for host in hosts}
+    environment = {**serving.variables["gateway_environment"], "LOG_LEVEL": "debug"}
+    settings: dict[str, Any] = {"gateway_environment": environment, "rollout_on_failure": "rollback_all"}
+    check = hooks("after_host", "command.yml", happens="false", happens_to=hosts[fails])
+    with nobody_notices(serving):
+        run = roll(serving, gateway_image=images[0], **settings, **check)
+    assert run.code != 0
+    assert run.says(f"{hosts[fails]} failed")
+    assert {host: serving.gateway(host)["Id"] for host in hosts} == before
 
 
 def assert_put_back(fleet: Fleet, run: Run, first: str, image: str) -> None:

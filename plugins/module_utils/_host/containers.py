@@ -72,9 +72,9 @@ class Container:
     def restore(self, wanted: str | None) -> bool:
         """Put the previous container back in place of the current one, which becomes the previous one.
 
-        `wanted`: the image that is to serve then, as a reference or a digest. Without it, a call that finds an
-        interrupted replacement only undoes that. False where the previous container is of another image, or gone, and
-        the declared one is of this image: then the caller replaces the container by the declared one.
+        `wanted`: the image that is to serve then, as a reference or a digest, or a container's id. Without it, a call
+        that finds an interrupted replacement only undoes that. False where the previous container is of another image,
+        or gone, and the declared one is of this image: then the caller replaces the container by the declared one.
         """
         with self.replacement.ending_stand_in():
             return self._restore(wanted)
@@ -112,8 +112,8 @@ class Container:
         return declared.matches(self.spec, current, image) and limits(current["HostConfig"]) == wanted
 
     def _runs(self, container: Mapping[str, Any], wanted: str) -> bool:
-        """Whether a container is of an image, by reference or by digest."""
-        references = [container["Image"], image_of(container)]
+        """Whether a container is the one with this id, or of an image, by reference or by digest."""
+        references = [container["Id"], container["Image"], image_of(container)]
         references += (self.docker.image(container["Image"]) or {}).get("RepoDigests") or []
         digests = [reference.rpartition("@")[2] for reference in references if "sha256:" in reference]
         return wanted in references or ("sha256:" in wanted and wanted.rpartition("@")[2] in digests)

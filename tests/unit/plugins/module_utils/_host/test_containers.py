@@ -395,6 +395,19 @@ def test_restoring_a_wanted_image(target: Host, docker_engine: EngineDouble) -> 
     assert actions(target) == ["create", "replace", "restore"]
 
 
+def test_restoring_a_container_of_the_same_image(target: Host, docker_engine: EngineDouble) -> None:
+    ensure(target)
+    first = docker_engine.container("gateway")
+    assert first is not None
+    ensure(target, env={"A": "1"})
+    container(target).restore("sha256:1")
+    assert docker_engine.container("gateway") is not first, "the image does not tell them apart"
+    for _again in range(2):
+        container(target).restore(first["Id"])
+        assert docker_engine.container("gateway") is first
+    assert actions(target) == ["create", "replace", "restore"]
+
+
 def test_restoring_after_a_replacement_that_was_interrupted_only_undoes_it(
     target: Host, docker_engine: EngineDouble
 ) -> None:
