@@ -22,8 +22,9 @@ from tests.integration.fleetdb.fleets import Fleet
 from tests.integration.fleetdb.machines import PROGRAM, elections_as_instances
 from tests.integration.support import CHECKOUT, environment
 
-# The inventory is a fleet's; services on ECS have one of their own.
-PLAYBOOKS = sorted(path for path in (CHECKOUT / "playbooks").glob("*.yml") if not path.name.startswith("ecs"))
+# The inventory is a fleet's; services on ECS and Kubernetes have their own, and a compose file needs none.
+OF_OTHERS = ("compose", "ecs", "kubernetes")
+PLAYBOOKS = sorted(path for path in (CHECKOUT / "playbooks").glob("*.yml") if not path.name.startswith(OF_OTHERS))
 # What Ansible and the roles say where a variable is out of sight.
 UNKNOWN = ("is undefined", "undefined variable", "is not set", "missing required arguments", "must specify a region")
 
