@@ -103,7 +103,7 @@ def test_a_container_that_compose_started(compose: Compose, host: LittleHost) ->
 def test_a_bad_image_is_put_back(compose: Compose, host: LittleHost) -> None:
     assert changed(compose.update(host.image("v1")))
     with clients(host) as told:
-        run = compose.update(host.image("never-healthy", sick_after=0), gateway_health_timeout=3)
+        run = compose.update(host.image("never-healthy", sick_after=0), gateway_health_timeout=10)
     assert run.returncode != 0
     assert "never-healthy starts" in run.stdout + run.stderr, "the last lines of its log"
     assert told.failures == []
