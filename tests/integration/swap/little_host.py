@@ -208,15 +208,18 @@ class LittleHost:
         self, tag: str, *, architecture: str = "", command: list[str] | None = None, size: int = 0, **app: Any
     ) -> str:
         """An image of the app in the registry, and not on the host: its reference by digest."""
-        reference = f"{REGISTRY}/{NAME}:{tag}"
-        if tag not in self.digests:
+        # Two tests may give the same tag to different images.
+        made_of = json.dumps([tag, architecture, command, size, app])
+        if made_of not in self.digests:
+            reference = f"{REGISTRY}/{NAME}:{tag}"
             architecture = architecture or self.ask("GET", "/version").json()["Arch"]
             archive = image_archive(reference, architecture, command, size, {"version": tag, **app})
             self.do("docker load", stdin=archive)
             self.do(f"docker push --quiet {reference}")
-            self.digests[tag] = self.do(f"docker inspect --format '{{{{index .RepoDigests 0}}}}' {reference}").strip()
+            digest = self.do(f"docker inspect --format '{{{{index .RepoDigests 0}}}}' {reference}").strip()
             self.do(f"docker rmi {reference}")
-        return self.digests[tag]
+            self.digests[made_of] = digest
+        return self.digests[made_of]
 
     # What happens meanwhile
 

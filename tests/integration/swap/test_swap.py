@@ -55,10 +55,10 @@ def test_back_and_forth_without_a_registry(swap: Swaps, host: LittleHost) -> Non
 
 
 def test_a_previous_one_that_does_not_come_up_again(swap: Swaps, host: LittleHost) -> None:
-    swap(host.image("once", crash_after=2))
+    swap(host.image("once", crash_after=4))
     second = swap(host.image("v2"))
     earlier = host.containers()["app-previous"]
-    answer = swap(host.image("v2"), state="restored", container={"gate": {"hold": 4}})
+    answer = swap(host.image("v2"), state="restored", container={"gate": {"hold": 6}})
     assert (answer["outcome"], answer["exit_code"]) == ("rolled_back", 7)
     assert "hunter2" not in str(answer)
     assert host.containers() == {"app": second["serving"]["id"], "app-previous": earlier}
