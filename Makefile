@@ -82,7 +82,7 @@ permissions: venv ## Test the permissions service against a real PostgreSQL and 
 
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
-	@tools/setup packages chromium docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
+	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
 	@tools/with-docker $(BIN)/pytest -q --durations=10 tests/integration --ignore=tests/integration/aws
 
 .PHONY: aws

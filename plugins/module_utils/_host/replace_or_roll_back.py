@@ -62,6 +62,7 @@ class Replacement:
         try:
             if old:
                 self.operations.stop(old)
+                self.stand_in.forget_connections(old)
                 self.operations.rename(old["Id"], aside)
             self.operations.rename(new, self.name)
         except HostError as error:

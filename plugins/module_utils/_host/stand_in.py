@@ -6,7 +6,7 @@
 Two containers can't publish the same port. So the stand-in gets ports of its own, and an nftables table redirects new
 connections of the published ports to it, before docker's rules. The kernel switches them in one transaction. Existing
 connections stay where they are, because connection tracking knows their destination. Then the old container stops
-gracefully. When the new one has passed its gate, the ports are switched to it in the same way, and the stand-in stops.
+gracefully, and the kernel forgets what it still tracks of it (conntrack.py). When the new one has passed its gate, the ports are switched to it in the same way, and the stand-in stops.
 
 The state is in the engine and the table only. The next call removes a stand-in without traffic. One with traffic serves
 until a call ends with a container that serves under the name.
@@ -23,6 +23,7 @@ from typing import Any, Callable
 
 from .._common.http import PortMap
 from . import container_declaration as declared
+from .conntrack import forget, is_local
 from .docker import Docker, DockerError
 from .host import Host, HostError, Spec
 from .networks import bridge_name
@@ -107,7 +108,24 @@ class StandIn:
                 self._lead_back()
                 self.answers = False
                 time.sleep(TURN)
+                found = self.docker.container(self.name)
                 self._remove()
+                if found:
+                    self.forget_connections(found)
+
+    def forget_connections(self, stopped: Mapping[str, Any]) -> None:
+        """After a container has stopped, which is described as it ran: nothing leads to it any more.
+
+        Without this, a client that connects from a port again is sent to what has this address or port by then.
+        """
+        address, ports = _address(stopped), _host_ports(stopped)
+        try:
+            forget(lambda it: it.answers == address or (it.answers_on in ports and is_local(it.answers)))
+        except OSError as error:
+            self.host.warn(
+                f"the kernel's list of connections couldn't be read ({error}): for two minutes, a client that connects "
+                f"from the same port again may not reach {self.spec['name']}"
+            )
 
     def port_map(self, container: str) -> PortMap:
         """Addresses of the container itself while its published ports are redirected to the stand-in."""
@@ -264,6 +282,11 @@ def _with_own(found: Mapping[str, Any], port: PublishedPort) -> PublishedPort:
 def _port_map(found: Mapping[str, Any], ports: Sequence[PublishedPort]) -> PortMap:
     address = _address(found)
     return {port.outer: (address, port.inner) for port in ports} if address else {}
+
+
+def _host_ports(container: Mapping[str, Any]) -> set[int]:
+    ports = _tcp(container["NetworkSettings"].get("Ports"))
+    return {int(entry["HostPort"]) for _number, bound in ports for entry in bound}
 
 
 def _network(container: Mapping[str, Any]) -> str:

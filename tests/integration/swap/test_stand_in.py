@@ -9,17 +9,22 @@ SWAP_SEED chooses another run.
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.support import await_true
-from tests.integration.swap.little_host import PORT, LittleHost
+from tests.integration.swap.little_host import HOST4, PORT, LittleHost
 from tests.integration.swap.load import clients
 from tests.integration.swap.story import SEED, Story
 from tests.integration.swap.swaps import Swaps
+
+REUSED_PORT = Path(__file__).parent / "reused_port.py"
 
 
 class Covered(Swaps):
@@ -82,6 +87,28 @@ def test_nobody_notices_a_bad_image(
     assert told.failures == []
     assert told.versions.keys() == {"v1"}, "none but the old one was asked"
     assert_nothing_left(host, "app")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", HOST4])
+def test_a_client_that_connects_from_the_same_port_again(covered: Covered, host: LittleHost, address: str) -> None:
+    """The kernel would send it where its earlier connection went, of which it has missed the end."""
+    covered(host.image("v1"))
+    port = 23456
+    earlier = f"--src {address} --dst {address} --sport {port} --dport {PORT}"
+    host.do(f"conntrack -I -p tcp {earlier} --state LAST_ACK --timeout 60 --status SEEN_REPLY,ASSURED")
+    answers = []
+
+    def meanwhile() -> None:
+        await_true(lambda: "v2 starts" in host.do("docker logs app 2>&1 || true"), "the new one has started", 30)
+        command = [*host.inside, sys.executable, str(REUSED_PORT), address, str(port), str(PORT)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        answers.append(done.stdout or done.stderr)
+
+    asking = threading.Thread(target=meanwhile)
+    asking.start()
+    covered(host.image("v2"), container={"gate": {"hold": 4}})
+    asking.join()
+    assert ['"v1"' in answer for answer in answers] == [True], answers
 
 
 def test_where_nobody_can_stand_in_nothing_is_stopped(covered: Covered, host: LittleHost) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._host import (
     published_ports,
     registry,
     stamps,
+    stand_in,
     units,
 )
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.host import Host
@@ -65,6 +66,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(forwarding, "DROP_IN", tmp_path / "units/docker.service.d/evenkeel-forwarding.conf")
     monkeypatch.setattr(forwarding, "LAST", tmp_path / "etc/sysctl.conf")
     monkeypatch.setattr(packages, "POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(stand_in, "forget", lambda _stale: None)
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(os, "chown", lambda *_: None)
     monkeypatch.setattr(files, "_current_attributes", lambda status: files.Attributes(status.st_mode & 0o7777, 0, 0))
