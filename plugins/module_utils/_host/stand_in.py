@@ -6,7 +6,8 @@
 Two containers can't publish the same port. So the stand-in gets ports of its own, and an nftables table redirects new
 connections of the published ports to it, before docker's rules. The kernel switches them in one transaction. Existing
 connections stay where they are, because connection tracking knows their destination. Then the old container stops
-gracefully, and the kernel forgets what it still tracks of it (conntrack.py). When the new one has passed its gate, the ports are switched to it in the same way, and the stand-in stops.
+gracefully, and the kernel forgets what it still tracks of it (conntrack.py). When the new one has passed its gate, the
+ports are switched to it in the same way, and the stand-in stops.
 
 The state is in the engine and the table only. The next call removes a stand-in without traffic. One with traffic serves
 until a call ends with a container that serves under the name.

@@ -5,22 +5,16 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host import conntrack
 from ansible_collections.evenkeel.fleet.plugins.module_utils._host.conntrack import Connection, forget, is_local
 
 FAMILY = "02000000"
-ASKED = (
-    "3400018014000180080001000a652608080002000a6526661c000280050001000600000006000200eb42000006000300"
-    "00500000"
-)
-ANSWER = (
-    "3400028014000180080001000a652666080002000a6526081c00028005000100060000000600020000500000060003"
-    "00eb420000"
-)
+ASKED = "3400018014000180080001000a652608080002000a6526661c000280050001000600000006000200eb4200000600030000500000"
+ANSWER = "3400028014000180080001000a652666080002000a6526081c0002800500010006000000060002000050000006000300eb420000"
 STATUS = "080003000000018e0800080000000000"
 NUMBER = "08000c009b86292a"
 LEFT = "08000b0000000001080007000000000530000480"
@@ -61,7 +55,7 @@ def listed(*contents: bytes) -> list[bytes]:
 
 def known(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> Kernel:
     kernel = Kernel(*answers)
-    monkeypatch.setattr(conntrack.socket, "socket", lambda *_: kernel)
+    monkeypatch.setattr(socket, "socket", lambda *_: kernel)
     return kernel
 
 
