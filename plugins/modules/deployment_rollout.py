@@ -31,7 +31,8 @@ options:
   state:
     description:
       - V(updated) brings O(image).
-      - V(rolled_back) goes back to the last good template, or to O(revision).
+      - V(rolled_back) goes back to the last good template, or to O(revision). It finishes a rollback that was
+        interrupted.
     type: str
     choices: [updated, rolled_back]
     default: updated

@@ -27,6 +27,11 @@ class Annotations:
         """The pod-template-hash of the last template whose rollout was complete."""
         return f"{self.prefix}/good-template"
 
+    @property
+    def rolling_back(self) -> str:
+        """The pod-template-hash of the template that an unfinished rollback goes back to."""
+        return f"{self.prefix}/rolling-back-to"
+
     def note(self, *, time: str, user: str, rollout_id: str, reason: str, good: str) -> dict[str, str]:
         noted = {"updated-at": time, "updated-by": user, "rollout-id": rollout_id, "reason": reason}
         # The last one is what `kubectl rollout history` shows.
@@ -114,6 +119,11 @@ class Deployment:
     @property
     def available(self) -> int:
         return self._status("availableReplicas")
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """They change while a rollout, or a scaling, makes progress."""
+        return tuple(self._status(f"{name}eplicas") for name in ("r", "updatedR", "readyR", "availableR"))
 
     @property
     def complete(self) -> bool:

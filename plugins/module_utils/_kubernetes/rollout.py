@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from .._common.progress import NoAnswerError, OperationError, Progress
-from .api import DEPLOYMENT, JSON_PATCH, RefusedRequestError
+from .api import DEPLOYMENT, JSON_PATCH, MERGE, RefusedRequestError
 from .deployment import Annotations, Deployment, PodTemplate, chosen_template
 from .pods import Trouble, failing
 from .readings import Reader, Reading
@@ -19,6 +19,8 @@ from .readings import Reader, Reading
 LONGEST_PAUSE = 1.0
 # How long the API server may not answer after a failure, before the way back is given up.
 ANSWERED_WITHIN = 60.0
+# The controller's own verdict comes first, where it gives one.
+DEADLINE_MARGIN = 5.0
 Until = Literal["complete", "first_pod", "started"]
 
 
@@ -86,6 +88,8 @@ class DeploymentRollout:
         self._wish = wish
         self._report = report
         self._failing_since: dict[tuple[str, str], float] = {}
+        self._counts: tuple[int, ...] = ()
+        self._counts_since = report.now()
 
     @property
     def _about(self) -> str:
@@ -129,6 +133,7 @@ class DeploymentRollout:
         if current and target.hash == current.hash:
             if reading.deployment.complete:
                 self._report.outcome = "unchanged"
+                self._finish(reading.deployment, check_mode=check_mode)
                 return
             self._report.joined = True
         else:
@@ -138,6 +143,19 @@ class DeploymentRollout:
             return
         self._follow(target.image, going_back=True)
         self._report.rolled_back_to = target.image
+        # One that joins may belong to a run that was killed: it outlives it, and the next run has to find the note.
+        if self._wish.until == "complete" and not self._report.joined:
+            self._finish(self._reader.deployment(), check_mode=False)
+
+    def _finish(self, deployment: Deployment, *, check_mode: bool) -> None:
+        """Remove the note of an unfinished rollback."""
+        note = self._wish.annotations.rolling_back
+        if note not in deployment.annotations:
+            return
+        reader = self._reader
+        body = {"metadata": {"annotations": {note: None}}}
+        reader.api.patch(DEPLOYMENT, reader.namespace, reader.name, body, MERGE, dry_run=check_mode)
+        self._report.changed = True
 
     def _target(self, reading: Reading) -> PodTemplate:
         wanted = self._wish.revision
@@ -150,6 +168,10 @@ class DeploymentRollout:
                     "Older ones are kept as far as spec.revisionHistoryLimit says."
                 )
             return chosen
+        current = reading.current
+        # A call that was killed has noted its target; the good template is then the one that it left.
+        if current and reading.deployment.annotations.get(self._wish.annotations.rolling_back) == current.hash:
+            return current
         good = reading.good(self._wish.annotations)
         if good is not None:
             return good
@@ -175,16 +197,17 @@ class DeploymentRollout:
         )
 
     def _write_image(self, reading: Reading, good: PodTemplate | None, *, check_mode: bool) -> None:
-        deployment = reading.deployment
+        deployment, unfinished = reading.deployment, self._wish.annotations.rolling_back
+        forgotten = {unfinished: None} if unfinished in deployment.annotations else {}
         body = {
-            "metadata": {"annotations": self._noted(good)},
+            "metadata": {"annotations": {**self._noted(good), **forgotten}},
             "spec": {"template": {"spec": {"containers": [{"name": deployment.container, "image": self._wish.image}]}}},
         }
         self._send(deployment, body, check_mode=check_mode)
         self._report.note(f"{deployment.image} → {self._wish.image}")
 
     def _write_template(self, reading: Reading, target: PodTemplate, leaves: PodTemplate, *, check_mode: bool) -> None:
-        deployment = reading.deployment
+        deployment, unfinished = reading.deployment, self._wish.annotations.rolling_back
         image = f"/spec/template/spec/containers/{deployment.index}/image"
         body = [
             # Another writer's rollout is not undone.
@@ -193,7 +216,7 @@ class DeploymentRollout:
             {
                 "op": "add",
                 "path": "/metadata/annotations",
-                "value": {**deployment.annotations, **self._noted(leaves)},
+                "value": {**deployment.annotations, **self._noted(leaves), unfinished: target.hash},
             },
         ]
         self._send(deployment, body, JSON_PATCH, check_mode=check_mode)
@@ -297,7 +320,11 @@ class DeploymentRollout:
             if not trouble.pod:
                 return RolloutFailure(f"no pod can be created: {trouble.message.rstrip('.')}.", [])
             return RolloutFailure(f"{trouble.words}.", [trouble])
-        if deployment.deadline_exceeded:
+        if deployment.counts != self._counts:
+            self._counts, self._counts_since = deployment.counts, now
+        # The controller does not watch a deadline where a complete Deployment gets more replicas.
+        stuck = now - self._counts_since >= deployment.deadline + DEADLINE_MARGIN
+        if deployment.deadline_exceeded or stuck:
             return RolloutFailure(self._deadline_in_words(reading, troubles), troubles[:1])
         return None
 
@@ -351,8 +378,10 @@ class DeploymentRollout:
         except (NoAnswerError, RefusedRequestError) as error:
             return f"The rollback was not started: {error}"
         self._failing_since = {}
+        self._counts = ()
         try:
             self._follow(good.image, going_back=True)
+            self._finish(self._reader.deployment(), check_mode=False)
         except OperationError as error:
             return f"The rollback to {good.words} was started, and did not end: {error}"
         self._report.outcome = "rolled_back"

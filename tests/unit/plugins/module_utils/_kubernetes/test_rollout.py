@@ -59,7 +59,8 @@ class Scene:
         assert kind is DEPLOYMENT
         self.writes.append((body, dry_run))
         before = self.now["deployment"]
-        if not dry_run:
+        # A write to the annotations alone starts nothing.
+        if not dry_run and (isinstance(body, list) or "spec" in body):
             self.acts.pop(0)
         return dict(before)
 
@@ -89,6 +90,7 @@ def reading(
     updated: int = 2,
     old: int = 0,
     good: str = "",
+    unfinished: str = "",
     pod: Mapping[str, Any] | None = None,
     conditions: list[dict[str, Any]] | None = None,
     seen: bool = True,
@@ -103,6 +105,7 @@ def reading(
         "spec": {"containers": [{"name": "gateway", "image": image}]},
     }
     notes = {"deployment.kubernetes.io/revision": str(revision), "e.f/good-template": good}
+    notes |= {"e.f/rolling-back-to": unfinished} if unfinished else {}
     status = {
         "observedGeneration": 2 if seen else 1,
         "replicas": updated + old,
@@ -247,6 +250,18 @@ def test_the_controllers_deadline_ends_it_with_what_the_pods_wait_for() -> None:
     assert scene.seconds < 3
 
 
+def test_a_scaling_that_no_deadline_of_the_controllers_ends_fails_after_it_all_the_same() -> None:
+    """The controller of a complete Deployment that gets more replicas does not look at its deadline."""
+    waits = reading(NEW, updated=2, pod={"running": {}})
+    waits["deployment"]["spec"]["progressDeadlineSeconds"] = 30
+    scene = Scene([waits])
+    report, failure = scene.run(roll_back=False)
+    assert "it exceeded its progress deadline of 30 s" in failure
+    assert "Pod gateway-h2-1 runs and is not ready." in failure
+    assert (report.outcome, scene.writes) == ("failed", [])
+    assert 35 <= scene.seconds < 37
+
+
 def test_a_quota_that_leaves_no_room_is_told() -> None:
     quota = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: pods=3"}]
     scene = Scene([reading(OLD)], [reading(NEW, updated=0, old=2, conditions=quota)])
@@ -292,6 +307,34 @@ def test_rolled_back_goes_to_the_good_template_and_then_forth_again() -> None:
     [(body, _dry_run)] = scene.writes
     assert image_of(body) == OLD
     assert body[2]["value"]["e.f/good-template"] == "h2"
+
+
+def test_a_rollback_notes_its_target_until_it_is_complete() -> None:
+    scene = Scene([reading(NEW, good="h1")], [reading(OLD, updated=1, old=2), reading(OLD, unfinished="h1")])
+    report, failure = scene.run(state="rolled_back")
+    assert (failure, report.outcome) == ("", "rolled_back")
+    [(change, _), (note, _)] = scene.writes
+    assert change[2]["value"]["e.f/rolling-back-to"] == "h1"
+    assert note == {"metadata": {"annotations": {"e.f/rolling-back-to": None}}}
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_rollback_that_was_killed_is_finished_by_the_next_one(complete: bool) -> None:
+    """The good template is then the one that the killed one left."""
+    done = reading(OLD, good="h2", unfinished="h1")
+    midway = reading(OLD, updated=1, old=2, good="h2", unfinished="h1")
+    scene = Scene([done] if complete else [midway, midway, done])
+    report, failure = scene.run(state="rolled_back")
+    assert (failure, report.outcome) == ("", "unchanged" if complete else "rolled_back")
+    # A module outlives the controller that is killed. One that joined leaves the note, so that the next run finds it.
+    forgotten = [{"metadata": {"annotations": {"e.f/rolling-back-to": None}}}]
+    assert [body for body, _dry_run in scene.writes] == (forgotten if complete else [])
+
+
+def test_an_update_forgets_an_unfinished_rollback() -> None:
+    scene = Scene([reading(OLD, good="h2", unfinished="h1")], [reading(NEW)])
+    scene.run()
+    assert scene.writes[0][0]["metadata"]["annotations"]["e.f/rolling-back-to"] is None
 
 
 def test_rolled_back_names_what_there_is_to_go_back_to() -> None:
