@@ -115,7 +115,9 @@ def dangling(objects: list[Object]) -> list[str]:
         target = one["spec"]["scaleTargetRef"]
         wanted.append((one, f"{target['kind']}/{target['name']}"))
     for one in of_kind(objects, "RoleBinding"):
-        wanted += [(one, f"{ref['kind']}/{ref['name']}") for ref in (one["roleRef"], *one["subjects"])]
+        refs = [one["roleRef"], *one["subjects"]]
+        # Groups are no objects.
+        wanted += [(one, f"{ref['kind']}/{ref['name']}") for ref in refs if ref["kind"] != "Group"]
     for one in of_kind(objects, "Deployment"):
         wanted.append((one, f"ServiceAccount/{pod_of(one)['serviceAccountName']}"))
         maps = [volume["configMap"]["name"] for volume in pod_of(one)["volumes"] if "configMap" in volume]
