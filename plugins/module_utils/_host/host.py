@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,8 @@ Spec = Mapping[str, Any]
 
 STATE_DIR = Path("/var/lib/evenkeel")
 OS_RELEASE = Path("/etc/os-release")
+# As the system, apt and dnf say it.
+DISK_FULL = r"no space left on device|enough free space|needs \d+\w* more (?:space|inodes) on"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 
 
@@ -228,4 +231,4 @@ def free_space(path: str | Path) -> str:
 
 
 def is_disk_full(text: str) -> bool:
-    return "no space left on device" in text.lower() or "not enough free space" in text.lower()
+    return re.search(DISK_FULL, text, re.I) is not None

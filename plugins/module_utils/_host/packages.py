@@ -39,6 +39,10 @@ CONFLICT = r"conflicts with \S+|obsoletes \S+ provided by"
 REMOVED_BY_APT = r"following packages will be REMOVED:\n((?: .*\n?)+)"
 UNWILLING = r"packages need to be removed|held broken packages|held packages were changed"
 NO_MATCH = r"(?:no match for argument|unable to find a match): (.+)"
+UNSIGNED = (
+    r"is not signed|gpg check failed|public key for \S+ is not installed|not correct for this package"
+    r"|enabled checking of packages via gpg keys"
+)
 FLAKY = (
     r"failed to (?:fetch|download)|temporary failure|hash sum mismatch|connection (?:failed|timed out|refused|reset)"
     r"|could not (?:connect|resolve)|undetermined error|\b50[0234]\b|\b404\b|clearsigned file isn't valid|curl error"
@@ -243,7 +247,7 @@ class Dnf:
             return
         # With --assumeno dnf ends with an error, too; its table shows the transaction.
         argv = ["dnf", "--assumeno", *DNF_INSTALL, *names]
-        result = self.host.run(argv, timeout=120) if self.host.check_mode else retried(self.host, argv, 120, {})
+        result = self.host.run(argv, timeout=120) if self.host.check_mode else retried(self.host, argv, LOCK_WAIT, {})
         if removed_by_dnf(result.stdout) or says(CONFLICT, result.stderr + result.stdout):
             raise HostError(explain_failure("dnf install", names, result, "dnf --assumeno install"))
         if not result.ok and not says(ABORTED, result.stderr + result.stdout):
@@ -316,9 +320,9 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
     output = result.stderr + result.stdout
     shown = [name.rsplit("/", 1)[-1] for name in names]
     text = f"{what} {' '.join(shown)} failed with exit code {result.code}. "
-    unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, output, re.I)] + re.findall(
-        NO_MATCH, output, re.I
-    )
+    unknown = [next(filter(None, match)) for match in re.findall(UNKNOWN, output, re.I)]
+    # dnf names each in a line of its own and then all again.
+    unknown += dict.fromkeys(name for names in re.findall(NO_MATCH, output, re.I) for name in names.split())
     removed = removed_by_apt(result.stdout) or removed_by_dnf(result.stdout)
     if removed:
         text = (
@@ -334,6 +338,11 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
             f"Another package manager held the lock for more than {LOCK_WAIT} s: wait until it ends, then run this "
             "again."
         )
+    elif says(UNSIGNED, output):
+        text += (
+            "The signature of a package is missing or can't be verified: nothing was installed. Check gpgkey of its "
+            "repository below /etc/yum.repos.d."
+        )
     elif unknown:
         text += f"No configured repository offers {', '.join(unknown)}: check the name and the enabled repositories."
     elif says(UNWILLING, output) or says(CONFLICT, output):
@@ -345,6 +354,12 @@ def explain_failure(what: str, names: Sequence[str], result: Result, by_hand: st
         text += "The package mirror can't be reached or is inconsistent: check the network, the proxy and the mirror."
     elif INTERRUPTED in output:
         text += "An earlier installation was interrupted and can't be completed: run dpkg --configure -a on the host."
+    elif result.code == 124 and what.startswith("dnf"):
+        # dnf -q waits for rpm's lock without a limit and without a word.
+        text += (
+            "It did not end in time. Another package manager may hold the lock: see ps -C dnf,rpm,yum "
+            "-o pid,etime,args on the host, wait until that ends, then run this again."
+        )
     else:
         text += f"Try '{by_hand}' on the host."
     return f"{text}\n{result.tail(12)}"

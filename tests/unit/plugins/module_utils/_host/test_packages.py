@@ -309,6 +309,64 @@ def test_dnf_may_not_remove_anything(
     assert len(runner.ran("dnf")) == 1
 
 
+# As dnf 4.14 says it on a host of the testbed.
+UNREACHABLE = """Errors during downloading metadata for repository 'u':
+  - Curl error (7): Couldn't connect to server for http://127.0.0.1:9/x/repodata/repomd.xml
+Error: Failed to download metadata for repo 'u': Cannot download repomd.xml: All mirrors were tried
+"""
+FULL = """Error: Transaction test error:
+  installing package docker-0:20.10.24-1.x86_64 needs 110MB more space on the /usr filesystem
+
+Error Summary
+-------------
+Disk Requirements:
+   At least 110MB more space needed on the /usr filesystem.
+"""
+UNSIGNED = """Package docker-20.10.24-1.x86_64.rpm is not signed
+Error: GPG check FAILED
+"""
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        ("Error: Unable to find a match: docker", "No configured repository offers docker"),
+        (UNREACHABLE, "mirror can't be reached"),
+        (FULL, r"The disk is full: .* MiB free"),
+        (UNSIGNED, r"signature of a package .* nothing was installed"),
+    ],
+)
+def test_what_dnf_says_is_explained(target: Host, runner: Runner, stderr: str, words: str) -> None:
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    runner.answer(
+        "dnf --assumeno", "Installing:\n docker  x86_64  20-1  amazon  1 k\n", code=1, stderr="Operation aborted."
+    )
+    runner.answer("dnf -y", code=1, stderr=stderr)
+    with pytest.raises(HostError, match=words) as caught:
+        ensure_packages(target, [DOCKER])
+    assert stderr.strip() in caught.value.message
+    assert target.changes == []
+
+
+def test_dnf_waits_for_a_lock_without_a_word(target: Host, runner: Runner) -> None:
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    runner.answer("dnf --assumeno", "", code=1, stderr="Operation aborted.")
+    runner.answer("dnf -y", "", code=124, stderr="\ntimed out after 900 s")
+    with pytest.raises(HostError, match="Another package manager may hold the lock: see ps -C dnf,rpm,yum"):
+        ensure_packages(target, [DOCKER])
+
+
+def test_what_dnf_does_not_find_is_named_once(target: Host, runner: Runner) -> None:
+    host.OS_RELEASE.write_text("ID=amzn\n")
+    runner.answer("rpm", "no package provides docker\n", code=1)
+    stdout = "No match for argument: docker\nNo match for argument: runc\n"
+    runner.answer("dnf --assumeno", stdout, code=1, stderr="Error: Unable to find a match: docker runc\n")
+    with pytest.raises(HostError, match="No configured repository offers docker, runc: check the name"):
+        ensure_packages(target, [DOCKER])
+
+
 def test_the_rehearsal_of_dnf_ends_with_an_error_where_all_is_well(target: Host, runner: Runner) -> None:
     host.OS_RELEASE.write_text("ID=amzn\n")
     runner.answer("rpm", "no package provides docker\n", code=1)
