@@ -41,6 +41,10 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
     digest = hashlib.sha256(testbed.encode()).hexdigest()
     subnet6 = f"fd{digest[:2]}:{digest[2:6]}:{digest[6:10]}::/64" if settings["ipv6"] else ""
     hosts = {}
+    if not 0 <= settings["rpm_hosts"] <= count:
+        raise SystemExit(
+            f"testbed_rpm_hosts is {settings['rpm_hosts']}; it must be from 0 to {count}, the number of hosts"
+        )
     for number in range(1, count + 1):
         name = f"host-{number}"
         own = known.get("hosts", {}).get(name) or identity.choose_host(datetime.fromisoformat(created), number)
@@ -48,6 +52,7 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
             "instance_id": own["instance_id"],
             "launched_at": own["launched_at"],
             "launch_index": number - 1,
+            "image": "rpm-host" if number > count - settings["rpm_hosts"] else settings["host"]["image"],
             "public_ipv4": f"203.0.113.{number}",
             "tags": {"Name": name, "Fleet": testbed, "Role": "gateway"},
             **identity.addresses(subnet, subnet6, FIRST_HOST_ADDRESS + number - 1),
@@ -64,6 +69,8 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
     }
     directory.write("state.json", json.dumps(state, indent=2) + "\n")
     planned_images = images.plan_images(settings)
+    # The closure of the packages depends on what the host image already has.
+    packages = fingerprint(planned_images["host"]["name"], *settings["packages"], CHECKOUT / "testbed" / "packages")
     services = {
         name: {**service, **identity.addresses(subnet, subnet6, service["address"])}
         for name, service in settings["services"].items()
@@ -78,10 +85,10 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
         },
         "gateway": json.loads(directory.read("gateway.json") or '{"images": {}}'),
         "images": planned_images,
-        # The closure of the packages depends on what the host image already has.
-        "package_repository": fingerprint(
-            planned_images["host"]["name"], *settings["packages"], CHECKOUT / "testbed" / "packages"
-        ),
+        "package_repositories": {
+            "host": packages,
+            "rpm-host": fingerprint(planned_images["rpm-host"]["name"], packages),
+        },
     }
 
 
@@ -134,7 +141,7 @@ def main() -> None:
 
     render(directory, {**settings, **plan, "secrets": secret_values})
     places = [(name, settings["services"][name], place) for name, place in plan["services"].items()]
-    places += [(name, settings["host"], place) for name, place in plan["hosts"].items()]
+    places += [(name, {**settings["host"], "image": place["image"]}, place) for name, place in plan["hosts"].items()]
     plan["containers"] = [
         containers.container(name, definition, place, settings, plan) for name, definition, place in places
     ]

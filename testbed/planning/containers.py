@@ -19,7 +19,7 @@ def container(
     """Arguments for docker_container; the fingerprint changes when the container must be re-created."""
     testbed = settings["name"]
     binds = [
-        volume.replace("%name%", name).replace("%packages%", plan["package_repository"])
+        volume.replace("%name%", name).replace("%packages%", plan["package_repositories"].get(definition["image"], ""))
         for volume in definition.get("volumes", [])
     ]
     read = [Path(bind.split(":")[0]) for bind in binds if bind.endswith(":ro") and "/.cache/" not in bind]

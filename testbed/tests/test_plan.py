@@ -23,6 +23,7 @@ def settings(directory: Path, hosts: int) -> dict[str, Any]:
         "image_prefix": "ek-test",
         "labels": {},
         "hosts": hosts,
+        "rpm_hosts": 0,
         "subnet": "",
         "ipv6": True,
         "account": "123456789012",
@@ -31,6 +32,7 @@ def settings(directory: Path, hosts: int) -> dict[str, Any]:
         "images": {
             "base": {"folder": "testbed/images/base"},
             "host": {"folder": "testbed/images/host", "arguments": {"BASE_IMAGE": "base"}},
+            "rpm-host": {"folder": "testbed/images/rpm_host", "arguments": {"HOST_IMAGE": "host"}},
         },
         "host": {"image": "host", "data": {"docker": "/var/lib/docker"}},
         "services": {
@@ -63,6 +65,26 @@ def test_a_host_that_comes_back_is_another_instance(tmp_path: Path) -> None:
     old = make(tmp_path, 2)["hosts"]["host-2"]["instance_id"]
     make(tmp_path, 1)
     assert make(tmp_path, 2)["hosts"]["host-2"]["instance_id"] != old
+
+
+def test_the_last_hosts_have_rpm_packages(tmp_path: Path) -> None:
+    given = {**settings(tmp_path, 3), "rpm_hosts": 2}
+    planned = plan.make_plan(given, files.Directory(tmp_path))
+    assert [host["image"] for host in planned["hosts"].values()] == ["host", "rpm-host", "rpm-host"]
+    given["host"]["volumes"] = ["/cache/%packages%:/srv/packages:ro"]
+    mounts = [
+        containers.container(name, {**given["host"], "image": place["image"]}, place, given, planned)["volumes"]
+        for name, place in planned["hosts"].items()
+    ]
+    repositories = planned["package_repositories"]
+    assert mounts[0] == [f"/cache/{repositories['host']}:/srv/packages:ro"]
+    assert mounts[1] == mounts[2] == [f"/cache/{repositories['rpm-host']}:/srv/packages:ro"]
+
+
+@pytest.mark.parametrize("rpm_hosts", [-1, 4])
+def test_a_number_of_rpm_hosts_that_cannot_be(tmp_path: Path, rpm_hosts: int) -> None:
+    with pytest.raises(SystemExit, match="from 0 to 3"):
+        plan.make_plan({**settings(tmp_path, 3), "rpm_hosts": rpm_hosts}, files.Directory(tmp_path))
 
 
 @pytest.mark.parametrize("hosts", [0, 151])
@@ -165,7 +187,7 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     monkeypatch.setattr(containers, "docker", lambda command, *_: answers[command])
     missing = containers.plan_changes("ek-test", planned)
-    assert missing["images"] == ["host"]
+    assert missing["images"] == ["host", "rpm-host"]
     assert not missing["network"]
     # A stopped host is started as it is; one whose container is gone starts with an empty volume.
     assert [item["name"] for item in missing["run"]] == ["ek-test-db", "ek-test-host-2", "ek-test-host-3"]

@@ -141,10 +141,11 @@ def get(url: str, timeout: float = 5.0) -> tuple[int, Any]:
 class Fleet:
     """A fleet on this machine, driven as an operator does; `inventory` is a folder for it."""
 
-    def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3) -> None:
+    def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3, rpm_hosts: int = 0) -> None:
         self.name = name
         self._plays: list[Process] = []
         self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
+        self.rpm_hosts = self.hosts[hosts - rpm_hosts :]
         self.state = CHECKOUT / ".testbed" / name
         self.inventory = inventory / "hosts.yml"
         inventory.mkdir(exist_ok=True)
@@ -154,7 +155,7 @@ class Fleet:
     # Making and removing it
 
     def up(self) -> None:
-        self._own_playbook("up.yml", f"testbed_hosts={len(self.hosts)}")
+        self._own_playbook("up.yml", f"testbed_hosts={len(self.hosts)}", f"testbed_rpm_hosts={len(self.rpm_hosts)}")
 
     def down(self) -> None:
         self._own_playbook("down.yml")
@@ -337,19 +338,25 @@ class Fleet:
         look = "docker ps -q | xargs -r docker inspect -f '{{.Name}} {{.Id}} {{.State.StartedAt}}'"
         return self.on(host, f"command -v docker >/dev/null && {look}", check=False)
 
+    def rpms(self, host: str) -> str:
+        """What rpm has installed."""
+        return self.on(host, "if command -v rpm >/dev/null; then rpm -qa | sort; fi")
+
     @contextmanager
     def untouched(self, *hosts: str) -> Iterator[None]:
         """What happens inside changes no file and no container on these hosts."""
-        before = {host: self.containers(host) for host in hosts}
+        before = {host: self.containers(host) + self.rpms(host) for host in hosts}
         for host in hosts:
             self.on(host, "touch /run/untouched")
         yield
         look = (
             "find /etc /opt /root /srv /usr /var -xdev -newer /run/untouched -type f"
             " -not -path '/var/log/*' -not -path '/var/lib/containerd/*' -not -path '/root/.ecr/*'"
+            # rpm and dnf write to their databases also when they only read them.
+            " -not -path '/var/cache/dnf/*' -not -path '/var/lib/dnf/*' -not -path '/var/lib/rpm/*'"
         )
         assert {host: self.on(host, look) for host in hosts} == dict.fromkeys(hosts, "")
-        assert {host: self.containers(host) for host in hosts} == before
+        assert {host: self.containers(host) + self.rpms(host) for host in hosts} == before
 
     @contextmanager
     def credentials(self, host: str, kind: str) -> Iterator[None]:
