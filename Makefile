@@ -143,6 +143,10 @@ kills: engine ## Kill rollouts at SEEDS=20 moments, and check that the next run 
 kubernetes: engine ## Roll the gateway out on a real Kubernetes under load (KILLS=20 RATE=300); the first time it is built, 10 minutes
 	@tools/with-docker $(BIN)/pytest -v -s --durations=20 tests/kubernetes
 
+.PHONY: rpm-hosts
+rpm-hosts: engine ## Bootstrap and update a fleet of Debian and of hosts with dnf and RPM packages, named as on Amazon Linux 2023
+	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/rpm_hosts
+
 .PHONY: package
 package: venv ## Build the collection and check it as Galaxy would
 	@tools/package
