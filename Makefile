@@ -140,7 +140,7 @@ kills: engine ## Kill rollouts at SEEDS=20 moments, and check that the next run 
 	@KILLS=$(SEEDS) KILLS_FROM=1 tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
 
 .PHONY: kubernetes
-kubernetes: engine ## Roll the gateway out on a real Kubernetes under load (KILLS=20 RATE=300); the first time it is built, 10 minutes
+kubernetes: engine ## Roll the gateway out on a real Kubernetes under load (KILLS=1 RATE=300); the first time it is built, 10 minutes
 	@tools/with-docker $(BIN)/pytest -v -s --durations=20 tests/kubernetes
 
 .PHONY: rpm-hosts

@@ -177,7 +177,9 @@ def start_registry(programs: Programs) -> None:
 
 def start_control_plane(programs: Programs, tokens: dict[str, str]) -> None:
     table = PKI / "tokens.csv"
-    table.write_text(f'{tokens["admin"]},admin,admin,"system:masters"\n{tokens["operator"]},operator,operator\n')
+    table.write_text(
+        f'{tokens["admin"]},admin,admin,"system:masters"\n{tokens["operator"]},operator,operator,"gateway-operators"\n'
+    )
     local = PKI / "admin.kubeconfig"
     local.write_text(kubeconfig(f"https://127.0.0.1:{API_PORT}", tokens["admin"]))
     programs.start("etcd", "etcd", "--data-dir=/run/etcd", "--listen-peer-urls=http://127.0.0.1:2380")

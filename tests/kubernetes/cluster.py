@@ -7,46 +7,35 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import yaml
+
+from tests.kubernetes.runs import Reader, Run, play, start
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 NAMESPACE = "gateway"
 NAME = "gateway"
 PORT = 8000
+# Seconds that a rollout may be without progress.
+DEADLINE = 40
 MISSING = "127.0.0.1:5000/gateway-v1@sha256:" + "0" * 64
-# Requests per second, and how many runs are killed at seeded moments.
+# Requests per second, and how many runs of each test of kills are killed, at seeded moments.
 RATE = float(os.environ.get("RATE", "300"))
-KILLS = int(os.environ.get("KILLS", "3"))
-KILLS_FROM = int(os.environ.get("KILLS_FROM", "1"))
+KILLS = int(os.environ.get("KILLS", "1"))
 # One state each of the gateway's images, made on the node from the first version.
 BROKEN = {
     "crashing": 'ENTRYPOINT ["sh", "-c", "echo JWT_SECRET is not set; exit 3"]',
     "never-ready": 'ENTRYPOINT ["sh", "-c", "echo waits for a lock; sleep 3600"]',
 }
 HEARTBEAT = "SELECT instance_id FROM ec2_heartbeat WHERE is_leader AND last_heartbeat > now() - interval '15 s'"
-
-
-@dataclass
-class Run:
-    """A playbook's run; `changed` is the recap's."""
-
-    code: int
-    output: str
-    seconds: float
-
-    @property
-    def changed(self) -> int:
-        return int(re.search(r"changed=(\d+)", self.output.rpartition("PLAY RECAP")[2])[1])  # type: ignore[index]
 
 
 def wait_until(check: Callable[[], object], what: str, seconds: float = 120) -> None:
@@ -56,12 +45,31 @@ def wait_until(check: Callable[[], object], what: str, seconds: float = 120) -> 
         time.sleep(0.3)
 
 
+def operator() -> list[dict[str, Any]]:
+    """The permissions of the user with whom playbooks run, as they are shipped."""
+    folder = CHECKOUT / "gateway" / "deploy" / "k8s" / "components" / "operator"
+    objects = [yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("role", "role_binding")]
+    return [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in objects]
+
+
+def hand_over(cluster: Cluster, target: str) -> None:
+    """Make a pod the leader."""
+    request = "UPDATE leader_lease SET requested_holder = %s, requested_by = 'test', reason = 'test', "
+    if cluster.leader() == target:
+        return
+    with cluster.connect() as connection:
+        connection.execute((request + "request_expires_at = clock_timestamp() + interval '20 s'").encode(), (target,))
+    wait_until(lambda: cluster.leader() == target, f"{target} leads", 30)
+
+
 class Cluster:
     def __init__(self) -> None:
         found = sorted((CHECKOUT / ".testbed").glob("*-kubernetes/kubernetes.json"))
         facts = json.loads(found[0].read_text())
         self.node: str = facts["node"]
         self.kubeconfig: str = facts["kubeconfig"]
+        # Of a user who has the permissions of the component `operator`, and no others.
+        self.operator_kubeconfig: str = facts["operator_kubeconfig"]
         self.url: str = facts["url"]
         self.images: dict[str, str] = {name.removeprefix("gateway-"): image for name, image in facts["images"].items()}
         self.password: str = json.loads((found[0].parent / "node.json").read_text())["database_password"]
@@ -87,6 +95,13 @@ class Cluster:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
+    def kubectl_in_background(self, *words: str) -> subprocess.Popen[str]:
+        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def cordoned(self, node: str) -> bool:
+        return bool(json.loads(self.kubectl("get", "node", node, "-o", "json"))["spec"].get("unschedulable"))
+
     def get(self, kind: str, name: str = "", *words: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
             self.kubectl("-n", NAMESPACE, "get", kind, *([name] if name else []), "-o", "json", *words)
@@ -108,6 +123,9 @@ class Cluster:
         found = self.get("deployment", name)["metadata"]["annotations"]
         return {key: value for key, value in found.items() if key.startswith("evenkeel.fleet/")}
 
+    def reader(self) -> Reader:
+        return Reader(self.kubeconfig, NAMESPACE)
+
     def settle(self, name: str = NAME) -> None:
         """Wait until no pod is left that is not of the newest template, or that ends."""
 
@@ -124,7 +142,7 @@ class Cluster:
         self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
         self.sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}]
-        objects += [self.deployment(image, replicas), self.service()]
+        objects += [self.deployment(image, replicas), self.service(), *operator()]
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         self.settle()
         wait_until(self.leader, "an instance leads", 60)
@@ -141,6 +159,7 @@ class Cluster:
             self.deployment(image, 2, "blue"),
             self.deployment(image, 0, "green"),
             self.service("blue"),
+            *operator(),
             {
                 "apiVersion": "autoscaling/v1",
                 "kind": "HorizontalPodAutoscaler",
@@ -190,7 +209,7 @@ class Cluster:
             "spec": {
                 "replicas": replicas,
                 "minReadySeconds": 3,
-                "progressDeadlineSeconds": 60,
+                "progressDeadlineSeconds": DEADLINE,
                 "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
                 "selector": {"matchLabels": labels},
                 "template": {
@@ -277,7 +296,7 @@ class Cluster:
 
     def command(self, playbook: str, *words: str, **variables: object) -> list[str]:
         settings = {
-            "kubernetes_kubeconfig": self.kubeconfig,
+            "kubernetes_kubeconfig": self.operator_kubeconfig,
             "kubernetes_namespace": NAMESPACE,
             "kubernetes_name": NAME,
             "kubernetes_database": self.database,
@@ -288,21 +307,27 @@ class Cluster:
         return [str(BIN / "ansible-playbook"), "-i", "localhost,", str(path), "-e", json.dumps(settings), *words]
 
     def play(self, playbook: str, *words: str, **variables: object) -> Run:
-        began = time.monotonic()
-        done = subprocess.run(
-            self.command(playbook, *words, **variables),
-            cwd=CHECKOUT,
-            env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=900,
-        )
-        return Run(done.returncode, done.stdout, time.monotonic() - began)
+        return play(self.command(playbook, *words, **variables))
 
-    def start(self, playbook: str, *words: str, **variables: object) -> subprocess.Popen[bytes]:
+    def start(self, playbook: str, *words: str, **variables: object) -> subprocess.Popen[str]:
         """In a process group of its own."""
-        command: Sequence[str] = self.command(playbook, *words, **variables)
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, cwd=CHECKOUT, stdout=quiet, stderr=quiet, start_new_session=True)
+        return start(self.command(playbook, *words, **variables))
+
+
+def switch(cluster: Cluster, **variables: object) -> Run:
+    settings = {"kubernetes_bake": 5, "kubernetes_overlap": 5, "kubernetes_policy_api": "policy/v1beta1"}
+    return cluster.play("kubernetes_blue_green", **{**settings, **variables})
+
+
+def assert_agrees(cluster: Cluster, color: str) -> None:
+    """All that knows a colour knows the same one."""
+    service: dict[str, Any] = cluster.get("service", NAME)
+    budget, scaler = cluster.get("pdb", NAME), cluster.get("hpa", NAME)
+    assert service["spec"]["selector"]["color"] == color
+    assert service["metadata"]["annotations"]["evenkeel.fleet/active-color"] == color
+    assert budget["spec"]["selector"]["matchLabels"]["color"] == color
+    assert scaler["spec"]["scaleTargetRef"]["name"] == f"{NAME}-{color}"
+    other = {"blue": "green", "green": "blue"}[color]
+    assert cluster.get("deployment", f"{NAME}-{other}")["spec"]["replicas"] == 0
+    assert {one["metadata"]["labels"]["color"] for one in cluster.pods()} == {color}
+    assert cluster.leader() in cluster.names()

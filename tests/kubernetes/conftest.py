@@ -30,3 +30,11 @@ def serving(cluster: Cluster) -> Cluster:
     """Three pods of the first version, in a namespace of their own."""
     cluster.deploy(cluster.images["v1"])
     return cluster
+
+
+@pytest.fixture
+def colored(cluster: Cluster) -> Iterator[Cluster]:
+    """Two pods of the first version as blue, none as green, with an autoscaler and a disruption budget."""
+    cluster.deploy_colors(cluster.images["v1"])
+    yield cluster
+    cluster.kubectl("delete", "namespace", "gateway", "--timeout=120s")
