@@ -80,6 +80,10 @@ permissions: venv ## Test the permissions service against a real PostgreSQL and 
 	@tools/setup packages postgresql redis-server
 	@pytest -q --durations=10 permissions/tests
 
+.PHONY: pythons
+pythons: venv ## Run the unit tests of what runs on hosts with each Python from 3.9 to 3.13 that is found
+	@$(BIN)/python tools/pythons.py
+
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck

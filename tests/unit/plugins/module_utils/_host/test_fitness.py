@@ -66,7 +66,7 @@ def test_missing_json_is_fine(tmp_path: Path) -> None:
     assert fitness.json_problems(tmp_path / "daemon.json") == []
 
 
-@pytest.mark.parametrize(("content", "word"), [('{\n  "a": 1,\n}', "line 3"), ("[]", "object")])
+@pytest.mark.parametrize(("content", "word"), [('{\n  "a" 1\n}', "line 2"), ("[]", "object")])
 def test_malformed_json_is_shown(tmp_path: Path, content: str, word: str) -> None:
     path = tmp_path / "daemon.json"
     path.write_text(content)
