@@ -58,7 +58,7 @@ def main() -> int:
             missing.append(name)
             continue
         print(f"pythons: {name} ({python})", flush=True)
-        command = [environment(python, minor), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+        command = [str(environment(python, minor)), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
         variables = {**os.environ, "PYTHONPATH": str(CHECKOUT / ".collections")}
         if subprocess.run(command, cwd=CHECKOUT, env=variables, timeout=900, check=False).returncode:
             failed.append(name)
