@@ -69,10 +69,14 @@ def table(role: Path) -> str:
     parts = [f"# {role.name}", f"{spec['short_description']}.", *paragraphs(spec["description"])]
     parts += ["## Use", example(role.name), "## Variables"]
     parts.append(variables(spec["options"]))
+    shown: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
         parts += [f"## With `tasks_from: {name}`", f"{entry['short_description']}.", *paragraphs(entry["description"])]
         own = {key: option for key, option in entry["options"].items() if option != spec["options"].get(key)}
-        parts += [variables(own)] if own else []
+        same = next((earlier for earlier, options in shown.items() if options == own), "")
+        if own:
+            parts.append(f"Its variables are those of `tasks_from: {same}`." if same else variables(own))
+            shown[name] = own
     parts.append(MARK)
     return "\n\n".join(parts)
 

@@ -18,9 +18,15 @@ options:
     elements: dict
     required: true
   gateway:
-    description: The service that calls the others.
+    description: The service that calls the others; empty for a fleet on EC2.
     type: str
     required: true
+  fleet:
+    description:
+      - The gateways on EC2 that call the others, with C(upstreams), the names of services, C(parameter), the name of
+        the one with the URLs, C(hosts) and C(limit). Without C(upstreams) there are none.
+    type: dict
+    default: {}
   internal:
     description: The name of the internal load balancer; empty where it is not declared.
     type: str
@@ -74,6 +80,9 @@ _value:
       M(evenkeel.fleet.ecs_legacy_targets) takes, C(name), C(share), C(moved), C(forwarded) and C(prepared).
     - C(steps) of C(canary) have C(weight), C(services) and C(watched).
     - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
+    - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter). C(asked) are all
+      URLs in them, in the order of the probe, C(requests) is the number of requests to each.
+    - C(fleet) says whether gateways on EC2 are the clients, and C(first_urls) are their URLs before any cutover.
   type: dict
 """
 
@@ -81,7 +90,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import canary, cutover
+from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import canary, cutover, probe
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name, legacy_group
 
 
@@ -96,18 +105,31 @@ def ecs_cutover(
     weights: Sequence[Any] = (),
     batch: Any = 1,
     found: Mapping[str, Any] | None = None,
+    fleet: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    problems = cutover.declaration_problems(services, gateway, chosen, internal)
-    problems += canary.weight_problems(weights, batch)
-    if problems:
-        return {"declaration_problems": problems}
-    ours = cutover.chosen(services, gateway, chosen, prefix)
+    hosts = cutover.FleetOfGateways(**fleet) if fleet and fleet.get("upstreams") else None
     told = found or {}
+    dns_name = told.get("dns_name") or ""
+    of_fleet = {
+        "fleet": hosts is not None,
+        "first_urls": cutover.first_urls(services, hosts.upstreams, dns_name) if hosts else {},
+    }
+    problems = cutover.declaration_problems(services, gateway, chosen, internal, hosts)
+    problems += canary.weight_problems(weights, batch, fleet=hosts is not None)
+    if problems:
+        return {"declaration_problems": problems, **of_fleet}
+    ours = cutover.chosen(services, gateway, chosen, prefix, hosts)
     seen = cutover.CutoverState(
-        told.get("dns_name") or "",
-        *(told.get(key) or {} for key in ("listeners", "groups", "services", "environment", "forwards")),
+        dns_name,
+        listeners=told.get("listeners") or {},
+        groups=told.get("groups") or {},
+        services=told.get("services") or {},
+        environment=told.get("environment") or {},
+        forwards=told.get("forwards") or {},
+        gateway_urls=(told.get("gateway_urls") or {}).get("urls") or {},
     )
-    running = seen.environment.get(prefix + gateway, {})
+    running = cutover.running_urls(seen, prefix + gateway, hosts)
+    targets = cutover.probe_targets(ours, seen.dns_name, prefix, back=back)
     moved = cutover.moved(ours, running, seen.dns_name)
     complete = cutover.complete(ours, running, seen)
     unfinished = [one for one in ours if one["name"] not in complete]
@@ -125,8 +147,13 @@ def ecs_cutover(
         "unfinished": [prefix + str(one["name"]) for one in unfinished],
         "unfinished_legacy": [str(one["legacy"]["service"]) for one in unfinished],
         "legacy_groups": [legacy_group(group_name(one, prefix)) for one in ours],
-        "canary": canary.plan(ours, unfinished, seen, running, prefix, [int(one) for one in weights], int(batch)),
-        "probed": [asdict(target) for target in cutover.probe_targets(ours, seen.dns_name, prefix, back=back)],
+        "canary": canary.plan(
+            ours, unfinished, seen, running, prefix, [int(one) for one in weights], int(batch), fleet=hosts is not None
+        ),
+        "probed": [asdict(target) for target in targets],
+        "asked": probe.urls_of(targets),
+        "requests": probe.REQUESTS,
+        **of_fleet,
     }
 
 

@@ -49,6 +49,10 @@ options:
     description: The internal load balancer whose weights the deployer may set; empty for none.
     type: str
     default: ""
+  urls_parameter:
+    description: The parameter with the URLs of gateways on EC2, which the deployer sets; empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -81,9 +85,10 @@ def ecs_problems(
     kms_keys: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
     canary: str = "",
+    urls_parameter: str = "",
 ) -> list[str]:
     moved = SecretsPlace(**secrets) if secrets else None
-    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved, canary)
+    return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved, canary, urls_parameter)
 
 
 class FilterModule:

@@ -55,6 +55,10 @@ options:
     description: The internal load balancer whose weights the deployer may set; empty for none.
     type: str
     default: ""
+  urls_parameter:
+    description: The parameter with the URLs of gateways on EC2, which the deployer sets; empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -88,10 +92,11 @@ def ecs_roles(
     kms_keys: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
     canary: str = "",
+    urls_parameter: str = "",
 ) -> list[dict[str, Any]]:
     moved = SecretsPlace(**secrets) if secrets else None
     place = ClusterPlace(cluster, region, account)
-    return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved, canary)
+    return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved, canary, urls_parameter)
 
 
 class FilterModule:

@@ -59,14 +59,20 @@ options:
         type: list
         elements: str
         required: true
+  urls_parameter:
+    description: Name of the parameter with the URLs that gateways on EC2 use; empty for none.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - evenkeel.fleet.aws
 notes:
   - The IAM actions needed are C(elasticloadbalancing:DescribeLoadBalancers), C(DescribeListeners),
-    C(DescribeTargetGroups), C(DescribeTargetHealth), C(ecs:DescribeServices) and C(ecs:DescribeTaskDefinition).
+    C(DescribeTargetGroups), C(DescribeTargetHealth), C(ecs:DescribeServices) and C(ecs:DescribeTaskDefinition), and
+    with O(urls_parameter) C(ssm:GetParameter).
 seealso:
   - module: evenkeel.fleet.load_balancer
   - module: evenkeel.fleet.ecs_retirement
+  - module: evenkeel.fleet.gateway_urls
 """
 
 EXAMPLES = r"""
@@ -114,14 +120,22 @@ environment:
   returned: always
   type: dict
   sample: {"gateway": {"USERS_SERVICE_URL": "http://internal-0123.elb.eu-central-1.amazonaws.com:3002"}}
+gateway_urls:
+  description:
+    - The URLs in O(urls_parameter) by variable, in C(urls), and C(changed_at), when they were written last; empty where
+      there is none.
+  returned: always
+  type: dict
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
+from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import gateway_urls
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
 from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import internal
@@ -138,6 +152,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "health": {"type": "bool", "default": False},
     "services": {"type": "list", "elements": "str", "default": []},
     "clients": {"type": "list", "elements": "dict", "default": [], "options": CLIENT},
+    "urls_parameter": {"type": "str", "default": ""},
     **aws.ARGUMENTS,
 }
 
@@ -168,6 +183,9 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         }
         for name, group in internal.target_groups(elb, wanted["target_groups"]).items()
     }
+    kept = gateway_urls.GatewayUrls()
+    if wanted["urls_parameter"]:
+        kept = gateway_urls.read(Api(aws.client(module, "ssm", "", sessions)), wanted["urls_parameter"])
     clients = [one["service"] for one in wanted["clients"]]
     found = internal.services(ecs, wanted["cluster"], [*wanted["services"], *clients])
     return {
@@ -181,6 +199,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
             for one in wanted["clients"]
             if one["service"] in found
         },
+        "gateway_urls": asdict(kept),
     }
 
 

@@ -17,7 +17,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,10 +61,14 @@ class Account(Protocol):
 
 
 class Internal:
-    """Made by start(). front: the URL for clients on this machine. public: those of the legacy services, for tasks."""
+    """Made by start(). front: the URL for clients on this machine. public: those of the legacy services, for tasks.
 
-    def __init__(self, account: Account) -> None:
+    names: of the services, of PORTS.
+    """
+
+    def __init__(self, account: Account, names: Sequence[str] = tuple(PORTS)) -> None:
         self.account = account
+        self.names = names
         self.front = ""
         self.public: dict[str, str] = {}
         self._network: dict[str, Any] = {}
@@ -73,24 +77,32 @@ class Internal:
 
     def start(self) -> None:
         """Returns once the gateway reaches all services."""
-        self._furnish()
-        self._network = self._make_network()
+        self.start_services()
         front = self._load_balancer(FRONT)
-        public = self._load_balancer("public")
-        self.public = {name: f"http://{public['DNSName']}:{port}" for name, port in PORTS.items()}
-        for name, port in PORTS.items():
-            group = self._group(name, port, "/health", public, port)
-            self._serve(name, COUNTS[name], self._upstream_task(name, port), name, port, group)
         self._gateway_group = self._group("gateway", 3000, "/api/health", front, 80)
         urls = {f"{name.upper()}_SERVICE_URL": url for name, url in self.public.items()}
         self._serve("gateway", 2, self.gateway_task(urls), "gateway", 3000, self._gateway_group)
         self.front = f"http://{balancer_address(self.account.engine, self.account.name, front['DNSName'])}"
+        self.wait_for_services()
+        self._wait("the gateway reaches all services", lambda: set(self.served_by().values()) == set(self.names))
+
+    def start_services(self) -> None:
+        """The legacy ones, behind their public load balancer."""
+        self._furnish()
+        self._network = self._make_network()
+        public = self._load_balancer("public")
+        self.public = {name: f"http://{public['DNSName']}:{PORTS[name]}" for name in self.names}
+        for name in self.names:
+            port = PORTS[name]
+            group = self._group(name, port, "/health", public, port)
+            self._serve(name, COUNTS[name], self._upstream_task(name, port), name, port, group)
+
+    def wait_for_services(self) -> None:
         self._wait("all services run", lambda: all(one[0] == one[1] for one in self.counts().values()))
-        self._wait("the gateway reaches all services", lambda: set(self.served_by().values()) == set(PORTS))
 
     def load(self, rate: float, at_least: int = 0) -> MixedLoad:
         """Clients of all services through the front load balancer, while it is entered."""
-        return MixedLoad(self.front, rate, at_least, [f"/api/{name}/hello" for name in PORTS])
+        return MixedLoad(self.front, rate, at_least, [f"/api/{name}/hello" for name in self.names])
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """The desired and the running tasks of each service."""
@@ -101,14 +113,14 @@ class Internal:
                 found[one["serviceName"]] = (one["desiredCount"], one["runningCount"])
         return found
 
-    def served_by(self) -> dict[str, str]:
+    def served_by(self, front: str = "") -> dict[str, str]:
         """The service that answers the gateway's clients, by the name in the path; or what went wrong."""
-        return {name: self.served(name) for name in PORTS}
+        return {name: self.served(name, front) for name in self.names}
 
-    def served(self, name: str) -> str:
+    def served(self, name: str, front: str = "") -> str:
         """The service that answers a client now."""
         try:
-            with urllib.request.urlopen(f"{self.front}/api/{name}/hello", timeout=5) as answer:
+            with urllib.request.urlopen(f"{front or self.front}/api/{name}/hello", timeout=5) as answer:
                 return str(json.load(answer)["service"])
         except OSError as error:
             return str(error)
@@ -125,14 +137,27 @@ class Internal:
         self, broken: Mapping[str, str] | None = None, gateway: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """For the playbooks. broken: of BROKEN, by the legacy service's name. gateway: variables of its own."""
-        place = self._network
-        internal = [self._declared(name, (broken or {}).get(name, "")) for name in PORTS]
+        internal = self.declared(broken)
         caller = {
             "name": "gateway",
             "task": self.gateway_task(gateway or {}),
             "service": self._settings("gateway", 3000, self._gateway_group),
             "upstreams": [one["name"] for one in internal],
         }
+        return {
+            **self.surroundings(),
+            "ecs_services": [*internal, caller],
+            "ecs_cutover_gateway": "gateway",
+            "ecs_cutover_metrics": {"load_balancer": FRONT, "period": 5},
+        }
+
+    def declared(self, broken: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """The services that replace the legacy ones."""
+        return [self._declared(name, (broken or {}).get(name, "")) for name in self.names]
+
+    def surroundings(self) -> dict[str, Any]:
+        """Variables for the playbooks, without the services."""
+        place = self._network
         return {
             "ecs_cluster": CLUSTER,
             "fleet_account": ACCOUNT,
@@ -145,9 +170,6 @@ class Internal:
                 "security_groups": [place["internal"]],
             },
             "ecs_network": {"subnets": place["subnets"], "security_groups": [place["tasks"]]},
-            "ecs_services": [*internal, caller],
-            "ecs_cutover_gateway": "gateway",
-            "ecs_cutover_metrics": {"load_balancer": FRONT, "period": 5},
         }
 
     def listeners(self) -> dict[int, dict[str, int]]:
@@ -252,9 +274,9 @@ class Internal:
         """What the services need and do not bring: a cluster, log groups, roles, a secret, and images."""
         client, engine = self.account.client, self.account.engine
         self._ecs.create_cluster(clusterName=CLUSTER)
-        for name in (*PORTS, "gateway"):
+        for name in (*self.names, "gateway"):
             client("logs").create_log_group(logGroupName=f"/ecs/{name}")
-        for name in PORTS:
+        for name in self.names:
             client("logs").create_log_group(logGroupName=f"/ecs/{name}-nlb")
         iam = client("iam")
         for role in ("execution", "task"):

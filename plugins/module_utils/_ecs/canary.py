@@ -54,9 +54,14 @@ class WeightStep:
         return {"weight": self.weight, "services": [one.result() for one in self.services], "watched": self.watched}
 
 
-def weight_problems(weights: Sequence[Any], batch: Any) -> list[str]:
-    """What is wrong with ecs_cutover_weights and ecs_cutover_batch."""
+def weight_problems(weights: Sequence[Any], batch: Any, *, fleet: bool = False) -> list[str]:
+    """What is wrong with ecs_cutover_weights and ecs_cutover_batch. fleet: whether gateways on EC2 are the clients."""
     found = []
+    if weights and fleet:
+        found.append(
+            "ecs_cutover_weights is set, and ecs_cutover_upstreams, too: gateways on EC2 get the URLs by a rollout, "
+            "batch by batch, and no weights: remove ecs_cutover_weights"
+        )
     numbers = [int(one) if str(one).isdecimal() else 0 for one in weights]
     if any(not 0 < one < WHOLE for one in numbers) or numbers != sorted(set(numbers)):
         given = ", ".join(str(one) for one in weights)
@@ -74,17 +79,19 @@ def plan(
     prefix: str,
     weights: Sequence[int],
     batch: int,
+    *,
+    fleet: bool = False,
 ) -> dict[str, Any]:
     """What a cutover does with the weights of listeners. `ours` are all chosen services, `running` the client's URLs.
 
-    Without `weights`, only what a run before this one left is brought to its end.
+    Without `weights`, only what a run before this one left is brought to its end. For a fleet, it must have ended.
     """
     given = splits(unfinished, found, running, prefix)
     some = [one for one in given if one.forwarded or (weights and not (one.moved and one.share == WHOLE))]
     asked = [one for one in unfinished if prefix + str(one["name"]) in [split.name for split in some]]
     there = [one for one in splits(ours, found, running, prefix) if one.prepared]
     return {
-        "problems": split_problems(asked, found, prefix) if weights else [],
+        "problems": split_problems(asked, found, prefix) if weights else _left_problems(given) if fleet else [],
         "services": [one.result() for one in some],
         "new": [one.result() for one in some if weights and not one.moved],
         "unused": [one.result() for one in some if one.forwarded and not one.moved and one.share < WHOLE],
@@ -117,6 +124,15 @@ def split_problems(services: Sequence[Service], found: CutoverState, prefix: str
                 "connections: go back first with -e ecs_cutover_back=true, or leave out ecs_cutover_weights"
             )
     return problems
+
+
+def _left_problems(given: Sequence[Split]) -> list[str]:
+    return [
+        f"{one.name}: a canary has not ended, and the listener still forwards to {one.legacy_group}: run the cutover "
+        "of its gateway on Amazon ECS again, or go back there, and then move the gateways on EC2"
+        for one in given
+        if one.forwarded
+    ]
 
 
 def steps(given: Sequence[Split], weights: Sequence[int], batch: int) -> list[WeightStep]:

@@ -25,35 +25,71 @@ class CutoverState:
     services: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Mapping[str, str]]
     forwards: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    gateway_urls: Mapping[str, str] = field(default_factory=dict)
 
 
-def chosen(services: Sequence[Service], gateway: str, names: Sequence[str], prefix: str) -> list[Service]:
-    """The upstreams of the gateway that are named, or all."""
+@dataclass(frozen=True)
+class FleetOfGateways:
+    """Gateways on EC2 that call these upstreams.
+
+    parameter: the name of the one with their URLs. hosts: of the inventory. limit: of the command line.
+    """
+
+    upstreams: Sequence[str]
+    parameter: str = ""
+    hosts: Sequence[str] = ()
+    limit: str = ""
+
+
+def upstreams_of(services: Sequence[Service], gateway: str, fleet: FleetOfGateways | None) -> list[str]:
+    if fleet:
+        return [str(one) for one in fleet.upstreams]
     caller = next((one for one in services if one["name"] == gateway), {})
+    return [str(one) for one in caller.get("upstreams") or []]
+
+
+def chosen(
+    services: Sequence[Service],
+    gateway: str,
+    names: Sequence[str],
+    prefix: str,
+    fleet: FleetOfGateways | None = None,
+) -> list[Service]:
+    """The upstreams of the gateway that are named, or all."""
+    upstreams = upstreams_of(services, gateway, fleet)
     return [
         one
         for one in services
-        if one["name"] in (caller.get("upstreams") or [])
-        and (not names or one["name"] in names or prefix + str(one["name"]) in names)
+        if one["name"] in upstreams and (not names or one["name"] in names or prefix + str(one["name"]) in names)
     ]
 
 
-def declaration_problems(services: Sequence[Service], gateway: str, names: Sequence[str], internal: str) -> list[str]:
+def declaration_problems(
+    services: Sequence[Service],
+    gateway: str,
+    names: Sequence[str],
+    internal: str,
+    fleet: FleetOfGateways | None = None,
+) -> list[str]:
     """What is missing in the declaration."""
     known = [str(one["name"]) for one in services]
-    caller = next((one for one in services if one["name"] == gateway), None)
     if not internal:
         return ["ecs_internal is not declared: it names the internal load balancer"]
-    if caller is None:
+    upstreams = upstreams_of(services, gateway, fleet)
+    if fleet:
+        problems = _of_a_fleet(fleet, gateway, known)
+        if problems:
+            return problems
+    elif gateway not in known:
         return [
             f"ecs_cutover_gateway is {gateway or 'empty'}, and ecs_services has {', '.join(known) or 'nothing'}: set "
             "it to the service that calls the others"
         ]
-    upstreams = [str(one) for one in caller.get("upstreams") or []]
-    if not upstreams:
+    elif not upstreams:
         return [f"the service {gateway} has no upstreams: list the services whose URLs it has"]
     found = [
-        f"ecs_service names {name}, and the upstreams of {gateway} are {', '.join(upstreams)}: correct the name"
+        f"ecs_service names {name}, and the upstreams of {'the fleet' if fleet else gateway} are "
+        f"{', '.join(upstreams)}: correct the name"
         for name in names
         if name not in upstreams
     ]
@@ -67,6 +103,32 @@ def declaration_problems(services: Sequence[Service], gateway: str, names: Seque
                 f"service {one['name']}: {url_variable(one)} is the variable of {variables[url_variable(one)]}, too: "
                 "set url_variable"
             )
+    return found
+
+
+def _of_a_fleet(fleet: FleetOfGateways, gateway: str, known: Sequence[str]) -> list[str]:
+    found = [
+        f"ecs_cutover_upstreams has {name}, and ecs_services has {', '.join(known) or 'nothing'}: correct the name"
+        for name in fleet.upstreams
+        if name not in known
+    ]
+    if gateway:
+        found.append(
+            f"ecs_cutover_gateway is {gateway}, and ecs_cutover_upstreams is set, too: keep the first for a gateway on "
+            "Amazon ECS, the second for gateways on EC2"
+        )
+    if not fleet.parameter:
+        found.append(
+            "gateway_urls_parameter is not set: name the parameter that keeps the URLs of the gateways, for all hosts "
+            "and localhost, such as in group_vars/all.yml"
+        )
+    if not fleet.hosts:
+        found.append("no host is in the group gateways: name the inventory of the fleet with -i")
+    if fleet.limit:
+        found.append(
+            f"--limit {fleet.limit} chooses hosts, and the legacy services can be retired only if no host uses them: "
+            "run it without --limit, and choose services with -e ecs_service=NAME"
+        )
     return found
 
 
@@ -126,6 +188,20 @@ def health_problems(services: Sequence[Service], found: CutoverState, prefix: st
 def urls(services: Sequence[Service], dns_name: str, *, back: bool) -> dict[str, str]:
     """The URL of each service by its variable: the internal one, or that of the legacy service."""
     return {url_variable(one): legacy_url(one) if back else internal_url(one, dns_name) for one in services}
+
+
+def running_urls(found: CutoverState, gateway: str, fleet: FleetOfGateways | None) -> Mapping[str, str]:
+    """What the gateway runs with; for a fleet, what all hosts are to run with."""
+    return found.gateway_urls if fleet else found.environment.get(gateway, {})
+
+
+def first_urls(services: Sequence[Service], upstreams: Sequence[str], dns_name: str) -> dict[str, str]:
+    """Before any cutover: the legacy URL of each upstream, or the internal one of one that replaces nothing."""
+    return {
+        url_variable(one): legacy_url(one) or internal_url(one, dns_name)
+        for one in services
+        if one["name"] in upstreams and (legacy_url(one) or dns_name)
+    }
 
 
 def moved(services: Sequence[Service], running: Mapping[str, str], dns_name: str) -> list[str]:

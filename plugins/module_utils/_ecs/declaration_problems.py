@@ -38,6 +38,7 @@ def problems(
     kms_keys: Sequence[str] = (),
     secrets: SecretsPlace | None = None,
     canary: str = "",
+    urls_parameter: str = "",
 ) -> list[str]:
     """Sentences; empty where nothing is wrong."""
     found = []
@@ -60,7 +61,7 @@ def problems(
         f"{count} services are called {name}: give each its own name" for name, count in names.items() if count > 1
     ]
     found += _retentions(services)
-    return found or list(_policies_too_long(services, place, deployer, kms_keys, secrets, canary))
+    return found or list(_policies_too_long(services, place, deployer, kms_keys, secrets, canary, urls_parameter))
 
 
 def _policies_too_long(
@@ -70,8 +71,11 @@ def _policies_too_long(
     kms_keys: Sequence[str],
     secrets: SecretsPlace | None,
     canary: str,
+    urls_parameter: str,
 ) -> Iterator[str]:
-    for role in managed_roles(services, place, deployer, kms_keys=kms_keys, secrets=secrets, canary=canary):
+    for role in managed_roles(
+        services, place, deployer, kms_keys=kms_keys, secrets=secrets, canary=canary, urls_parameter=urls_parameter
+    ):
         length = len(_compact(role["policy"]))
         if length > LONGEST_POLICY:
             yield (

@@ -132,6 +132,12 @@ def allow_canary(allowed: Statements, services: Sequence[Service], place: Cluste
     allowed.allow("LookAtLegacyTargetGroups", looks, ["*"])
 
 
+def allow_setting_urls(allowed: Statements, parameter: str, place: ClusterPlace) -> None:
+    """What ecs_cutover.yml does for gateways on EC2, beside their rollout, which the operators' policy allows."""
+    arn = place.arn("ssm", f"parameter/{parameter.removeprefix('/')}")
+    allowed.allow("SetGatewayUrls", ["ssm:GetParameter", "ssm:PutParameter"], [arn] if parameter else [])
+
+
 def allow_moving_secrets(
     allowed: Statements, services: Sequence[Service], place: ClusterPlace, secrets: SecretsPlace
 ) -> None:

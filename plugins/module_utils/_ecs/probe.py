@@ -109,12 +109,12 @@ def task_of(client: Mapping[str, Any], image: str = "") -> dict[str, Any]:
 
 def arguments(targets: Sequence[ProbeTarget]) -> list[str]:
     """Of the container's command."""
-    return [str(REQUESTS), *_urls(targets)]
+    return [str(REQUESTS), *urls_of(targets)]
 
 
 def problems(log: Sequence[str], targets: Sequence[ProbeTarget], slower: float) -> list[str]:
     """What is wrong with the internal URLs. `slower`: how many times as long as the other URL one may take."""
-    urls = _urls(targets)
+    urls = urls_of(targets)
     statuses: list[list[int]] = [[] for _url in urls]
     seconds: list[list[float]] = [[] for _url in urls]
     errors = {}
@@ -154,5 +154,6 @@ def _too_slow(target: ProbeTarget, ours: Sequence[float], usual: Sequence[float]
     ]
 
 
-def _urls(targets: Sequence[ProbeTarget]) -> list[str]:
+def urls_of(targets: Sequence[ProbeTarget]) -> list[str]:
+    """In the order in which the log counts them."""
     return list(dict.fromkeys(url for target in targets for url in (target.url, target.other) if url))

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .deployer_policy import SecretsPlace, allow_canary, allow_cutover, allow_deployment, allow_moving_secrets
+from .deployer_policy import (
+    SecretsPlace,
+    allow_canary,
+    allow_cutover,
+    allow_deployment,
+    allow_moving_secrets,
+    allow_setting_urls,
+)
 from .policy_statements import (
     ROLE_SETTINGS,
     TASKS,
@@ -57,11 +64,12 @@ def managed_roles(
     kms_keys: Sequence[str] = (),
     secrets: SecretsPlace | None = None,
     canary: str = "",
+    urls_parameter: str = "",
 ) -> list[dict[str, Any]]:
     """The execution and task roles that services declare as their own in `roles`, and the deployer's.
 
     With `secrets`, the deployer may also move secrets there, for which it changes policies of execution roles. `canary`
-    is the load balancer whose weights it may set.
+    is the load balancer whose weights it may set, `urls_parameter` that in which it sets the URLs of gateways on EC2.
     """
     roles: dict[str, ManagedRole] = {}
     for service in services:
@@ -80,6 +88,7 @@ def managed_roles(
             allow_deployment(role.statements, service, place, deployer)
         allow_cutover(role.statements, services, place)
         allow_canary(role.statements, services, place, canary)
+        allow_setting_urls(role.statements, urls_parameter, place)
         if secrets:
             allow_moving_secrets(role.statements, services, place, secrets)
         roles[deployer] = role

@@ -55,7 +55,9 @@ def everything(store: str = "ssm") -> list[dict[str, Any]]:
         "build": {"path": "."},
     }
     place = SecretsPlace(store, "/shop", KEY)
-    return managed_roles([declared], PLACE, "deployer", kms_keys=[KEY], secrets=place, canary="inside")
+    return managed_roles(
+        [declared], PLACE, "deployer", kms_keys=[KEY], secrets=place, canary="inside", urls_parameter="/shop/urls"
+    )
 
 
 @pytest.mark.parametrize("name", ["vault-execution", "vault-task", "deployer"])

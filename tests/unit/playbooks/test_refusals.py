@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,13 @@ def written(folder: Path, content: Any) -> Path:
     return path
 
 
+# The hosts of a group that an earlier play of the same run makes, or localhost if there is such a group.
+OF_THE_RUN = re.compile(
+    r"\{\{ groups\['ecs_cutover_\w+'\] \| default\(\[\]\) \}\}"
+    r"|\{\{ \['localhost'\] if 'ecs_cutover_\w+' in groups else \[\] \}\}"
+)
+
+
 # Each run takes a second: one on hosts, one on localhost. That all others ask in the same way is seen below.
 @pytest.mark.parametrize("name", ["rolling_update", "aws"])
 def test_a_limit_that_leaves_no_host_is_refused_in_words(name: str, tmp_path: Path) -> None:
@@ -72,10 +80,11 @@ def test_a_limit_that_leaves_no_host_is_refused_in_words(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_every_play_asks_for_its_hosts(playbook: Path) -> None:
-    for play in yaml.safe_load(playbook.read_text()):
-        assert play["hosts"] in [
-            f"{{{{ lookup('evenkeel.fleet.hosts_of', '{group}') }}}}" for group in ("gateways", "localhost")
-        ]
+    first, *others = yaml.safe_load(playbook.read_text())
+    asking = [f"{{{{ lookup('evenkeel.fleet.hosts_of', '{group}') }}}}" for group in ("gateways", "localhost")]
+    assert first["hosts"] in asking
+    for play in others:
+        assert play["hosts"] in asking or OF_THE_RUN.fullmatch(play["hosts"])
 
 
 @pytest.mark.parametrize(

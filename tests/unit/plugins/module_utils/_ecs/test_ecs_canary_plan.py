@@ -115,6 +115,12 @@ def test_without_weights_only_what_was_left_is_ended() -> None:
     assert [plain[key] for key in ("services", "steps", "there", "new", "unused")] == [[]] * 5
 
 
+def test_a_canary_that_has_not_ended_is_no_beginning_for_gateways_on_ec2() -> None:
+    [found] = plan(SERVICES, SERVICES, state({"users": 10}), {}, "", (), 1, fleet=True)["problems"]
+    assert found.startswith("users-nlb: a canary has not ended, and the listener still forwards to users-nlb-legacy")
+    assert plan(SERVICES, SERVICES, state(), {}, "", (), 1, fleet=True)["problems"] == []
+
+
 def test_services_that_have_moved_are_left_alone_except_for_their_groups() -> None:
     found = planned(state({"users": 100}), INSIDE, complete=("users-nlb", "orders-nlb", "catalog-nlb"))
     assert (found["services"], found["steps"]) == ([], [])
@@ -156,6 +162,12 @@ def test_weights_that_make_no_sense(weights: list[Any], batch: Any, words: str) 
     found = weight_problems(weights, batch)
     assert bool(found) == bool(words)
     assert words in "".join(found)
+
+
+def test_weights_are_refused_for_gateways_on_ec2() -> None:
+    [found] = weight_problems([10, 50], 1, fleet=True)
+    assert found.startswith("ecs_cutover_weights is set, and ecs_cutover_upstreams, too") and "remove" in found
+    assert weight_problems([], 1, fleet=True) == []
 
 
 def test_the_name_of_a_legacy_group_is_short_enough_and_its_own() -> None:

@@ -143,6 +143,14 @@ def test_the_deployer_moves_secrets_to_the_declared_place(store: str, sid: str, 
     assert "EncryptSecrets" not in without
 
 
+def test_the_deployer_sets_the_urls_of_gateways_in_their_parameter_alone() -> None:
+    usual = policies(service(), deployer="deployer")["deployer"]
+    allowed = policies(service(), deployer="deployer", urls_parameter="/shop/gateway-urls")["deployer"]
+    assert set(allowed) - set(usual) == {"SetGatewayUrls"}
+    assert allowed["SetGatewayUrls"]["Resource"] == [ARN.format("ssm", "parameter/shop/gateway-urls")]
+    assert allowed["SetGatewayUrls"]["Action"] == ["ssm:GetParameter", "ssm:PutParameter"]
+
+
 def test_the_deployer_is_assumed_by_the_account_or_as_declared() -> None:
     (role,) = managed_roles([service(roles=[])], PLACE, "deployer")
     assert role["trust"]["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}

@@ -1,0 +1,45 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask URLs from a host several times, and record status and seconds of each request."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+
+Getter = Callable[[str, float], int]
+
+
+def status_of(url: str, timeout: float) -> int:
+    """Of a request as gateways make it, once the whole answer is there; raises OSError without one."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # declared by the operator
+            answer.read()
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def ask(
+    urls: Sequence[str],
+    requests: int,
+    timeout: float,
+    *,
+    fetch: Getter = status_of,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """A line for each request, as the probe of an ECS task logs it: `probe INDEX STATUS SECONDS`."""
+    lines = []
+    for index, url in enumerate(urls):
+        for _request in range(requests):
+            began, status = clock(), "000"
+            try:
+                status = str(fetch(url, timeout))
+            except (OSError, http.client.HTTPException) as error:
+                lines.append(f"probe-error {index} {type(error).__name__} {error}")
+            lines.append(f"probe {index} {status} {clock() - began:.4f}")
+    return lines
