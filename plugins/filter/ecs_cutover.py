@@ -79,7 +79,6 @@ _value:
       a legacy service, and C(there) all whose legacy target group may exist. Each has C(targets), which
       M(evenkeel.fleet.ecs_legacy_targets) takes, C(name), C(share), C(moved), C(forwarded) and C(prepared).
     - C(steps) of C(canary) have C(weight), C(services) and C(watched).
-    - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter).
     - C(probed) are the URLs to ask, as the option C(targets) of P(evenkeel.fleet.ecs_probe#filter). C(asked) are all
       URLs in them, in the order of the probe, C(requests) is the number of requests to each.
     - C(fleet) says whether gateways on EC2 are the clients, and C(first_urls) are their URLs before any cutover.

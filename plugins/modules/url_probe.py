@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: url_probe
-short_description: Ask URLs from a host, and return status and duration of each request
+short_description: Send requests to URLs from a host, and return status and duration of each
 version_added: 0.3.0
 author: Contributors to evenkeel.fleet (@evenkeel)
 description:
@@ -42,7 +42,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask a service from the host
+- name: Send requests to a service from the host
   evenkeel.fleet.url_probe:
     urls: ["http://internal-0123.elb.eu-central-1.amazonaws.com:3002/health"]
 """

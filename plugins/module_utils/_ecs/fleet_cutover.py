@@ -49,8 +49,7 @@ def undone(kept: Mapping[str, Kept], *, planned: bool = False) -> list[str]:
     words: dict[str, None] = {}
     for one in kept.values():
         if not one.get("rolled_out"):
-            why = one.get("why") or []
-            words |= dict.fromkeys([why] if isinstance(why, str) else map(str, why))
+            words |= dict.fromkeys(_sentences(one.get("why")))
     if not words and not planned and not all(one.get("rolled_out") for one in kept.values()):
         return ["The URLs were not rolled out; see the failed task above."]
     return list(words)
@@ -60,7 +59,7 @@ def _of_a_host(one: Kept, parameter: str, asked: bool) -> Iterator[str]:
     runs = one.get("runs") or {"msg": "it was not reached"}
     container, answers = runs.get("container"), one.get("answers") or {}
     if runs.get("msg") or runs.get("engine_error"):
-        yield str(runs.get("msg") or runs["engine_error"])
+        yield " ".join(_sentences(runs.get("msg") or runs["engine_error"]))
     elif not container or container["status"] != "running":
         yield "its gateway does not run (status.yml shows more)"
     elif one.get("parameter") != parameter:
@@ -70,6 +69,11 @@ def _of_a_host(one: Kept, parameter: str, asked: bool) -> Iterator[str]:
         )
     elif asked and "log" not in answers:
         yield f"it did not ask the services: {answers.get('msg') or 'see the failed task'}"
+
+
+def _sentences(found: Any) -> list[str]:
+    """Of a task that failed, whose msg may be a list."""
+    return [found] if isinstance(found, str) and found else [str(each) for each in found or []]
 
 
 def image_of(one: Kept) -> str:

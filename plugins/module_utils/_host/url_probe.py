@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask URLs from a host several times, and record status and seconds of each request."""
+"""Send requests to URLs from a host, and record status and seconds of each."""
 
 from __future__ import annotations
 

@@ -135,13 +135,20 @@ def test_every_gateway_is_declared_with_them_and_one_run_reads_them_once(
     assert aws.faults.calls.count("ssm:GetParameter") in (1, 2)
 
 
-def test_without_the_parameter_no_gateway_is_declared(aws: Endpoint, name: str, tmp_path: Path) -> None:
+def test_without_the_parameter_or_the_right_to_read_it_no_gateway_is_declared(
+    aws: Endpoint, name: str, tmp_path: Path
+) -> None:
     """An unknown URL is not taken for the old one."""
     finished = read(aws, name, tmp_path, gateway_environment=FIRST)
     assert finished.returncode != 0
     said = " ".join((finished.stdout + finished.stderr).split())
     assert f"The parameter {name} does not exist in {REGION}, and gateway_urls_parameter names it" in said
     assert "ecs.yml --tags load_balancer" in said
+    run(aws, name, INSIDE)
+    aws.faults.denied["ssm:GetParameter"] = ""
+    denied = read(aws, name, tmp_path, gateway_environment=FIRST)
+    assert denied.returncode != 0
+    assert f"ssm:GetParameter on the parameter {name}" in " ".join((denied.stdout + denied.stderr).split())
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ def test_hosts_that_run_one_image_and_get_good_answers() -> None:
     ("changes", "words"),
     [
         ({"runs": {"msg": "Failed to connect"}}, "host-2: Failed to connect"),
+        ({"runs": {"msg": ["Nothing was changed.", "No image."]}}, "host-2: Nothing was changed. No image."),
         ({"runs": {}}, "host-2: it was not reached"),
         ({"runs": {"engine_error": "docker does not answer", "container": None}}, "host-2: docker does not answer"),
         ({"runs": {"container": None}}, "host-2: its gateway does not run"),
