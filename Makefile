@@ -179,8 +179,12 @@ bench-ecs: venv ## Compare the audit worker of the permissions service with sqs-
 	@command -v npm >/dev/null || tools/setup packages nodejs npm
 	@$(BIN)/python tests/bench/audit/main.py $(BENCH)
 
+.PHONY: bench-cutover
+bench-cutover: venv ## Measure what ecs.yml and ecs_cutover.yml take for six services on a local AWS endpoint (BENCH="--rounds 1")
+	@$(BIN)/python tests/bench/cutover.py $(BENCH)
+
 .PHONY: bench
-bench: bench-bootstrap bench-rollout bench-gateway bench-ecs ## Run all benchmarks
+bench: bench-bootstrap bench-rollout bench-gateway bench-ecs bench-cutover ## Run all benchmarks
 
 .PHONY: docs
 docs: venv ## Write the tables of the roles' READMEs and of docs/explanation/scale.md, and build the site

@@ -4,9 +4,9 @@
 """A service behind a gateway that costs little and ends gracefully: python3 upstream.py
 
 NAME and PORT are its own. Every request is answered after DELAY seconds. /health says `ok`, or has the status HEALTH;
-all else has the status STATUS, and is answered with the name and the path. In the query, `status=503` sets the status,
-`delay=1.5` waits longer, `size=100000` answers with so many bytes. A websocket gets back each short frame that it
-sends, until it closes.
+all else has the status STATUS, waits REQUEST_DELAY longer, and is answered with the name and the path. In the query,
+`status=503` sets the status, `delay=1.5` waits longer, `size=100000` answers with so many bytes. A websocket gets back
+each short frame that it sends, until it closes.
 
 After SIGTERM it finishes what it has, and announces the end of each connection; it ends with the last of them.
 """
@@ -27,6 +27,7 @@ PORT = int(os.environ.get("PORT", "8080"))
 HEALTH = int(os.environ.get("HEALTH", "200"))
 DELAY = float(os.environ.get("DELAY", "0.01"))
 STATUS = int(os.environ.get("STATUS", "200"))
+REQUEST_DELAY = float(os.environ.get("REQUEST_DELAY", "0"))
 WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # of RFC 6455
 SHORT_FRAME, CLOSE = 125, 8
 IDLE = 75.0  # longer than a load balancer keeps an idle connection, so that it is the one to close
@@ -88,9 +89,12 @@ class Server:
         url = urlsplit(target)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         status, size = int(query.get("status", STATUS)), int(query.get("size", 0))
+        delay = float(query.get("delay", 0)) + DELAY
         if url.path == "/health":
             status = HEALTH
-        await asyncio.sleep(float(query.get("delay", 0)) + DELAY)
+        else:
+            delay += REQUEST_DELAY
+        await asyncio.sleep(delay)
         body = b"" if size else json.dumps({"status": "ok", "service": NAME, "path": url.path}).encode()
         closes = self.ends.is_set() or headers.get("connection", "").lower() == "close"
         writer.write(

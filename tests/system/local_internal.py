@@ -31,6 +31,8 @@ REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 PORTS = {"users": 3001, "orders": 3002, "catalog": 3003, "payments": 3004, "messages": 3005, "reviews": 3006}
 COUNTS = {"users": 2, **dict.fromkeys(list(PORTS)[1:], 1)}
 FRONT = "gateway"
+# Seconds of the load balancer's metrics here.
+PERIOD = 5
 ROLE = f"arn:aws:iam::{ACCOUNT}:role"
 TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]
@@ -45,6 +47,7 @@ BROKEN: Mapping[str, Mapping[str, str]] = {
     "secret": {},
     # Only under traffic: a probe finds nothing.
     "errs": {"STATUS": "500"},
+    "drags": {"REQUEST_DELAY": "0.3"},
 }
 NO_SECRET = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/internal/none"
 
@@ -148,7 +151,7 @@ class Internal:
             **self.surroundings(),
             "ecs_services": [*internal, caller],
             "ecs_cutover_gateway": "gateway",
-            "ecs_cutover_metrics": {"load_balancer": FRONT, "period": 5},
+            "ecs_cutover_metrics": {"load_balancer": FRONT, "period": PERIOD},
         }
 
     def declared(self, broken: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

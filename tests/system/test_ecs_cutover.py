@@ -24,11 +24,13 @@ from tests.integration.aws.stage import SECRET, Played, command, play
 from tests.integration.support import CHECKOUT, environment
 from tests.system.load import Background, Clients
 from tests.system.local_ecs import LocalEcs
-from tests.system.local_internal import COUNTS, PORTS, Internal
+from tests.system.local_internal import COUNTS, PERIOD, PORTS, Internal
 
 PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
 KILLS = int(os.environ.get("KILLS", "6"))
+# A canary takes longer.
+CANARY_KILLS = int(os.environ.get("KILLS", "3"))
 # A run shows some 30.
 MOST_TASKS = 36
 SEED = 16
@@ -214,47 +216,60 @@ def test_a_service_that_is_bad_under_traffic_goes_back(operator: Operator) -> No
     some = ["users-nlb", "orders-nlb"]
     with Clients(operator.rig.front, RATE, "/api/orders/hello") as load:
         time.sleep(15)
-        told = operator.run(
-            "ecs_cutover",
-            broken={"orders": "errs"},
-            ecs_service=some,
-            ecs_cutover_weights=[20],
-            ecs_cutover_seconds=15,
-        )
-        assert told.code != 0
-        assert "orders-nlb: with 20 % of the connections, " in told.failures, told.text
+        told = bad_under_traffic(operator, "errs", some, ecs_cutover_seconds=15)
         assert "of the requests fail with 5xx" in told.failures
         assert "The legacy services serve again: users, orders." in told.failures
-    assert operator.rig.served_by() == LEGACY
-    assert operator.counts() == SERVING
-    assert operator.at_rest()
     assert {one.partition(":")[0] for one in load.failures} == {"500"}
     # At 20 % for some 20 s, of a run that took minutes.
     assert len(load.failures) < 0.15 * load.answered
 
 
-def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator) -> None:
-    """Two of the services, there and back, until so many runs were killed."""
+def test_a_service_that_is_slow_under_traffic_goes_back(operator: Operator) -> None:
+    """The 99th percentile is compared where there are three whole periods since the step."""
+    with Clients(operator.rig.front, RATE, "/api/orders/hello") as load:
+        time.sleep(20)
+        told = bad_under_traffic(operator, "drags", ["orders-nlb"], ecs_cutover_seconds=4 * PERIOD)
+    assert "the 99th percentile of the response time is 0.3" in told.failures, told.failures
+    assert "The legacy services serve again: orders." in told.failures
+    assert load.failures == []
+
+
+def bad_under_traffic(operator: Operator, fault: str, services: list[str], **more: Any) -> Played:
+    """A canary of 20 % in which orders-nlb is bad, which returns everything."""
+    told = operator.run("ecs_cutover", broken={"orders": fault}, ecs_service=services, ecs_cutover_weights=[20], **more)
+    assert told.code != 0
+    assert "orders-nlb: with 20 % of the connections, " in told.failures, told.text
+    assert operator.rig.served_by() == LEGACY
+    assert operator.counts() == SERVING
+    assert operator.at_rest()
+    return told
+
+
+@pytest.mark.parametrize("weights", [[], [30]], ids=["at once", "by weights"])
+def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, weights: list[int]) -> None:
+    """Services there and back, until so many runs were killed."""
     draw = random.Random(SEED)
-    some = ["users-nlb", "orders-nlb"]
-    given: dict[str, Any] = {"ecs_service": some, "ecs_cutover_seconds": 1}
+    some = ["orders-nlb"] if weights else ["users-nlb", "orders-nlb"]
+    names = [name.removesuffix("-nlb") for name in some]
+    # A canary shows more tasks.
+    longest = MOST_TASKS + 30 * bool(weights)
+    given: dict[str, Any] = {"ecs_service": some, "ecs_cutover_seconds": 1, "ecs_cutover_weights": weights}
     kills = moves = 0
     with operator.rig.load(RATE, at_least=1000) as load:
-        while kills < KILLS:
+        while kills < (CANARY_KILLS if weights else KILLS):
             back = bool(moves % 2)
-            task, pause = draw.randint(4, MOST_TASKS), draw.uniform(0, 1)
+            task, pause = draw.randint(4, longest), draw.uniform(0, 1)
             if operator.killed_in(task, pause, ecs_cutover_back=back, **given):
                 kills += 1
                 assert set(operator.rig.served_by().values()) <= {*LEGACY.values(), *MOVED.values()}
             else:
                 moves += 1
-                served = operator.rig.served_by()
-                assert {served["users"], served["orders"]} == ({"users", "orders"} if back else set(some))
+                assert {operator.rig.served(name) for name in names} == set(names if back else some)
         # From wherever it is.
         returned = operator.run("ecs_cutover", ecs_cutover_back=True, **given)
         assert returned.code == 0, returned.text
     assert load.failures == []
-    assert moves > 1
+    assert moves > 1 or weights
     assert operator.rig.served_by() == LEGACY
     assert operator.counts() == SERVING
     assert operator.at_rest()

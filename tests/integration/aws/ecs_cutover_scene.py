@@ -1,10 +1,11 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway, two legacy services, and those that replace them behind an internal load balancer."""
+"""A gateway, legacy services, and those that replace them behind an internal load balancer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from testbed.services.aws.ecs.agent import Order
@@ -47,10 +48,10 @@ class ProbingAgent(LoggingAgent):
 
 
 class Scene:
-    """A gateway, two legacy services, and a load balancer for those that replace them."""
+    """A gateway, legacy services, and a load balancer for those that replace them. ports: of the services, by name."""
 
-    def __init__(self, ecs: Stage, agent: ProbingAgent) -> None:
-        self.ecs, self.agent = ecs, agent
+    def __init__(self, ecs: Stage, agent: ProbingAgent, ports: Mapping[str, int] = PORTS) -> None:
+        self.ecs, self.agent, self.ports = ecs, agent, ports
         self.key = "AKIATEST"
         ecs.fake.engine.tasks.targets = ecs.endpoint.states
         made = declaration(ecs.endpoint)
@@ -60,9 +61,9 @@ class Scene:
         rule = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 65535, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
         ecs.endpoint.client("ec2").authorize_security_group_ingress(**group, IpPermissions=[rule])
         self.execution = made["task"]["executionRoleArn"]
-        for name in (*NAMES, "gateway"):
+        for name in (*ports, "gateway"):
             push(ecs.endpoint, name, "1.0", "amd64")
-        self.services = [self.new(name) for name in NAMES] + [self.gateway()]
+        self.services = [self.new(name) for name in ports] + [self.gateway()]
         self.variables = {
             "fleet_region": REGION,
             "fleet_account": ACCOUNT,
@@ -84,12 +85,12 @@ class Scene:
         return {
             "name": f"{name}-nlb",
             "image": f"{REGISTRY}/{name}:1.0",
-            "port": PORTS[name],
+            "port": self.ports[name],
             "health_check": {"protocol": "HTTP", "path": "/health"},
             "environment": {"LOG_LEVEL": "info"},
             "count": 2,
             "execution_role": self.execution,
-            "legacy": {"service": name, "url": f"http://public.example.com:{PORTS[name]}"},
+            "legacy": {"service": name, "url": f"http://public.example.com:{self.ports[name]}"},
         }
 
     def gateway(self) -> Service:
@@ -98,7 +99,7 @@ class Scene:
             "image": f"{REGISTRY}/gateway:1.0",
             "count": 2,
             "execution_role": self.execution,
-            "upstreams": [f"{name}-nlb" for name in NAMES],
+            "upstreams": [f"{name}-nlb" for name in self.ports],
         }
 
     def with_orders(self, **changes: Any) -> list[Service]:
@@ -107,16 +108,20 @@ class Scene:
 
     def begin(self) -> None:
         """The legacy services with two and three tasks, the gateway that uses them, and the load balancer."""
-        for number, name in enumerate(NAMES):
+        self.start_legacy()
+        for playbook, options in (("ecs", ["--tags", "load_balancer"]), ("ecs_deploy", [])):
+            played = self.run(playbook, *options, ecs_service=["gateway"])
+            assert played.code == 0, played.text
+        self.calm()
+
+    def start_legacy(self) -> None:
+        """The first with two tasks, each with one more than the one before."""
+        for number, name in enumerate(self.ports):
             definition = self.ecs.register(name, f"{REGISTRY}/{name}:1.0")
             self.ecs.ecs.create_service(
                 cluster=CLUSTER, serviceName=name, taskDefinition=definition, desiredCount=2 + number,
                 launchType="FARGATE", networkConfiguration=NETWORK,
             )  # fmt: skip
-        for playbook, options in (("ecs", ["--tags", "load_balancer"]), ("ecs_deploy", [])):
-            played = self.run(playbook, *options, ecs_service=["gateway"])
-            assert played.code == 0, played.text
-        self.calm()
 
     def calm(self) -> None:
         self.ecs.fake.writes.clear()
@@ -131,7 +136,7 @@ class Scene:
         return self.run("ecs_cutover", *options, **more)
 
     def counts(self) -> dict[str, int]:
-        names = [*NAMES, *(f"{name}-nlb" for name in NAMES)]
+        names = [*self.ports, *(f"{name}-nlb" for name in self.ports)]
         found = self.ecs.ecs.describe_services(cluster=CLUSTER, services=names)["services"]
         return {one["serviceName"]: one["desiredCount"] for one in found}
 
