@@ -39,7 +39,7 @@ AT_ONCE = 200
 
 
 @dataclass(frozen=True)
-class Connection:
+class TrackedConnection:
     """To which port a client connected, and which address and port answer it."""
 
     port: int
@@ -47,7 +47,7 @@ class Connection:
     answers_on: int
 
 
-def forget(stale: Callable[[Connection], bool]) -> None:
+def forget(stale: Callable[[TrackedConnection], bool]) -> None:
     """Let the kernel forget TCP connections. Raises OSError.
 
     Those of which it has seen the end are left: a new one from the same port replaces them.
@@ -98,7 +98,7 @@ def _messages(kernel: socket.socket) -> Iterator[bytes]:
             received = received[_padded(length) :]
 
 
-def _connections(message: bytes) -> Iterator[Connection]:
+def _connections(message: bytes) -> Iterator[TrackedConnection]:
     """The TCP connection of a message, unless its end was seen."""
     if ENDED in message:
         return
@@ -108,7 +108,7 @@ def _connections(message: bytes) -> Iterator[Connection]:
     asked, answer = _values(_values(found[ORIGINAL])[PORTS]), _values(found[REPLY])
     addresses, ports = _values(answer[ADDRESSES]), _values(answer[PORTS])
     family, source = (socket.AF_INET6, SOURCE6) if SOURCE6 in addresses else (socket.AF_INET, SOURCE4)
-    yield Connection(
+    yield TrackedConnection(
         int.from_bytes(asked[DESTINATION_PORT], "big"),
         socket.inet_ntop(family, addresses[source]),
         int.from_bytes(ports[SOURCE_PORT], "big"),

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._host.conntrack import Connection, forget, is_local
+from ansible_collections.evenkeel.fleet.plugins.module_utils._host.conntrack import TrackedConnection, forget, is_local
 
 FAMILY = "02000000"
 ASKED = "3400018014000180080001000a652608080002000a6526661c000280050001000600000006000200eb4200000600030000500000"
@@ -61,7 +61,7 @@ def known(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> Kernel:
 
 def test_the_stale_one_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = known(monkeypatch, *listed(OF_A_NAME_SERVER, ENDED, ESTABLISHED))
-    forget(lambda connection: connection == Connection(port=80, answers="10.101.38.102", answers_on=80))
+    forget(lambda connection: connection == TrackedConnection(port=80, answers="10.101.38.102", answers_on=80))
     assert kernel.heard[1:] == [
         struct.pack("=IHHII", 16 + 4 + 52 + 8, 258, 1, 0, 0) + bytes.fromhex(FAMILY + ASKED + NUMBER)
     ]
