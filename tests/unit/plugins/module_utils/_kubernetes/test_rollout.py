@@ -313,7 +313,7 @@ def test_a_rollback_notes_its_target_until_it_is_complete() -> None:
     scene = Scene([reading(NEW, good="h1")], [reading(OLD, updated=1, old=2), reading(OLD, unfinished="h1")])
     report, failure = scene.run(state="rolled_back")
     assert (failure, report.outcome) == ("", "rolled_back")
-    [(change, _), (note, _)] = scene.writes
+    change, note = (written[0] for written in scene.writes)
     assert change[2]["value"]["e.f/rolling-back-to"] == "h1"
     assert note == {"metadata": {"annotations": {"e.f/rolling-back-to": None}}}
 
