@@ -73,6 +73,7 @@ class Process:
                 "NO_COLOR": "1",
                 "ANSIBLE_NOCOLOR": "1",
                 "EVENKEEL_ROLLOUT_REPORT": str(REPORTS),
+                "PYTHONFAULTHANDLER": "1",
                 **variables,
             },
             text=True,
@@ -86,8 +87,13 @@ class Process:
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.kill()
-            raise
+            # Each Python among them then says where it is.
+            for pid in [*descendants(self.process.pid), self.process.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGABRT)
+            time.sleep(1)
+            said = self.kill()
+            raise AssertionError(f"it has not ended within {timeout:g} s: {said[-20000:]}") from None
         return Run(self.process.returncode, self._said())
 
     def kill(self) -> str:
