@@ -27,6 +27,13 @@ PORT = 8000
 # Seconds that a rollout may be without progress.
 DEADLINE = 40
 MISSING = "127.0.0.1:5000/gateway-v1@sha256:" + "0" * 64
+# Kinds of images that must not stay, and the reason that is told.
+BAD_IMAGES = [
+    ("missing", "ImagePullBackOff|ErrImagePull"),
+    ("crashing", "JWT_SECRET is not set"),
+    ("never-ready", f"exceeded its progress deadline of {DEADLINE} s"),
+    ("wrong-version", "report the version v2, not v3"),
+]
 # Requests per second, and how many runs of each test of kills are killed, at seeded moments.
 RATE = float(os.environ.get("RATE", "300"))
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -229,6 +236,10 @@ class Cluster:
             "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": annotations},
             "spec": {"selector": selector, "ports": [{"name": "http", "port": 80, "targetPort": 3000}]},
         }
+
+    def bad_image(self, kind: str) -> str:
+        """One of BAD_IMAGES."""
+        return {"missing": MISSING, "wrong-version": self.images["v2"]}.get(kind) or self.broken(kind)
 
     def broken(self, kind: str) -> str:
         """An image that does not serve, in the node's registry."""

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tests.kubernetes.cluster import (
+    BAD_IMAGES,
     DEADLINE,
-    MISSING,
     NAME,
     NAMESPACE,
     RATE,
@@ -57,17 +57,9 @@ def test_the_requests_switch_and_go_back_without_a_failure(colored: Cluster) -> 
     assert colored.images_of_pods() == {colored.images["v1"]}
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("missing", "ImagePullBackOff|ErrImagePull"),
-        ("crashing", "JWT_SECRET is not set"),
-        ("never-ready", f"exceeded its progress deadline of {DEADLINE} s"),
-        ("wrong-version", "report the version v2, not v3"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "reason"), BAD_IMAGES)
 def test_a_bad_image_leaves_the_other_colour_alone(colored: Cluster, kind: str, reason: str) -> None:
-    image = {"missing": MISSING, "wrong-version": colored.images["v2"]}.get(kind) or colored.broken(kind)
+    image = colored.bad_image(kind)
     old, leader, reader = colored.names(), colored.leader(), colored.reader()
     before = colored.get("deployment", f"{NAME}-blue")["metadata"]
     with (

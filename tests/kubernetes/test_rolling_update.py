@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.kubernetes.cluster import DEADLINE, MISSING, RATE, Cluster, hand_over
+from tests.kubernetes.cluster import BAD_IMAGES, RATE, Cluster, hand_over
 from tests.kubernetes.runs import first_moment, knows
 from tests.system.load import MixedLoad, Watch
 
@@ -40,17 +40,9 @@ def test_no_request_fails_and_leadership_moves_once(serving: Cluster, place: int
     assert (again.code, again.changed, "runs already" in again.output) == (0, 0, True), again.output
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("missing", "ImagePullBackOff|ErrImagePull"),
-        ("crashing", "JWT_SECRET is not set"),
-        ("never-ready", f"exceeded its progress deadline of {DEADLINE} s"),
-        ("wrong-version", "report the version v2, not v3"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "reason"), BAD_IMAGES)
 def test_a_bad_image_is_put_back_with_its_reason(serving: Cluster, kind: str, reason: str) -> None:
-    image = {"missing": MISSING, "wrong-version": serving.images["v2"]}.get(kind) or serving.broken(kind)
+    image = serving.bad_image(kind)
     old, leader, reader = serving.names(), serving.leader(), serving.reader()
     version = "v3" if kind == "wrong-version" else ""
     with (

@@ -8,7 +8,6 @@ The files run in the order of their names: bare hosts, first run, serving fleet.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -21,18 +20,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Bare hosts at first. KEEP_TESTBED=1 keeps the testbed after the tests and uses one that exists."""
     name = f"{NAME.removesuffix('-system')}-rpm"
     fleet = Fleet(tmp_path_factory.mktemp("inventory"), name, rpm_hosts=2)
-    if not (os.environ.get("KEEP_TESTBED") and fleet.inventory.exists()):
-        fleet.make_bare(*fleet.hosts)
-    yield fleet
-    if not os.environ.get("KEEP_TESTBED"):
-        fleet.down()
+    with fleet.for_tests():
+        yield fleet
 
 
 @pytest.fixture(scope="session")
 def serving(fleet: Fleet) -> Fleet:
     """The fleet, bootstrapped by the test that asked for it first."""
-    if not all(fleet.healthy(host) for host in fleet.hosts):
-        run = fleet.site()
-        assert run.code == 0, run.output
-    fleet.assert_serving()
-    return fleet
+    return fleet.serve()

@@ -160,6 +160,23 @@ class Fleet:
 
     # Making and removing it
 
+    @contextmanager
+    def for_tests(self) -> Iterator[Fleet]:
+        """Bare hosts at first. KEEP_TESTBED=1 keeps the testbed after the tests and uses one that exists."""
+        if not (os.environ.get("KEEP_TESTBED") and self.inventory.exists()):
+            self.make_bare(*self.hosts)
+        yield self
+        if not os.environ.get("KEEP_TESTBED"):
+            self.down()
+
+    def serve(self) -> Fleet:
+        """Bootstrapped by the first call."""
+        if not all(self.healthy(host) for host in self.hosts):
+            run = self.site()
+            assert run.code == 0, run.output
+        self.assert_serving()
+        return self
+
     def up(self) -> None:
         self._own_playbook("up.yml", f"testbed_hosts={len(self.hosts)}", f"testbed_rpm_hosts={len(self.rpm_hosts)}")
 

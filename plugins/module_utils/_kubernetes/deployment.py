@@ -123,7 +123,8 @@ class Deployment:
     @property
     def counts(self) -> tuple[int, ...]:
         """They change while a rollout, or a scaling, makes progress."""
-        return tuple(self._status(f"{name}eplicas") for name in ("r", "updatedR", "readyR", "availableR"))
+        names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        return tuple(self._status(name) for name in names)
 
     @property
     def complete(self) -> bool:
