@@ -73,6 +73,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
+from ansible.plugins.loader import filter_loader
 from ansible.utils.color import stringc
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._progress_pipe import PROGRESS
@@ -131,6 +132,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         self._listener: threading.Thread | None = None
 
     # What comes from Ansible
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        # To find one filter Ansible loads all of the collection. Its workers then inherit them.
+        filter_loader.get("evenkeel.fleet.as_list")
+        super().v2_playbook_on_start(playbook)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._finish()

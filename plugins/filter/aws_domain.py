@@ -33,9 +33,13 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import domain_of
+
+def aws_domain(region: str) -> str:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import domain_of
+
+    return domain_of(region)
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., str]]:
-        return {"aws_domain": domain_of}
+        return {"aws_domain": aws_domain}

@@ -33,9 +33,13 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import partition_of
+
+def aws_partition(region: str) -> str:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import partition_of
+
+    return partition_of(region)
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., str]]:
-        return {"aws_partition": partition_of}
+        return {"aws_partition": aws_partition}

@@ -48,38 +48,31 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.canary import (
-    Limits,
-    Sample,
-    Traffic,
-    judge,
-)
-
 Watched = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def canary_verdict(
     canaries: Watched, *, others: Watched, slower: float = 0.025, errors: float = 0.005
 ) -> dict[str, Any]:
-    verdict = judge(_samples(canaries), _samples(others), Limits(float(slower), float(errors)))
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout import canary
+
+    def samples(watched: Watched) -> dict[str, list[canary.Sample]]:
+        return {host: [sample(told) for told in of_it] for host, of_it in watched.items()}
+
+    def sample(told: Mapping[str, Any]) -> canary.Sample:
+        routes = {
+            route: canary.Traffic(
+                float(traffic["requests"]),
+                float(traffic["errors"]),
+                float(traffic["seconds"]),
+                {float(bound): float(count) for bound, count in traffic["within"].items()},
+            )
+            for route, traffic in told["routes"].items()
+        }
+        return canary.Sample(int(told["window"]), float(told["process"]), routes)
+
+    verdict = canary.judge(samples(canaries), samples(others), canary.Limits(float(slower), float(errors)))
     return {"result": verdict.result, "words": list(verdict.words), "figures": dict(verdict.figures)}
-
-
-def _samples(watched: Watched) -> dict[str, list[Sample]]:
-    return {host: [_sample(sample) for sample in samples] for host, samples in watched.items()}
-
-
-def _sample(told: Mapping[str, Any]) -> Sample:
-    routes = {
-        route: Traffic(
-            float(traffic["requests"]),
-            float(traffic["errors"]),
-            float(traffic["seconds"]),
-            {float(bound): float(count) for bound, count in traffic["within"].items()},
-        )
-        for route, traffic in told["routes"].items()
-    }
-    return Sample(int(told["window"]), float(told["process"]), routes)
 
 
 class FilterModule:

@@ -42,10 +42,10 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._cloudwatch import config_problems
-
 
 def cloudwatch_config_problems(config: Any, *, unknown_keys: bool = False) -> list[str]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._cloudwatch import config_problems
+
     if not isinstance(config, Mapping):
         raise AnsibleFilterError("cloudwatch_config_problems takes a mapping, the agent's configuration")
     return config_problems(config, unknown_keys=unknown_keys)

@@ -39,10 +39,14 @@ _value:
   sample: {"environment": [{"name": "EPR_LOG_LEVEL", "value": "INFO"}], "secrets": []}
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.exported import container_variables
+
+def container_variables(variables: Mapping[str, str], prefix: str = "") -> dict[str, list[dict[str, Any]]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.exported import container_variables as of
+
+    return of(variables, prefix)
 
 
 class FilterModule:

@@ -78,14 +78,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_alarms import (
-    Thresholds,
-    Watched,
-    all_alarms,
-    unwanted_alarms,
-    wanted_alarms,
-)
-
 
 def ecs_alarms(
     services: Sequence[Mapping[str, Any]],
@@ -99,6 +91,14 @@ def ecs_alarms(
     internal: str = "",
     balanced: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.service_alarms import (
+        Thresholds,
+        Watched,
+        all_alarms,
+        unwanted_alarms,
+        wanted_alarms,
+    )
+
     thresholds = Thresholds(float(message_age), float(target_5xx_percent))
     watched = Watched(cluster, services, queues, insights, load_balancer, thresholds, internal, balanced or {})
     return {

@@ -41,10 +41,10 @@ _value:
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import balanced_services
-
 
 def ecs_balanced(services: Sequence[Any], *, prefix: str = "") -> list[dict[str, Any]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import balanced_services
+
     return balanced_services(services, prefix)
 
 

@@ -40,10 +40,10 @@ _value:
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import clients
-
 
 def ecs_clients(services: Sequence[Any], *, prefix: str = "") -> list[dict[str, Any]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import clients
+
     return clients(services, prefix)
 
 

@@ -89,9 +89,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import canary, cutover, probe
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name, legacy_group
-
 
 def ecs_cutover(
     services: Sequence[Mapping[str, Any]],
@@ -106,6 +103,9 @@ def ecs_cutover(
     found: Mapping[str, Any] | None = None,
     fleet: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import canary, cutover, probe
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import group_name, legacy_group
+
     hosts = cutover.FleetOfGateways(**fleet) if fleet and fleet.get("upstreams") else None
     told = found or {}
     dns_name = told.get("dns_name") or ""

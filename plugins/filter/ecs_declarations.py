@@ -49,13 +49,13 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import declarations
-
 
 def ecs_declarations(
     services: Sequence[Mapping[str, Any]], chosen: Sequence[str] = (), prefix: str = ""
 ) -> list[dict[str, Any]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import declarations
+
     try:
         return declarations(services, chosen, prefix)
     except OperationError as error:

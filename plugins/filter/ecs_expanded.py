@@ -72,10 +72,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import partition_of
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import Surroundings, expanded
-
 
 def ecs_expanded(
     services: Sequence[Any],
@@ -89,6 +85,10 @@ def ecs_expanded(
     found: Mapping[str, Any] | None = None,
     urls: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.partitions import partition_of
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import Surroundings, expanded
+
     network, found = network or {}, found or {}
     running: Mapping[str, Mapping[str, str]] = found.get("environment") or {}
     given = urls or {}

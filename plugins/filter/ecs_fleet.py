@@ -59,9 +59,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import fleet_cutover
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.probe import ProbeTarget
-
 
 def ecs_fleet(
     kept: Mapping[str, Mapping[str, Any]],
@@ -72,6 +69,9 @@ def ecs_fleet(
     slower: float = 3,
     planned: bool = False,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import fleet_cutover
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.probe import ProbeTarget
+
     services = [ProbeTarget(one["name"], one["url"], one.get("other", "")) for one in targets]
     return {
         "problems": fleet_cutover.problems(kept, services, parameter=parameter, slower=float(slower), asked=asked),

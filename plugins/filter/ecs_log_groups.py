@@ -38,12 +38,16 @@ _value:
   elements: dict
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import log_groups
+
+def ecs_log_groups(services: Sequence[Mapping[str, Any]], region: str) -> list[dict[str, str]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import log_groups
+
+    return log_groups(services, region)
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., list[Any]]]:
-        return {"ecs_log_groups": log_groups}
+    def filters(self) -> dict[str, Callable[..., list[dict[str, str]]]]:
+        return {"ecs_log_groups": ecs_log_groups}

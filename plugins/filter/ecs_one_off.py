@@ -45,11 +45,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import one_off
-
 
 def ecs_one_off(service: Mapping[str, Any], command: Sequence[str], container: str = "") -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declarations import one_off
+
     try:
         return one_off(service, command, container)
     except OperationError as error:

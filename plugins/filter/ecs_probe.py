@@ -55,8 +55,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import probe
-
 
 def ecs_probe(
     client: Mapping[str, Any],
@@ -66,6 +64,8 @@ def ecs_probe(
     log: Sequence[str] = (),
     slower: float = 3,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import probe
+
     asked = [probe.ProbeTarget(one["name"], one["url"], one.get("other", "")) for one in targets]
     return {
         "task": probe.task_of(client, image),

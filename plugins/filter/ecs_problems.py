@@ -71,10 +71,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import problems
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
-
 
 def ecs_problems(
     services: Sequence[Mapping[str, Any]],
@@ -87,6 +83,10 @@ def ecs_problems(
     canary: str = "",
     urls_parameter: str = "",
 ) -> list[str]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.declaration_problems import problems
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+
     moved = SecretsPlace(**secrets) if secrets else None
     return problems(services, ClusterPlace(cluster, region, account), deployer, kms_keys, moved, canary, urls_parameter)
 

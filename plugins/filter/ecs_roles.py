@@ -77,10 +77,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
-
 
 def ecs_roles(
     services: Sequence[Mapping[str, Any]],
@@ -94,6 +90,10 @@ def ecs_roles(
     canary: str = "",
     urls_parameter: str = "",
 ) -> list[dict[str, Any]]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.deployer_policy import SecretsPlace
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.policy_statements import ClusterPlace
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.role_policies import managed_roles
+
     moved = SecretsPlace(**secrets) if secrets else None
     place = ClusterPlace(cluster, region, account)
     return managed_roles(services, place, deployer, deployer_trust, kms_keys, moved, canary, urls_parameter)

@@ -43,12 +43,12 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import problems_in_short
-
 
 def ecs_short_problems(
     services: Sequence[Any], *, prefix: str = "", internal: Mapping[str, Any] | None = None
 ) -> list[str]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.shorthand import problems_in_short
+
     return problems_in_short(services, prefix, internal or {})
 
 

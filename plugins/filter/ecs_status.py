@@ -55,10 +55,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.filter.text_table import text_table
-from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.status import rows, status_of, words
 
 
 def ecs_status(services: Mapping[str, Any], *, cluster: str, region: str = "") -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs.status import rows, status_of, words
+
     status = status_of(services, cluster, region)
     return {"status": status, "lines": [*text_table(rows(status)), *words(status)]}
 

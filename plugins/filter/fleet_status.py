@@ -68,7 +68,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.filter.text_table import text_table
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.status import rows, status_of, words
 
 
 def fleet_status(
@@ -79,6 +78,8 @@ def fleet_status(
     journal: Mapping[str, Any],
     balancer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.status import rows, status_of, words
+
     status = status_of(hosts, looks, leader, journal, balancer)
     return {"status": status, "lines": [*text_table(rows(status)), *words(status)]}
 

@@ -68,7 +68,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.filter.text_table import text_table
-from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.status import rows, status_of, words
 
 
 def kubernetes_status(
@@ -81,6 +80,8 @@ def kubernetes_status(
     journal: Mapping[str, Any] | None = None,
     autoscalers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._kubernetes.status import rows, status_of, words
+
     status = status_of(
         deployment,
         name=name,

@@ -40,12 +40,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
-from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.tags import recorded
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
-
 
 def recorded_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.pairs import texts
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.tags import recorded
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
+
     try:
         return recorded(texts(tags))
     except OperationError as error:

@@ -76,16 +76,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.playbook import (
-    checkpoint,
-    digests_before,
-    fleet_of,
-    in_service_at_least,
-    next_step,
-    plan_lines,
-    planned_batches,
-)
-
 
 def rollout_step(
     events: Sequence[Mapping[str, Any]],
@@ -98,6 +88,16 @@ def rollout_step(
     checkpoints: Sequence[int | str] = (),
     updated: int = 0,
 ) -> dict[str, Any]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._rollout.playbook import (
+        checkpoint,
+        digests_before,
+        fleet_of,
+        in_service_at_least,
+        next_step,
+        plan_lines,
+        planned_batches,
+    )
+
     known = (fleet["hosts"], fleet["looks"], fleet["instances"], fleet.get("interrupted") or ())
     hosts = fleet_of(*known, before=fleet.get("before"), settings_count=not undone)
     digests = digests_before(undone, fleet["looks"], selected) if undone else dict.fromkeys(selected, wanted)

@@ -47,12 +47,18 @@ _value:
   elements: str
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.evenkeel.fleet.plugins.module_utils._user_data import problems
+
+def user_data_problems(
+    user_data: str, variables: Mapping[str, Any], environment: Mapping[str, Any], no_secrets: Sequence[str] = ()
+) -> list[str]:
+    from ansible_collections.evenkeel.fleet.plugins.module_utils._user_data import problems
+
+    return problems(user_data, variables, environment, no_secrets)
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"user_data_problems": problems}
+    def filters(self) -> dict[str, Callable[..., list[str]]]:
+        return {"user_data_problems": user_data_problems}
