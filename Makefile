@@ -132,8 +132,12 @@ molecule: engine ## Run the molecule scenarios on systemd hosts
 	@tools/with-docker tools/molecule $(SCENARIO)
 
 .PHONY: system
-system: engine ## Run the system tests of fleets: failures, secrets
+system: engine ## Run the system tests of fleets: bare hosts, failures, secrets
 	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system --ignore-glob='*/test_ecs_*'
+
+.PHONY: rollouts
+rollouts: engine ## Run the system tests of rollouts: of all kinds, and on bad days
+	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/rollouts
 
 .PHONY: local-ecs
 local-ecs: engine ## Run the system tests of services on Amazon ECS, with containers as tasks (KILLS=20)
@@ -141,7 +145,7 @@ local-ecs: engine ## Run the system tests of services on Amazon ECS, with contai
 
 .PHONY: kills
 kills: engine ## Kill rollouts at SEEDS=20 moments, and check that the next run finishes them
-	@KILLS=$(SEEDS) KILLS_FROM=1 tools/with-docker $(BIN)/pytest -v -s tests/system/test_rollout_killed.py
+	@KILLS=$(SEEDS) KILLS_FROM=1 tools/with-docker $(BIN)/pytest -v -s tests/rollouts/test_rollout_killed.py
 
 .PHONY: kubernetes
 kubernetes: engine ## Roll the gateway out on a real Kubernetes under load (KILLS=1 RATE=300); the first time it is built, 10 minutes

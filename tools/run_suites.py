@@ -37,8 +37,9 @@ MINUTES = {
     "sanity": 4,
     "package": 1,
     "molecule": 7,
-    "system": 26,
-    "local-ecs": 10,
+    "system": 12,
+    "rollouts": 25,
+    "local-ecs": 12,
     "permissions": 3,
     "aws": 20,
 }
@@ -62,10 +63,11 @@ LANES = (
     Lane(("gateway",)),
     Lane(("integration",)),
     Lane(("unit", "lint", "package", "sanity"), by=IDLE),
-    Lane(("molecule", "system"), after=MEASURE_TIME),
+    Lane(("molecule", "system", "local-ecs"), after=MEASURE_TIME),
+    # The first of the fleets' suites builds the images of hosts, for all.
+    Lane(("rollouts",), after=("molecule",)),
+    # They need no host, and take what the fleets leave.
     Lane(("aws", "permissions"), after=MEASURE_TIME, by=NICE),
-    # Beside the suites of fleets, which wait for hosts half of the time.
-    Lane(("local-ecs",), after=("aws", "permissions")),
 )
 
 

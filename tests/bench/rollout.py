@@ -23,7 +23,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.system.fleet import NAME, Fleet, Run  # noqa: E402
+from tests.system.fleet import PREFIX, Fleet, Run  # noqa: E402
 from tests.system.load import MixedLoad, Watch  # noqa: E402
 
 NAIVE = CHECKOUT / "tests" / "bench" / "naive" / "rolling.yml"
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the fleet there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fleet = Fleet(Path(folder) / "inventory", NAME.replace("system", "rollout"), arguments.hosts)
+        fleet = Fleet(Path(folder) / "inventory", f"{PREFIX}-rollout", arguments.hosts)
         try:
             say(f"bringing up {arguments.hosts} hosts and running site.yml on them")
             fleet.up()

@@ -50,6 +50,7 @@ def test_each_suite_is_a_target_and_has_an_estimate() -> None:
         "molecule",
         "package",
         "permissions",
+        "rollouts",
         "sanity",
         "system",
         "unit",

@@ -12,14 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.fleet import NAME, Fleet
+from tests.system.fleet import PREFIX, Fleet
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Bare hosts at first. KEEP_TESTBED=1 keeps the testbed after the tests and uses one that exists."""
-    name = f"{NAME.removesuffix('-system')}-rpm"
-    fleet = Fleet(tmp_path_factory.mktemp("inventory"), name, rpm_hosts=2)
+    fleet = Fleet(tmp_path_factory.mktemp("inventory"), f"{PREFIX}-rpm", rpm_hosts=2)
     with fleet.for_tests():
         yield fleet
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +28,9 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
-NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-system"
+# Of the names of this checkout's testbeds.
+PREFIX = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}"
 GATEWAY = "bk-gateway-api"
-REPORTS = CHECKOUT / ".testbed" / NAME / "reports"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ class Process:
                 **shell,
                 "NO_COLOR": "1",
                 "ANSIBLE_NOCOLOR": "1",
-                "EVENKEEL_ROLLOUT_REPORT": str(REPORTS),
                 "PYTHONFAULTHANDLER": "1",
                 **variables,
             },
@@ -147,12 +146,13 @@ def get(url: str, timeout: float = 5.0) -> tuple[int, Any]:
 class Fleet:
     """A fleet on this machine, driven as an operator does; `inventory` is a folder for it."""
 
-    def __init__(self, inventory: Path, name: str = NAME, hosts: int = 3, rpm_hosts: int = 0) -> None:
+    def __init__(self, inventory: Path, name: str, hosts: int = 3, rpm_hosts: int = 0) -> None:
         self.name = name
         self._plays: list[Process] = []
         self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
         self.rpm_hosts = self.hosts[hosts - rpm_hosts :]
         self.state = CHECKOUT / ".testbed" / name
+        self.reports = self.state / "reports"
         self.inventory = inventory / "hosts.yml"
         inventory.mkdir(exist_ok=True)
         self.inventory.symlink_to(self.state / "hosts.yml")
@@ -250,9 +250,8 @@ class Fleet:
     ) -> Process:
         extra = ["-e", json.dumps(variables)] if variables else []
         path = CHECKOUT / "playbooks" / playbook
-        process = Process(
-            PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra, cwd=CHECKOUT, **environment or {}
-        )
+        command: list[str | Path] = [PLAYBOOK, "-i", inventory or self.inventory, path, *arguments, *extra]
+        process = self._process(command, **environment or {})
         self._plays = [play for play in self._plays if play.process.poll() is None] + [process]
         return process
 
@@ -265,9 +264,12 @@ class Fleet:
 
     def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""
-        run = Process(*command, cwd=cwd, **variables).wait()
+        run = self._process(command, cwd, **variables).wait()
         assert run.code == 0, run.output
         return run.output
+
+    def _process(self, command: Sequence[str | Path], cwd: Path = CHECKOUT, /, **variables: str) -> Process:
+        return Process(*command, cwd=cwd, **{"EVENKEEL_ROLLOUT_REPORT": str(self.reports), **variables})
 
     def site(self, *arguments: str, inventory: Path | None = None, **variables: Any) -> Run:
         return self.start_site(*arguments, inventory=inventory, **variables).wait()

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.system.fleet import REPORTS
 from tests.system.load import Clients
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ def start(fleet: Fleet, *arguments: str, **variables: Any) -> Process:
     return fleet.start_play("rolling_update.yml", *arguments, **{**QUICK, **variables})
 
 
-def reports() -> list[dict[str, Any]]:
-    """The reports of all rollouts since this was called last."""
-    files = sorted(REPORTS.glob("*.json"))
+def reports(fleet: Fleet) -> list[dict[str, Any]]:
+    """The reports of all its rollouts since this was called last."""
+    files = sorted(fleet.reports.glob("*.json"))
     found = [json.loads(file.read_text()) for file in files]
-    shutil.rmtree(REPORTS, ignore_errors=True)
+    shutil.rmtree(fleet.reports, ignore_errors=True)
     return found
 
 

@@ -39,12 +39,12 @@ def verdict(fleet: Fleet) -> dict[str, Any]:
 
 
 def test_an_equal_one_is_promoted_and_nobody_notices(serving: Fleet, images: tuple[str, str]) -> None:
-    reports()
+    reports(serving)
     with nobody_notices(serving, rate=150):
         run = start(serving, gateway_image=images[1]).wait()
     assert run.code == 0, run.output
     assert digests(serving) == {digest(images[1])}
-    (report,) = reports()
+    (report,) = reports(serving)
     assert report["canary"] == verdict(serving)
     assert report["canary"]["result"] == "promoted"
     kinds = [phase["kind"] for phase in report["phases"]]

@@ -113,7 +113,7 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     planned = switch(serving, gateway_image=new)
     assert planned.code != 0
     assert planned.says("Both sides receive requests", "Set rollout_into to the side that gets the image")
-    reports()
+    reports(serving)
     with nobody_notices(serving, rate=150):
         over = switch(serving, gateway_image=new, rollout_into="green")
     assert over.code == 0, over.output
@@ -121,7 +121,7 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     assert answering(serving) == set(SIDES["green"])
     assert (digests(serving, *SIDES["green"]), digests(serving, *SIDES["blue"])) == ({digest(new)}, {digest(old)})
     assert leads(serving, "green") and serving.sql(KEPT_OUT) == "2"
-    (report,) = reports()
+    (report,) = reports(serving)
     assert report["result"] == "succeeded"
     assert [phase["kind"] for phase in report["phases"]] == ["look", "plan", "update", "switch", "watch", "end"]
 

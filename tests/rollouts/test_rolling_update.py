@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> None:
     first = order(serving)[-1]
-    reports()  # of those before
+    reports(serving)  # of those before
     with nobody_notices(serving, rate=100), Watch(serving.leaders) as watch:
         process = start(serving, gateway_image=images[1])
         wait_until(lambda: bool(serving.out_of_the_balancer()), "the first host is drained")
@@ -46,7 +46,7 @@ def test_nobody_notices_an_update(serving: Fleet, images: tuple[str, str]) -> No
     assert watch.changes == 1, "leadership moves once"
     assert serving.leaders() != [first]
     serving.assert_serving()
-    [of_the_first] = reports()  # the second was refused before it began
+    [of_the_first] = reports(serving)  # the second was refused before it began
     assert of_the_first["result"] == "succeeded"
     assert [step["step"] for step in of_the_first["fleet_steps"]] == ["lock", "handover", "unlock"]
     assert {host["name"]: host["state"] for host in of_the_first["hosts"]} == dict.fromkeys(serving.hosts, "done")

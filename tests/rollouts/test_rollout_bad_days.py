@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.fleet import NAME
 from tests.system.rollouts import digest, digests, hooks, never_seen, nobody_notices, order, roll, start
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def test_as_many_stay_in_service_as_are_asked_for(serving: Fleet, images: tuple[
 
 def test_a_database_that_is_gone_before_the_permit(serving: Fleet, images: tuple[str, str]) -> None:
     first = order(serving)[0]
-    gone = hooks("before_host", "command.yml", happens=f"docker stop {NAME}-db", happens_to=first)
+    gone = hooks("before_host", "command.yml", happens=f"docker stop {serving.name}-db", happens_to=first)
     try:
         with serving.untouched(*serving.hosts), nobody_notices(serving):
             run = roll(serving, gateway_image=images[1], rollout_lock_ttl=10, **gone)
@@ -80,7 +79,7 @@ def test_a_database_that_is_gone_before_the_permit(serving: Fleet, images: tuple
 
 def test_a_database_that_is_gone_before_the_handover(serving: Fleet, images: tuple[str, str]) -> None:
     _first, second, leader = order(serving)
-    gone = hooks("after_batch", "command.yml", happens=f"docker stop {NAME}-db", happens_to=second)
+    gone = hooks("after_batch", "command.yml", happens=f"docker stop {serving.name}-db", happens_to=second)
     try:
         with serving.untouched(leader), nobody_notices(serving):
             run = roll(serving, gateway_image=images[1], rollout_lock_ttl=10, **gone)
@@ -135,7 +134,7 @@ def test_a_controller_whose_clock_is_an_hour_ahead(serving: Fleet, images: tuple
 def test_a_host_that_dies_in_its_turn(serving: Fleet, images: tuple[str, str]) -> None:
     """Its requests in flight are lost with it; the others are neither drained nor updated."""
     first, *others = order(serving)
-    dies = hooks("before_host", "command.yml", happens=f"docker kill {NAME}-{first}", happens_to=first)
+    dies = hooks("before_host", "command.yml", happens=f"docker kill {serving.name}-{first}", happens_to=first)
     with serving.untouched(*others):
         run = roll(serving, gateway_image=images[1], **dies)
         assert serving.out_of_the_balancer() in ([first], [])
