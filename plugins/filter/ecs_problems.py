@@ -12,47 +12,8 @@ author: Contributors to evenkeel.fleet (@evenkeel)
 description:
   - Takes services as C(ecs_services) of the role C(ecs), and returns a sentence for each problem that can be seen
     without AWS, such as a name that is too long, or a scaling policy on an unknown metric.
-options:
-  _input:
-    description: The services.
-    type: list
-    elements: dict
-    required: true
-  cluster:
-    description: Name of the cluster.
-    type: str
-    required: true
-  region:
-    description: The region.
-    type: str
-    required: true
-  account:
-    description: The account.
-    type: str
-    required: true
-  deployer:
-    description: Name of the deployer's role; empty for none.
-    type: str
-    default: ""
-  kms_keys:
-    description: ARNs of KMS keys, as for P(evenkeel.fleet.ecs_roles#filter).
-    type: list
-    elements: str
-    default: []
-  secrets:
-    description:
-      - Where the deployer may move secrets, with C(store), C(path) and C(kms_key) as for M(evenkeel.fleet.ecs_secrets);
-        empty for nowhere.
-    type: dict
-    default: {}
-  canary:
-    description: The internal load balancer whose weights the deployer may set; empty for none.
-    type: str
-    default: ""
-  urls_parameter:
-    description: The parameter with the URLs of gateways on EC2, which the deployer sets; empty for none.
-    type: str
-    default: ""
+extends_documentation_fragment:
+  - evenkeel.fleet.ecs_roles
 """
 
 EXAMPLES = r"""

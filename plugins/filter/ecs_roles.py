@@ -15,50 +15,12 @@ description:
   - The execution role may pull the declared images, write to the declared log groups and read the declared secrets;
     the task role may do what C(access) declares; the deployer may call what the modules call.
 options:
-  _input:
-    description: The services.
-    type: list
-    elements: dict
-    required: true
-  cluster:
-    description: Name of the cluster.
-    type: str
-    required: true
-  region:
-    description: The region.
-    type: str
-    required: true
-  account:
-    description: The account.
-    type: str
-    required: true
-  deployer:
-    description: Name of the deployer's role; empty for none.
-    type: str
-    default: ""
   deployer_trust:
     description: The trust policy of the deployer's role; empty for the users and roles of the account.
     type: dict
     default: {}
-  kms_keys:
-    description: ARNs of KMS keys that secrets, queues and topics are encrypted with.
-    type: list
-    elements: str
-    default: []
-  secrets:
-    description:
-      - Where the deployer may move secrets, with C(store), C(path) and C(kms_key) as for M(evenkeel.fleet.ecs_secrets);
-        empty for nowhere.
-    type: dict
-    default: {}
-  canary:
-    description: The internal load balancer whose weights the deployer may set; empty for none.
-    type: str
-    default: ""
-  urls_parameter:
-    description: The parameter with the URLs of gateways on EC2, which the deployer sets; empty for none.
-    type: str
-    default: ""
+extends_documentation_fragment:
+  - evenkeel.fleet.ecs_roles
 """
 
 EXAMPLES = r"""

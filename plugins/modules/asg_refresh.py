@@ -280,12 +280,7 @@ WANTED = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = aws.make_module(make, ARGUMENTS)
     report = RefreshReport(say=module.log, timeout=module.params["wait_timeout"])
     failure = ""
     more: dict[str, Any] = {}

@@ -129,17 +129,13 @@ from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress im
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec={
-            "group": {"type": "str", "required": True, "aliases": ["group_name"]},
-            "launch_template": groups.ARGUMENT,
-            "last": {"type": "int", "default": 5},
-            **aws.ARGUMENTS,
-        },
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    arguments = {
+        "group": {"type": "str", "required": True, "aliases": ["group_name"]},
+        "launch_template": groups.ARGUMENT,
+        "last": {"type": "int", "default": 5},
+        **aws.ARGUMENTS,
+    }
+    module = aws.make_module(make, arguments)
     wanted = module.params
     try:
         api = Api(aws.client(module, "autoscaling"))

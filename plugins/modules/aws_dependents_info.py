@@ -109,12 +109,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_one_of=[("role", "managed_policy", "launch_template", "topic", "queues")],
-        supports_check_mode=True,
-        required_together=client.REQUIRED_TOGETHER,
-        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
+    module = client.make_module(
+        make, ARGUMENTS, required_one_of=[("role", "managed_policy", "launch_template", "topic", "queues")]
     )
     try:
         found = act(module)

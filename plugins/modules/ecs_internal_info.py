@@ -137,7 +137,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import gateway_urls
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 from ansible_collections.evenkeel.fleet.plugins.module_utils._ecs import internal
 
 CLIENT: dict[str, dict[str, Any]] = {
@@ -158,17 +157,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
-    try:
-        found = look(module)
-    except OperationError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**found)
+    aws.run(make, ARGUMENTS, look)
 
 
 def look(module: AnsibleModule) -> dict[str, Any]:

@@ -99,12 +99,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = aws.make_module(make, ARGUMENTS)
     try:
         lines = read(module)
     except OperationError as error:

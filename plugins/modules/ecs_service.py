@@ -158,12 +158,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = aws.make_module(make, ARGUMENTS)
     report = ServiceReport(say=module.log, timeout=module.params["wait_timeout"])
     try:
         act(module, report)

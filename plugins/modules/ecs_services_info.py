@@ -110,14 +110,8 @@ SHORTEST_HIDDEN = 8
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        # The definitions' environment may have secrets, which must not be logged.
-        no_log=True,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    # The definitions' environment may have secrets, which must not be logged.
+    module = aws.make_module(make, ARGUMENTS, no_log=True)
     services = module.params["services"]
     hide_secrets(module, services)
     try:

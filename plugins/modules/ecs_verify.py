@@ -98,12 +98,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = aws.make_module(make, ARGUMENTS)
     wanted = module.params
     sessions: dict[str, Any] = {}
     clients = Clients(lambda name, region: aws.client(module, name, region, sessions))

@@ -76,7 +76,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import client as aws
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws import gateway_urls
 from ansible_collections.evenkeel.fleet.plugins.module_utils._aws.api import Api
-from ansible_collections.evenkeel.fleet.plugins.module_utils._common.progress import OperationError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -87,17 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
-    try:
-        result = ensure(module)
-    except OperationError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    aws.run(make, ARGUMENTS, ensure)
 
 
 def ensure(module: AnsibleModule) -> dict[str, Any]:

@@ -229,12 +229,7 @@ OF_THE_OTHER = {APPLICATION: ["listeners"], NETWORK: ["target_group_arn", "certi
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        required_together=client.REQUIRED_TOGETHER,
-        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
-    )
+    module = client.make_module(make, ARGUMENTS)
     try:
         outcome = act(module)
     except OperationError as error:

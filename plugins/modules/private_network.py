@@ -277,12 +277,7 @@ AS_THEY_ARE = (
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        required_together=client.REQUIRED_TOGETHER,
-        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
-    )
+    module = client.make_module(make, ARGUMENTS)
     progress = Progress(say=module.log, timeout=module.params["timeout"])
     try:
         result = act(module, progress)

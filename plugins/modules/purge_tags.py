@@ -94,13 +94,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_one_of=[("role", "instance_profile", "topic", "queues")],
-        supports_check_mode=True,
-        required_together=client.REQUIRED_TOGETHER,
-        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
-    )
+    module = client.make_module(make, ARGUMENTS, required_one_of=[("role", "instance_profile", "topic", "queues")])
     try:
         removed = act(module)
     except OperationError as error:

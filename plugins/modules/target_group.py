@@ -187,13 +187,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_if=[("state", "present", ["vpc_id"])],
-        supports_check_mode=True,
-        required_together=client.REQUIRED_TOGETHER,
-        mutually_exclusive=client.MUTUALLY_EXCLUSIVE,
-    )
+    module = client.make_module(make, ARGUMENTS, required_if=[("state", "present", ["vpc_id"])])
     try:
         outcome = act(module)
     except OperationError as error:

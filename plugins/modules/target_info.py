@@ -116,13 +116,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
-        required_if=REQUIRED_IF,
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = aws.make_module(make, ARGUMENTS, required_if=REQUIRED_IF)
     report = TargetReport(say=module.log)
     try:
         act(module, report)

@@ -157,12 +157,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def main(make: Callable[..., AnsibleModule] = AnsibleModule) -> None:
-    module = make(
-        argument_spec=ARGUMENTS,
+    module = aws.make_module(
+        make,
+        ARGUMENTS,
         required_if=[("balancer", "target_group", ["listeners"]), ("balancer", "haproxy", ["sockets"])],
-        required_together=aws.REQUIRED_TOGETHER,
-        mutually_exclusive=aws.MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
     )
     wanted = module.params
     report = SwitchReport(say=module.log)

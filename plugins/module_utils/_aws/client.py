@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._common.progress import OperationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -29,6 +29,34 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 REQUIRED_TOGETHER = [("access_key", "secret_key")]
 MUTUALLY_EXCLUSIVE = [("profile", "access_key")]
+
+
+def make_module(
+    make: Callable[..., AnsibleModule], arguments: Mapping[str, Mapping[str, Any]], **rules: Any
+) -> AnsibleModule:
+    """One with these arguments, among them ARGUMENTS, and the rules for those."""
+    return make(
+        argument_spec=arguments,
+        required_together=REQUIRED_TOGETHER,
+        mutually_exclusive=MUTUALLY_EXCLUSIVE,
+        supports_check_mode=True,
+        **rules,
+    )
+
+
+def run(
+    make: Callable[..., AnsibleModule],
+    arguments: Mapping[str, Mapping[str, Any]],
+    act: Callable[[AnsibleModule], Mapping[str, Any]],
+    **rules: Any,
+) -> None:
+    """Exit with what `act` returns, or fail with the OperationError that it raises."""
+    module = make_module(make, arguments, **rules)
+    try:
+        result = act(module)
+    except OperationError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 def client(module: AnsibleModule, service: str, region: str = "", sessions: dict[str, Any] | None = None) -> Any:
