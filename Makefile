@@ -136,7 +136,7 @@ system: engine ## Run the system tests of fleets: bare hosts, failures, secrets
 	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/system --ignore-glob='*/test_ecs_*'
 
 .PHONY: rollouts
-rollouts: engine ## Run the system tests of rollouts: of all kinds, and on bad days
+rollouts: engine ## Run the system tests of rollouts: of all kinds, and their failures
 	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/rollouts
 
 .PHONY: local-ecs
