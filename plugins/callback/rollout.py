@@ -15,6 +15,8 @@ description:
     as in CI, prints a line for each change of a host's state, with the time since the start.
   - A deployment by the role C(ecs) is shown in the same way, with a line for each service and the progress of the
     deployment that runs. Its reports are C(deployment-<time>.html) and C(.json).
+  - A rollout by the role C(kubernetes) is shown in the same way, with a line for the Deployment and the progress of its
+    pods. Its reports are those of a rollout.
   - Errors, tasks outside of the role such as hooks, and all other playbooks are shown as by
     P(ansible.builtin.default#callback). With C(-v) and in check mode everything is.
   - Writes an HTML page and a JSON file for each rollout, C(rollout-<time>.html) and C(.json), with the duration of each
@@ -84,13 +86,25 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.live_view i
     GOOD_TONE,
     QUIET_TONE,
 )
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import INTERRUPTED, News
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records import (
+    DEPLOYMENT,
+    INTERRUPTED,
+    KUBERNETES,
+    ROLLOUT,
+    News,
+    Nouns,
+)
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import REDRAW_SECONDS, Reporter
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-# By role: its first task, as seen from here, and what becomes of it.
-FIRST = {"rollout": ("container_swap", "rollout"), "ecs": ("ecs_services_info", "deployment")}
+# By role: its first task, as seen from here, the state that only it has, and what the report is about.
+FIRST = {
+    "rollout": ("container_swap", None, ROLLOUT),
+    # The status is looked up by the same module, with a state.
+    "ecs": ("ecs_services_info", "", DEPLOYMENT),
+    "kubernetes": ("rollout_lock", "acquired", KUBERNETES),
+}
 # The loop variable of the role ecs: the service that a task is about.
 SERVICE = "_ecs_name"
 SAY_IT = ("fail", "assert")
@@ -145,10 +159,9 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         if self._reporter is None and self._is_own(task):
-            first, name = FIRST[role_of(path_of(task))]
-            # The status is looked up by the same module.
-            if action_of(task) == first and "state" not in (task.args if first == "ecs_services_info" else ()):
-                self._begin(name)
+            first, state, about = FIRST[role_of(path_of(task))]
+            if action_of(task) == first and state in (None, task.args.get("state", "")):
+                self._begin(about)
         if self._reporter:
             self._reporter.hide(action_of(task) == "pause")
         if self._is_quiet(task):
@@ -225,7 +238,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
                 for line in PROGRESS.heard():
                     self._say(f"  {line}", None)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, about: Nouns) -> None:
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         live = terminal and self.get_option("picture") == "auto" and not self._display.verbosity
         folder, summary = self.get_option("report"), self.get_option("summary")
@@ -237,7 +250,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
             paint=lambda text, tone: stringc(text, COLOURS[tone]) if tone else text,
             folder=Path(folder).expanduser().absolute() if folder else None,
             summary=Path(summary).expanduser().absolute() if summary else None,
-            name=name,
+            about=about,
             progress=PROGRESS.heard,
         )
         if live:
@@ -302,10 +315,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
 
     @staticmethod
     def _about(task: Any, host: Any) -> str:
-        """The host, or the service of a deployment; empty for what concerns all services."""
-        if role_of(path_of(task)) != "ecs":
-            return str(host.get_name())
-        return str(task.get_vars().get(SERVICE, ""))
+        """The host, or the service of a deployment; empty for what concerns all services, and on Kubernetes."""
+        role = role_of(path_of(task))
+        if role == "kubernetes":
+            return ""
+        return str(task.get_vars().get(SERVICE, "")) if role == "ecs" else str(host.get_name())
 
     @staticmethod
     def _is_own(task: Any) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -36,6 +37,9 @@ class Run:
     code: int = 0
     seconds: float = 0.0
     lines: list[tuple[float, str]] = field(default_factory=list)
+    # As the callback plugin wrote it; empty without one.
+    report: dict[str, Any] = field(default_factory=dict)
+    page: str = ""
 
     @property
     def output(self) -> str:
@@ -53,12 +57,12 @@ class Run:
         return found
 
 
-def start(command: Sequence[str], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """In a process group of its own."""
+def start(command: Sequence[str], stdout: int = subprocess.DEVNULL, reports: str = "") -> subprocess.Popen[str]:
+    """In a process group of its own. reports: the folder for its report; empty for none."""
     return subprocess.Popen(
         command,
         cwd=CHECKOUT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"},
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1", "EVENKEEL_ROLLOUT_REPORT": reports},
         stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,8 +77,17 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def play(command: Sequence[str]) -> Run:
+    with TemporaryDirectory() as folder:
+        run = followed(command, folder)
+        for path in Path(folder).glob("*.json"):
+            run.report = json.loads(path.read_text())
+            run.page = path.with_suffix(".html").read_text()
+    return run
+
+
+def followed(command: Sequence[str], reports: str) -> Run:
     began, run = time.monotonic(), Run()
-    with start(command, subprocess.PIPE) as process:
+    with start(command, subprocess.PIPE, reports) as process:
         watchdog = threading.Timer(LONGEST, kill, [process])
         watchdog.start()
         assert process.stdout is not None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -39,6 +40,9 @@ def test_the_requests_switch_and_go_back_without_a_failure(colored: Cluster) -> 
     assert (watch.changes, watch.most_at_once) == (1, 1)
     assert watch.longest_without <= 1
     assert_agrees(colored, "green")
+    assert [phase["kind"] for phase in run.report["phases"]] == ["look", "plan", "deploy", "switch", "watch", "end"]
+    assert [(one["name"], one["state"]) for one in run.report["hosts"]] == [(f"{NAME}-green", "done")]
+    assert [change["to"] for change in run.report["leader_changes"]] == [colored.leader()]
     assert len(colored.pods()) == 3
     assert colored.images_of_pods() == {colored.images["v2"]}
 
@@ -71,13 +75,15 @@ def test_a_bad_image_leaves_the_other_colour_alone(colored: Cluster, kind: str, 
     assert run.code != 0
     told = run.first(reason)
     assert "blue gets the requests" in run.output, run.output
+    assert (run.report["result"], [one["state"] for one in run.report["hosts"]]) == ("failed", ["failed"])
+    assert re.search(reason, run.page)
     if known.moment is not None:
         print(f"{kind}: told {told - known.moment:.1f} s after Kubernetes knew, {run.seconds:.0f} s")
         assert told - known.moment <= 10
     else:
         # The controller looks at no deadline where a Deployment without pods gets some.
         assert kind == "never-ready"
-        assert told - run.first("Wait until the new colour is ready") <= DEADLINE + 10
+        assert told - run.first(f"{NAME}-green: deploying") <= DEADLINE + 10
     assert load.failures == []
     assert watch.changes == 0
     wait_until(lambda: colored.names() == old, "the pods of green have ended")

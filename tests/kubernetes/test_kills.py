@@ -37,10 +37,10 @@ def watched(cluster: Cluster) -> Iterator[None]:
     assert watch.most_at_once == 1
 
 
-def moments(seed: str, longest: float) -> Iterator[float]:
-    """One in each of KILLS equal parts of the time."""
-    chance, part = random.Random(seed), (longest - EARLIEST) / KILLS
-    for number in range(KILLS):
+def moments(seed: str, longest: float, count: int = KILLS) -> Iterator[float]:
+    """One in each of `count` equal parts of the time."""
+    chance, part = random.Random(seed), (longest - EARLIEST) / count
+    for number in range(count):
         yield EARLIEST + part * (number + chance.random())
 
 
@@ -117,11 +117,11 @@ def test_a_rollback_that_ends_without_its_controller_is_not_taken_back(serving: 
 
 
 def test_a_killed_switch_is_finished_by_the_next_run(colored: Cluster) -> None:
-    """With an image, and back by the colour alone, in turn."""
+    """With an image, and back by the colour alone, in turn. Both are killed, however few moments there are."""
     images = {"blue": colored.images["v1"], "green": colored.images["v2"]}
     color = "blue"
     with watched(colored):
-        for moment in moments("switch", SWITCH):
+        for moment in moments("switch", SWITCH, max(KILLS, 2)):
             color = {"blue": "green", "green": "blue"}[color]
             wanted = {"kubernetes_color": "blue"} if color == "blue" else {"kubernetes_image": images[color]}
             when = killed_after(colored, moment, "kubernetes_blue_green", **{**COLORS, **wanted})

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
-from tests.kubernetes.cluster import BAD_IMAGES, RATE, Cluster, hand_over
+from tests.kubernetes.cluster import BAD_IMAGES, NAME, RATE, Cluster, hand_over
 from tests.kubernetes.runs import first_moment, knows
 from tests.system.load import MixedLoad, Watch
 
@@ -35,9 +36,16 @@ def test_no_request_fails_and_leadership_moves_once(serving: Cluster, place: int
     noted = serving.annotations()
     assert noted["evenkeel.fleet/rollout-id"].isdigit()
     assert {"evenkeel.fleet/updated-at", "evenkeel.fleet/updated-by"} <= set(noted)
+    assert (run.report["kind"], run.report["result"]) == ("kubernetes", "succeeded")
+    [member] = run.report["hosts"]
+    assert (member["name"], member["state"], member["after"]["image"]) == (NAME, "done", new)
+    [change] = run.report["leader_changes"]
+    assert (change["kind"], change["to"], change["from"] in old) == ("handover", serving.leader(), True)
+    assert "3 pods updated" in run.page
 
     again = serving.play("kubernetes_rolling_update", kubernetes_image=new, kubernetes_version="v2")
     assert (again.code, again.changed, "runs already" in again.output) == (0, 0, True), again.output
+    assert again.report == {}, "it had nothing to do"
 
 
 @pytest.mark.parametrize(("kind", "reason"), BAD_IMAGES)
@@ -54,6 +62,8 @@ def test_a_bad_image_is_put_back_with_its_reason(serving: Cluster, kind: str, re
         serving.settle()
     assert run.code != 0
     assert "It was put back" in run.output, run.output
+    assert (run.report["result"], run.report["hosts"][0]["state"]) == ("failed", "rolled back")
+    assert re.search(reason, run.page)
     assert known.moment is not None
     late = run.first(reason) - known.moment
     print(f"{kind}: told {late:.1f} s after Kubernetes knew, {run.seconds:.0f} s, {load.answered} requests")

@@ -56,7 +56,7 @@ def error_lines(report: Mapping[str, Any]) -> list[str]:
     if report["result"] == "succeeded":
         return []
     nouns = NOUNS[report["kind"]]
-    title = f"{nouns.kind.capitalize()} {report['result'] if report['changed'] else 'refused'}"
+    title = f"{nouns.change.capitalize()} {report['result'] if report['changed'] else 'refused'}"
     found = [error(title, words) for words in report["words"]]
     found += [
         error(f"{failure['host'] or nouns.all_members}: {failure['step']} failed", failure["cause"])
@@ -81,7 +81,7 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
     result = report["result"] if report["changed"] or report["result"] != "failed" else "refused, nothing was changed"
     number = f" {report['rollout_id']}" if report["rollout_id"] else ""
     nouns = NOUNS[report["kind"]]
-    yield f"### {nouns.kind.capitalize()}{number}: {result}"
+    yield f"### {nouns.change.capitalize()}{number}: {result}"
     yield ""
     facts = (
         ("image", report["image"] or report["digest"]),

@@ -38,7 +38,7 @@ class Page:
             tone={**dict.fromkeys((DONE, CURRENT), "good"), **dict.fromkeys((ROLLED_BACK, *BAD), "bad")},
             ticks=[(at, at / whole) for at in _ticks(whole)],
             phases=[(kind, name, seconds, seconds / whole) for kind, name, seconds in where_time_went(report)],
-            rows=[("the fleet" if report["kind"] == "rollout" else "the lock", _bars(report["fleet_steps"], whole))]
+            rows=[(NOUNS[report["kind"]].shared, _bars(report["fleet_steps"], whole))]
             + [(host["name"], _bars(host["steps"], whole)) for host in report["hosts"]],
             waits=[name for name in WAITS if any(name in host["waits"] for host in report["hosts"])],
             legend=_legend(report),

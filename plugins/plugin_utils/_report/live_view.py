@@ -59,11 +59,11 @@ def ending(tracker: Tracker) -> str:
     why = first_line(" ".join(tracker.words[:1]) or next((f"{f.host} {f.cause}" for f in tracker.failures), ""))
     if not tracker.began_work and tracker.result == "failed":
         because = f": {why}" if why else ""
-        return f"{tracker.about.kind} refused after {clock(tracker.seconds(0))}, nothing was changed{because}"
+        return f"{tracker.about.change} refused after {clock(tracker.seconds(0))}, nothing was changed{because}"
     counts = Counter(host.state for host in tracker.hosts.values())
     hosts = ", ".join(f"{count} {state}" for state, count in counts.items())
     because = f": {why}" if why and tracker.result != "succeeded" else ""
-    return f"{tracker.about.kind} {tracker.result} after {clock(tracker.seconds(0))} ({hosts}){because}"
+    return f"{tracker.about.change} {tracker.result} after {clock(tracker.seconds(0))} ({hosts}){because}"
 
 
 def clock(seconds: float) -> str:
@@ -96,7 +96,7 @@ def _title(tracker: Tracker) -> str:
     image = tracker.image or tracker.digest
     what = f" → {_short(image)}" if image else f": {tracker.reason}" if tracker.reason else ""
     holder = f"  {tracker.holder}" if tracker.holder else ""
-    return f"{tracker.about.kind}{number}{what}{holder}"
+    return f"{tracker.about.change}{number}{what}{holder}"
 
 
 def _summary(tracker: Tracker, now: float) -> list[Piece]:

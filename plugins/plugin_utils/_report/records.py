@@ -22,17 +22,23 @@ UNFINISHED, INTERRUPTED = "unfinished", "interrupted"
 
 @dataclass(frozen=True)
 class Nouns:
-    """What a report is about: a rollout to hosts, or a deployment of services."""
+    """What a report is about: a rollout to hosts or to Deployments of Kubernetes, or a deployment of services.
+
+    `shared` is where the steps stand that concern no member alone.
+    """
 
     kind: str
+    change: str
     member: str
     members: str
     all_members: str
+    shared: str
 
 
-ROLLOUT = Nouns("rollout", "host", "hosts", "all hosts")
-DEPLOYMENT = Nouns("deployment", "service", "services", "all services")
-NOUNS = {nouns.kind: nouns for nouns in (ROLLOUT, DEPLOYMENT)}
+ROLLOUT = Nouns("rollout", "rollout", "host", "hosts", "all hosts", "the fleet")
+DEPLOYMENT = Nouns("deployment", "deployment", "service", "services", "all services", "the lock")
+KUBERNETES = Nouns("kubernetes", "rollout", "Deployment", "Deployments", "the Deployment", "lock and leader")
+NOUNS = {nouns.kind: nouns for nouns in (ROLLOUT, DEPLOYMENT, KUBERNETES)}
 
 
 @dataclass
@@ -64,7 +70,8 @@ class Phase:
 
 @dataclass
 class HostRecord:
-    """One host, or one service of a deployment. `serves` is None where nothing has failed."""
+    """One host, one service of a deployment, or one Deployment of Kubernetes. `serves` is None where nothing
+    has failed."""
 
     name: str
     instance_id: str = ""
@@ -78,7 +85,7 @@ class HostRecord:
     # From the first step of its batch to the last word about it.
     began: float | None = None
     ended: float | None = None
-    # Of a service on Amazon ECS: the last line of progress, and what became of its deployment, as results.deployment().
+    # Of a service or Deployment: the last line of progress, and what became of it, as results.deployment() has it.
     progress: str = ""
     deployment: dict[str, Any] | None = None
 

@@ -17,7 +17,7 @@ from typing import Any
 from .document import as_text, document, write
 from .html_page import Page
 from .live_view import Paint, ending, live_view, news_line
-from .records import News
+from .records import ROLLOUT, News, Nouns
 from .results import clean
 from .screen import Screen
 from .tracker import Tracker
@@ -32,8 +32,8 @@ class Reporter:
 
     say(line, news): says a line for good. terminal: where to draw; without it, each change is said as a line. folder:
     where the report goes, as <name>-<time>.html and .json; without it, none is written. summary: a file for the same
-    JSON, which is written of every rollout. progress: the new lines of the task that runs. lock: whatever keeps others
-    from writing and the process from forking at the same time.
+    JSON, which is written of every rollout. about: what it is a report of. progress: the new lines of the task that
+    runs. lock: whatever keeps others from writing and the process from forking at the same time.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Reporter:
         paint: Paint | None = None,
         folder: Path | None = None,
         summary: Path | None = None,
-        name: str = "rollout",
+        about: Nouns = ROLLOUT,
         progress: Callable[[], list[str]] = list,
     ) -> None:
         began = datetime.now(timezone.utc)
-        self.tracker = Tracker(began.isoformat(timespec="seconds"))
+        self.tracker = Tracker(began.isoformat(timespec="seconds"), about)
         self._zero = time.monotonic()
         self._say, self._warn, self._lock = say, warn, lock
         self._paint = paint or (lambda text, _tone: text)
         self._screen = Screen(terminal, self._view) if terminal else None
         self._folder, self._summary = folder, summary
-        self._name = free_name(folder, f"{name}-{began:%Y%m%dT%H%M%SZ}") if folder else ""
+        self._name = free_name(folder, f"{about.change}-{began:%Y%m%dT%H%M%SZ}") if folder else ""
         self._page = Page() if folder else None
         self._progress = progress
         self._dirty = True

@@ -25,13 +25,14 @@ STEPS = {
     ("leader_handover", ""): "handover",
     ("rollout_lock", "released"): "unlock",
 }
-# Of a deployment to Amazon ECS, whatever their state.
+# Of a deployment to Amazon ECS or a rollout on Kubernetes, whatever their state.
 SERVICE_STEPS = {
     "ecs_task_definition": "register",
     "ecs_run": "migrate",
     "ecs_service": "service",
     "scalable_target": "scale",
     "ecs_deploy": "deploy",
+    "deployment_rollout": "deploy",
 }
 HEADS_OF_LOGS = ("Its last lines:", "Its last log lines:")
 DEFAULT_STATE = {"container_swap": "swapped", "instance_drain": "drained"}
@@ -115,17 +116,43 @@ def deployment(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def kubernetes_deployment(result: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same of a Deployment of Kubernetes, from a result of deployment_rollout. `known` is that of earlier calls."""
+    last = mapping(result.get("deployment"))
+    replicas = mapping(last.get("replicas"))
+    available, wanted = number(replicas.get("available")), number(replicas.get("wanted"))
+    return {
+        "outcome": clean(str(result.get("outcome") or "")),
+        "status": clean(str(last.get("words") or "")),
+        "stage": "",
+        "reason": clean(str(last.get("problem") or "")),
+        "running": None if available is None else int(available),
+        "requested": None if wanted is None else int(wanted),
+        "rolled_back_to": clean(str(result.get("rolled_back_to") or "")),
+        "events": [],
+        "progress": [*(known or {}).get("progress", ()), *strings(result.get("progress"))],
+    }
+
+
+def image(reference: Any) -> dict[str, Any] | None:
+    """What a container runs, as version() has it."""
+    if not reference:
+        return None
+    words = clean(str(reference))
+    return {"image": words, "digest": words.partition("@")[2] or None, "version": None}
+
+
 def revision(arn: Any) -> str:
     """The family and revision of a task definition's ARN."""
     return clean(str(arn or "")).rpartition("/")[2]
 
 
 def failed_task(result: Mapping[str, Any]) -> tuple[int | None, list[str]]:
-    """The exit code and log lines of the newest failed task of a deployment."""
+    """The exit code and log lines of the newest failed task or pod."""
     failures = [mapping(one) for one in items(result.get("failures"))]
     if not failures:
         return None, []
-    codes = [mapping(one).get("exit_code") for one in items(failures[-1].get("containers"))]
+    codes = [mapping(one).get("exit_code") for one in (failures[-1], *items(failures[-1].get("containers")))]
     code = next((code for code in codes if isinstance(code, int) and code), None)
     return code, strings(failures[-1].get("log"))
 
