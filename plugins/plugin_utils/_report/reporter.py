@@ -16,8 +16,9 @@ from typing import Any
 
 from .document import as_text, document, write
 from .html_page import Page
+from .kubernetes_tracker import KubernetesTracker
 from .live_view import Paint, ending, live_view, news_line
-from .records import ROLLOUT, News, Nouns
+from .records import KUBERNETES, ROLLOUT, News, Nouns
 from .results import clean
 from .screen import Screen
 from .tracker import Tracker
@@ -50,7 +51,8 @@ class Reporter:
         progress: Callable[[], list[str]] = list,
     ) -> None:
         began = datetime.now(timezone.utc)
-        self.tracker = Tracker(began.isoformat(timespec="seconds"), about)
+        began_at = began.isoformat(timespec="seconds")
+        self.tracker = KubernetesTracker(began_at) if about is KUBERNETES else Tracker(began_at, about)
         self._zero = time.monotonic()
         self._say, self._warn, self._lock = say, warn, lock
         self._paint = paint or (lambda text, _tone: text)

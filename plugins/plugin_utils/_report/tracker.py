@@ -4,8 +4,8 @@
 """The timeline of a rollout, as its tasks tell it while they run. No clock, no output.
 
 What a task is to the rollout is told by its module and that one's option `state`, never by its title, and the facts
-rollout_about, rollout_step, rollout_event and rollout_events, which the role rollout sets, say the rest. The role
-kubernetes sets kubernetes_plan, kubernetes_phase and kubernetes_result. All times are seconds since the tracker began.
+rollout_about, rollout_step, rollout_event and rollout_events, which the role rollout sets, say the rest. All times are
+seconds since the tracker began.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from .records import (
     DEPLOYMENT,
     DONE,
     FAILED,
-    KUBERNETES,
     PUT_OFF,
     ROLLED_BACK,
     ROLLING_BACK,
@@ -52,6 +51,9 @@ class _Begun:
 
 class Tracker:
     """A rollout so far; `began_at` is the time of day, in ISO 8601."""
+
+    # The phases in which progress is about their members.
+    progress_in: tuple[str, ...] = ("deploy",)
 
     def __init__(self, began_at: str, about: Nouns = ROLLOUT) -> None:
         self.began_at = began_at
@@ -87,7 +89,6 @@ class Tracker:
 
     def starts(self, at: float, host: str, action: str, state: str) -> None:
         name = self._step_of(action, state)
-        host = self._member(name, host)
         if name in OF_THE_FLEET:
             self.fleet_steps.append(StepRecord(name, at))
         elif name:
@@ -107,8 +108,6 @@ class Tracker:
         if action == PLANS_DEPLOYMENT:
             self._planned(at, result)
         name = self._step_of(action, state)
-        if self._member(name, host) != host:
-            host, whole = self._member(name, host), False
         good = status in ("ok", "skipped")
         if name == "pull" and "msg" in result:
             good = False
@@ -139,8 +138,7 @@ class Tracker:
 
     def hears(self, at: float, line: str) -> bool:
         """A line of progress of the task that runs; returns whether it is about a member that is deployed."""
-        phase = self.phases[-1]
-        running = phase.hosts if phase.kind == "deploy" or self.about is KUBERNETES else ()
+        running = self.phases[-1].hosts if self.phases[-1].kind in self.progress_in else ()
         for name in running:
             words = clean(line)
             self._say_begun(name)
@@ -204,15 +202,7 @@ class Tracker:
 
     def _step_of(self, action: str, state: str) -> str:
         name = step_of(action, state)
-        if name == "deploy" and self.about is KUBERNETES and self.phases[-1].kind == "watch":
-            return "bake"
         return "probe" if name == "bake" and self.about is DEPLOYMENT else name
-
-    def _member(self, name: str, host: str) -> str:
-        """Whom a step concerns. On Kubernetes it is the Deployment of the phase; the host is the controller."""
-        if self.about is not KUBERNETES or not name or name in OF_THE_FLEET:
-            return host
-        return next(iter(self.phases[-1].hosts or self.hosts), host)
 
     def _planned(self, at: float, result: Mapping[str, Any]) -> None:
         """What a deployment to Amazon ECS is to change. It may be planned again, such as after a build."""
@@ -278,12 +268,7 @@ class Tracker:
                     self._state(at, host, WAITING, f", pulled in {own:.1f} s" if pulled else ", has the image")
             elif "serving" in result:
                 tracker.after = serving
-        if self.about is KUBERNETES and name in ("deploy", "bake"):
-            member = self._host(host)
-            member.deployment = results.kubernetes_deployment(result, member.deployment)
-            member.before = member.before or results.image(result.get("before"))
-            member.after = results.image(results.mapping(result.get("deployment")).get("image")) or member.after
-        elif name == "deploy":
+        if name == "deploy":
             service = self._host(host)
             service.deployment = results.deployment(result)
             if result.get("task_definition"):
@@ -337,7 +322,6 @@ class Tracker:
     def _facts(self, at: float, facts: Mapping[str, Any]) -> None:
         for name, said in results.mapping(facts.get("ecs_results")).items():
             self._deployed(at, clean(str(name)), results.mapping(said))
-        self._of_kubernetes(at, facts)
         about, step, event = facts.get("rollout_about"), facts.get("rollout_step"), facts.get("rollout_event")
         if isinstance(about, Mapping):
             self._locked(at, about)
@@ -363,31 +347,6 @@ class Tracker:
             self._event(at, results.mapping(late))
         self._events_known = len(events)
 
-    def _of_kubernetes(self, at: float, facts: Mapping[str, Any]) -> None:
-        plan, phase, became = (facts.get(f"kubernetes_{name}") for name in ("plan", "phase", "result"))
-        if isinstance(plan, Mapping):
-            self.image = clean(str(plan.get("image") or ""))
-            self.plan = tuple(results.strings(plan.get("words")))
-            for name in results.strings(plan.get("deployments")):
-                self._host(name)
-        if isinstance(phase, Mapping):
-            self._step(at, {"kind": phase.get("kind"), "hosts": [phase.get("deployment")]})
-        if isinstance(became, Mapping):
-            for name in self.hosts:
-                self._became(at, name, succeeded=became.get("result") == "succeeded")
-
-    def _became(self, at: float, name: str, *, succeeded: bool) -> None:
-        """The end of a Deployment. One that was not touched was as wanted before, or the rollout was refused."""
-        member = self._host(name)
-        if member.ended is not None or (member.began is None and not succeeded):
-            return
-        seconds = member.seconds(at)
-        member.ended = None if member.began is None else at
-        if succeeded:
-            self._state(at, name, CURRENT if seconds is None else DONE, f" in {seconds:.1f} s" if seconds else "")
-        else:
-            self._state(at, name, ROLLED_BACK if member.went_back else FAILED)
-
     def _is_current(self, host: HostRecord) -> bool:
         """Whether nothing is to be done for it."""
         if self.batches:
@@ -398,16 +357,13 @@ class Tracker:
         kind, hosts = str(step.get("kind") or ""), results.strings(step.get("hosts"))
         self.began_work = self.began_work or kind not in ("", "end", "refused")
         self._phase(at, kind, hosts)
-        if kind not in ("update", "put_back", "deploy"):
+        if kind not in ("update", "put_back"):
             return
         for name in hosts:
             host = self._host(name)
-            # What is put back on Kubernetes belongs to the same rollout.
-            host.began, host.ended = at if host.began is None or self.about is ROLLOUT else host.began, None
+            host.began, host.ended = at, None
             if kind == "update":
                 host.batch = self.batch
-        if kind == "deploy":
-            return
         words = f"batch {self.batch} of {self.batch_count}: " if kind == "update" else "putting back: "
         self._news.append(News(at, "", words + ", ".join(hosts)))
 
@@ -456,7 +412,7 @@ class Tracker:
         lines = results.strings(message) or [clean(str(message))]
         log = tuple(results.strings(result.get("log")))
         exit_code = result.get("exit_code")
-        if step == "deploy" or self.about is KUBERNETES:
+        if step == "deploy":
             exit_code, lines_of_task = results.failed_task(result)
             log = tuple(lines_of_task)
         if step in ("fail", "assert"):
