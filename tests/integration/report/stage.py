@@ -24,7 +24,7 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
-MODULES = ("container_swap", "instance_drain", "rollout_lock", "health_gate")
+MODULES = ("container_swap", "instance_drain", "rollout_lock", "health_gate", "leader_handover", "deployment_rollout")
 MODULE = """
 import time
 from ansible.module_utils.basic import AnsibleModule
@@ -97,8 +97,46 @@ ROLE = [
     {"evenkeel.fleet.rollout_lock": {"state": "released", "says": LOCK}, "run_once": True},
     {"ansible.builtin.fail": {"msg": ["a failed: It crashed. Its previous image serves again."]}, "run_once": True},
 ]
+BLUE = "gateway-blue"
+
+
+def pods(image: str, available: int, **more: Any) -> dict[str, Any]:
+    """What deployment_rollout answers."""
+    words = f"{available} of 3 pods available"
+    replicas = {"wanted": 3, "updated": 3, "available": available}
+    deployment = {"image": image, "replicas": replicas, "words": words, "problem": ""}
+    return {"before": OLD["image"], "deployment": deployment, "progress": [f"0.1 s: {words}"], "seconds": 0.1, **more}
+
+
+# A rollout on Kubernetes whose second half fails, so that it is put back.
+ON_KUBERNETES = [
+    {"ansible.builtin.debug": {"msg": "before the lock"}},
+    {"evenkeel.fleet.rollout_lock": {"state": "acquired", "says": LOCK}},
+    fact(kubernetes_plan={"deployments": [BLUE], "image": NEW["image"], "words": ["blue gets it"]}),
+    fact(kubernetes_phase={"kind": "deploy", "deployment": BLUE}),
+    {"evenkeel.fleet.deployment_rollout": {"takes": 1, "says": pods(NEW["image"], 3, outcome="succeeded")}},
+    {"evenkeel.fleet.leader_handover": {"says": {"new": "pod-4", "old": "pod-1", "term": 2, "gap": 0.2}}},
+    {
+        "block": [
+            {
+                "evenkeel.fleet.deployment_rollout": {
+                    "fails": CRASH,
+                    "says": pods(NEW["image"], 2, outcome="failed", failures=[{"exit_code": 3, "log": LOG}]),
+                }
+            }
+        ],
+        "rescue": [
+            fact(kubernetes_phase={"kind": "put_back", "deployment": BLUE}),
+            {"evenkeel.fleet.deployment_rollout": {"state": "rolled_back", "says": pods(OLD["image"], 3)}},
+            fact(kubernetes_result={"result": "failed", "words": ["It crashed."]}),
+        ],
+    },
+    {"evenkeel.fleet.rollout_lock": {"state": "released", "says": LOCK}},
+    {"ansible.builtin.fail": {"msg": "It crashed. It was put back."}},
+]
 HOOK = [{"name": "A hook of the user's", "ansible.builtin.debug": {"msg": "the hook was here"}, "run_once": True}]
 PLAY = [{"name": "Roll", "hosts": "all", "gather_facts": False, "roles": ["evenkeel.fleet.rollout"]}]
+PLAY_ON_KUBERNETES = [{"name": "Roll", "hosts": "a", "gather_facts": False, "roles": ["evenkeel.fleet.kubernetes"]}]
 OTHERS = [
     {
         "name": "Something else",
@@ -126,12 +164,14 @@ class Stage:
         modules.mkdir()
         for name in MODULES:
             (modules / f"{name}.py").write_text(MODULE)
-        tasks = collection / "roles" / "rollout" / "tasks"
-        tasks.mkdir(parents=True)
+        roles = {"rollout": ROLE, "kubernetes": ON_KUBERNETES}
+        for name in roles:
+            (collection / "roles" / name / "tasks").mkdir(parents=True)
         for path, content in (
-            (tasks / "main.yml", ROLE),
+            *((collection / "roles" / name / "tasks" / "main.yml", tasks) for name, tasks in roles.items()),
             (folder / "hook.yml", HOOK),
             (folder / "play.yml", PLAY),
+            (folder / "kubernetes.yml", PLAY_ON_KUBERNETES),
             (folder / "others.yml", OTHERS),
         ):
             path.write_text(yaml.safe_dump(content))

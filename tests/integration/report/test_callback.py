@@ -179,3 +179,21 @@ def test_github_is_told_of_a_failure_before_the_rollout_begins(stage: Stage) -> 
     annotations = [line for line in run.stdout.splitlines() if line.startswith("::error ")]
     assert "::error title=a%3A Check::A variable is wrong.%0A100%25 of it." in annotations
     assert not [line for line in stage.run().stdout.splitlines() if line.startswith("::")]
+
+
+def test_a_rollout_on_kubernetes_has_a_line_for_its_deployment_and_the_same_report(stage: Stage) -> None:
+    run = stage.run(play="kubernetes.yml")
+    assert run.returncode == 2
+    changes = [re.sub(r"^ +\d+:\d\d  ", "", line) for line in run.stdout.splitlines()]
+    for line in ("gateway-blue: deploying", "gateway-blue: deploy failed: It crashed.", "gateway-blue: rolled back"):
+        assert line in changes, run.stdout
+    assert "before the lock" in run.stdout
+    assert "TASK [evenkeel.fleet.kubernetes : deployment_rollout]" not in run.stdout
+    report = stage.report()
+    assert (report["kind"], report["result"], report["rollout_id"]) == ("kubernetes", "failed", 7)
+    assert [phase["kind"] for phase in report["phases"]] == ["look", "plan", "deploy", "put_back", "end"]
+    [member] = report["hosts"]
+    assert (member["name"], member["state"], member["deployment"]["running"]) == ("gateway-blue", "rolled back", 3)
+    [failure] = report["failures"]
+    assert (failure["host"], failure["cause"], failure["exit_code"]) == ("gateway-blue", "It crashed.", 3)
+    assert [path.name.partition("-")[0] for path in stage.reports.iterdir()] == ["rollout", "rollout"]
