@@ -47,6 +47,9 @@ class KubernetesTracker(Tracker):
 
     def _learn(self, at: float, host: str, name: str, result: Mapping[str, Any]) -> None:
         if name not in ("deploy", "bake"):
+            # Not every playbook looks the leader up before.
+            if name == "handover" and result.get("old"):
+                self.leader = self.leader or clean(str(result["old"]))
             super()._learn(at, host, name, result)
             return
         member = self._host(host)

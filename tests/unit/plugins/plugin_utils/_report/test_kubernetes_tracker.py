@@ -46,7 +46,6 @@ def on_kubernetes(*work: tuple[str, dict[str, Any]], result: str, reason: str = 
     lock = {"rollout_id": 9, "lock": {"holder": "ci@runner", "reason": "why"}}
     task(0, "rollout_lock", "acquired", "ok", lock)
     fact(4, kubernetes_plan={"deployments": ["gateway-blue"], "image": NEW_IMAGE, "words": ["blue gets it"]})
-    task(4, "leader_info", "", "ok", {"leader": "pod-1", "term": 1})
     at = 10.0
     for number, (phase, answer) in enumerate(work):
         fact(at, kubernetes_phase={"kind": phase, "deployment": "gateway-blue"})
@@ -56,7 +55,7 @@ def on_kubernetes(*work: tuple[str, dict[str, Any]], result: str, reason: str = 
         status = "failed" if "msg" in answer else "ok"
         tracker.ends(at + 4, "", "deployment_rollout", "", status, answer, whole=True)
         if number == 0 and status == "ok":
-            task(at + 4, "leader_handover", "", "ok", {"new": "pod-4", "term": 2, "gap": 0.2})
+            task(at + 4, "leader_handover", "", "ok", {"old": "pod-1", "new": "pod-4", "term": 2, "gap": 0.2})
         at += 10
     fact(at, kubernetes_result={"result": result, "words": [reason]})
     task(at, "rollout_lock", "released", "ok", {"lock": {"result": result}})
