@@ -4,8 +4,8 @@
 """Run everything that CI runs: several suites at once, and a line of what runs, how far, how long still.
 
 The suites that measure time come first. Beside them runs only what takes a processor when nothing else wants it. The
-others wait for hosts half of the time, so they share the processors with the suites that need no host. Each suite
-writes a log to .cache; the log of one that failed is printed.
+suites of fleets wait for hosts half of the time, so two share the processors, and a suite that needs no host takes the
+rest. Each suite writes a log to .cache; the log of one that failed is printed.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ LANES = (
     Lane(("integration",)),
     Lane(("unit", "lint", "package", "sanity"), by=IDLE),
     Lane(("molecule", "system", "local-ecs"), after=MEASURE_TIME),
-    # The first of the fleets' suites builds the images of hosts, for all.
-    Lane(("rollouts",), after=("molecule",)),
-    # They need no host, and take what the fleets leave.
-    Lane(("aws", "permissions"), after=MEASURE_TIME, by=NICE),
+    # Two fleets at once. The second begins later, so that the images of both are built once.
+    Lane(("permissions", "rollouts"), after=("molecule",)),
+    # It needs no host, and takes what the fleets leave.
+    Lane(("aws",), after=MEASURE_TIME, by=NICE),
 )
 
 
