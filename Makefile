@@ -75,6 +75,10 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 	@tools/setup packages haproxy libfaketime pgbouncer postgresql redis-server varnish
 	@pytest -q --durations=10 gateway/tests
 
+.PHONY: gateway-haproxy-3
+gateway-haproxy-3: ## Test the gateway with the HAProxy of Debian 13, which is built the first time
+	@PATH="$$(tools/haproxy trixie):$$PATH" $(MAKE) --no-print-directory gateway
+
 .PHONY: permissions
 permissions: venv ## Test the permissions service against a real PostgreSQL and Redis (AUDIT_EVENTS=100000 AUDIT_KILLS=20)
 	@tools/setup packages postgresql redis-server
