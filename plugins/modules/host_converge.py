@@ -31,7 +31,7 @@ EXAMPLES = r"""
     declarations:
       - name: docker
         packages:
-          debian: [docker.io, iptables]
+          debian: [docker.io, docker-cli, iptables]
           redhat: [docker]
         engine:
           config:

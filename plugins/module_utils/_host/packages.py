@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .host import Host, HostError, Result, Runner, Spec, free_space, is_disk_full, run_command
-from .providers import engine_in_the_way, unprovided
+from .providers import PART_OF, engine_in_the_way, unprovided
 
 APT_LISTS = Path("/var/lib/apt/lists")
 APT_STAMP = Path("/var/lib/apt/periodic/update-success-stamp")
@@ -69,7 +69,7 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
         return
     manager: Apt | Dnf = Apt(host) if "debian" in host.os_families else Dnf(host)
     absent = set(unprovided(host, manager.missing([*wanted, *files])))
-    missing = [name for name in wanted if name in absent]
+    missing = manager.offered([name for name in wanted if name in absent])
     missing_files = [name for name in files if name in absent]
     if not missing and not missing_files:
         return
@@ -150,6 +150,16 @@ class Apt:
         # The first letter is the desired state: a package on hold (h) is installed, too.
         installed = {row[0] for row in rows if len(row) > 1 and row[1][1:2] == "i"}
         return [name for name in names if name not in installed]
+
+    def offered(self, names: Sequence[str]) -> list[str]:
+        """Without those that come with another one of them in this release."""
+        doubtful = [name for name in names if PART_OF.get(name) in names]
+        if not doubtful:
+            return list(names)
+        if self.lists_are_old() and not self.host.check_mode:
+            self.update()
+        known = self.host.run(["apt-cache", "--quiet", "--no-all-versions", "show", *doubtful]).stdout
+        return [name for name in names if name not in doubtful or f"Package: {name}\n" in known]
 
     def install(self, names: Sequence[str]) -> None:
         updated = self.lists_are_old()
@@ -234,6 +244,9 @@ class Dnf:
         result = self.host.run(["rpm", "-q", "--whatprovides", *names])
         absent = set(re.findall(r"no package provides (\S+)", result.stdout + result.stderr))
         return [name for name in names if name in absent]
+
+    def offered(self, names: Sequence[str]) -> list[str]:
+        return list(names)
 
     def install(self, names: Sequence[str]) -> None:
         self.rehearse(names)

@@ -51,6 +51,8 @@ COMMANDS = {
         "postgresql17": "psql",
     },
 }
+# Packages that older releases have as a part of another: before Debian 13, docker.io has the command docker itself.
+PART_OF = {"docker-cli": "docker.io"}
 SNAP_ENGINE = Path("/snap/bin/docker.dockerd")
 
 

@@ -72,6 +72,39 @@ def test_check_mode_installs_nothing_and_expects_them(checked: Host, runner: Run
     assert checked.expects_packages
 
 
+SPLIT = {"name": "docker", "packages": {"debian": ["docker.io", "docker-cli"]}}
+
+
+@pytest.mark.parametrize(
+    ("offered", "installed"), [("Package: docker-cli\nVersion: 26\n", "docker.io docker-cli"), ("", "docker.io")]
+)
+def test_a_part_that_older_releases_have_in_another_package(
+    target: Host, runner: Runner, offered: str, installed: str
+) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    runner.answer("apt-cache", offered, code=0 if offered else 100)
+    ensure_packages(target, [SPLIT])
+    (install,) = [line for line in runner.ran("apt-get") if " install " in line]
+    assert install.endswith(f"-o APT::Get::AutomaticRemove=false {installed}")
+    assert [change["resource"] for change in target.changes] == [f"package {name}" for name in installed.split()]
+
+
+def test_a_part_is_looked_up_in_new_lists(target: Host, runner: Runner) -> None:
+    next(packages.APT_LISTS.iterdir()).unlink()
+    runner.answer("dpkg-query", "", code=1)
+    ensure_packages(target, [SPLIT])
+    ran = [line for line in runner.lines if line.startswith(("apt-get", "apt-cache"))]
+    assert [" update " in line for line in ran][:2] == [True, False]
+    assert ran[1].startswith("apt-cache")
+
+
+def test_a_part_that_is_missing_beside_its_package_is_installed(target: Host, runner: Runner) -> None:
+    runner.answer("dpkg-query", "docker.io ii \n", code=1)
+    ensure_packages(target, [SPLIT])
+    assert runner.ran("apt-cache") == []
+    assert runner.ran("apt-get")[-1].endswith(" docker-cli")
+
+
 def test_redhat(target: Host, runner: Runner) -> None:
     host.OS_RELEASE.write_text("ID=amzn\n")
     runner.answer("rpm", "no package provides docker\n", code=1)
