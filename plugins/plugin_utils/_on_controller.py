@@ -114,10 +114,13 @@ class InProcessModule:
 def plain(value: Any) -> Any:
     """Without what Ansible notes about its values."""
     if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
+        return {plain(str(name)): plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     if isinstance(value, bool):
         return value
     # Ansible's values are of subclasses, so a comparison of types finds them different from AWS's.
-    return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)
+    if isinstance(value, str):
+        # Before ansible-core 2.19, str() of unsafe text is unsafe text.
+        return str.__str__(value)
+    return next((kind(value) for kind in (int, float) if isinstance(value, kind)), value)

@@ -61,6 +61,12 @@ def test_arguments_are_plain() -> None:
     class NotedNumber(int):
         """The same."""
 
-    value = plain({Noted("a"): [Noted("b"), NotedNumber(1), 0.5, None, True, [Noted("c")]]})
-    assert value == {"a": ["b", 1, 0.5, None, True, ["c"]]}
-    assert not any(isinstance(text, (Noted, NotedNumber)) for text in (*value, *value["a"]))
+    class Unsafe(str):
+        """As Ansible's own before ansible-core 2.19, whose copies are of its own class."""
+
+        def __str__(self) -> str:
+            return self
+
+    value = plain({Noted("a"): [Noted("b"), NotedNumber(1), 0.5, None, True, [Noted("c")]], Unsafe("u"): Unsafe("d")})
+    assert value == {"a": ["b", 1, 0.5, None, True, ["c"]], "u": "d"}
+    assert not any(isinstance(text, (Noted, NotedNumber, Unsafe)) for text in (*value, *value["a"], value["u"]))
