@@ -88,6 +88,11 @@ permissions: venv ## Test the permissions service against a real PostgreSQL and 
 pythons: venv ## Run the unit tests of what runs on hosts with each Python from 3.9 to 3.13 that is found
 	@$(BIN)/python tools/pythons.py
 
+.PHONY: ansibles
+ansibles: venv ## Test the collection with each release of ansible-core that it supports (RELEASES="2.17 2.21")
+	@tools/setup packages haproxy pgbouncer postgresql
+	@$(BIN)/python tools/ansibles.py $(RELEASES)
+
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck

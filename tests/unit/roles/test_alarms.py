@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 
 from ansible_collections.evenkeel.fleet.plugins.module_utils._cloudwatch import config_problems
+from ansible_collections.evenkeel.fleet.tests.unit.trusted import trusted
 
 ROOT = Path(__file__).parents[3]
 CHOSEN = {
@@ -38,21 +39,13 @@ SHOWN = ("gateway_election_leader", "gateway_election_term", "gateway_election_l
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 
 
-def trusted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: trusted(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [trusted(entry) for entry in value]
-    return trust_as_template(value) if isinstance(value, str) else value
-
-
 def rendered(name: str, **chosen: Any) -> Any:
     """A variable of the roles, with their defaults and what an operator chooses."""
     variables: dict[str, Any] = {"__alarms_topic": {"sns_arn": "arn:aws:sns:eu-central-1:123456789012:gateways-alarms"}}
     for role in ("cloudwatch_agent", "alarms"):
         for file in ("defaults", "vars"):
             variables |= trusted(yaml.safe_load((ROOT / "roles" / role / file / "main.yml").read_text()))
-    return Templar(DataLoader(), {**variables, **CHOSEN, **chosen}).template(trust_as_template("{{ " + name + " }}"))
+    return Templar(DataLoader(), {**variables, **CHOSEN, **chosen}).template(trusted("{{ " + name + " }}"))
 
 
 def watched() -> list[tuple[str, Metric]]:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
+
+from ansible_collections.evenkeel.fleet.tests.unit.trusted import trusted
 
 ROLES = Path(__file__).parents[3] / "roles"
 CHOSEN = {"gateway_image": "gateway", "gateway_aws_region": "", "gateway_secret_arn": "", "gateway_db_secret_arn": ""}
@@ -19,20 +21,12 @@ CHOSEN = {"gateway_image": "gateway", "gateway_aws_region": "", "gateway_secret_
 GRACE_SECONDS = 25
 
 
-def trusted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: trusted(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [trusted(entry) for entry in value]
-    return trust_as_template(value) if isinstance(value, str) else value
-
-
 def container(**chosen: Any) -> dict[str, Any]:
     """What the role declares, with its defaults and what an operator chooses."""
     files = [ROLES / "gateway" / part / "main.yml" for part in ("defaults", "vars")]
     variables = {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
     templar = Templar(loader=DataLoader(), variables=trusted(variables | CHOSEN | chosen))
-    declared: dict[str, Any] = templar.template(trust_as_template("{{ _gateway_container }}"))
+    declared: dict[str, Any] = templar.template(trusted("{{ _gateway_container }}"))
     return declared
 
 

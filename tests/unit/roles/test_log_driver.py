@@ -12,6 +12,8 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.evenkeel.fleet.tests.unit.trusted import read
+
 ROLES = Path(__file__).parents[3] / "roles"
 ROTATED = {"max-size": "10m", "max-file": "3"}
 
@@ -20,7 +22,7 @@ def templated(name: str, **given: Any) -> Any:
     loader = DataLoader()
     variables: dict[str, Any] = {}
     for file in ("docker/defaults", "docker/vars", "gateway/defaults"):
-        variables.update(loader.load_from_file(str(ROLES / file / "main.yml"), trusted_as_template=True))
+        variables.update(read(ROLES / file / "main.yml"))
     return Templar(loader=loader, variables={**variables, **given}).template(variables[name])
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
+
+from ansible_collections.evenkeel.fleet.tests.unit.trusted import trusted
 
 ROLES = Path(__file__).parents[3] / "roles"
 FILES = sorted(
@@ -39,14 +41,6 @@ CHOSEN: dict[str, Any] = {
 }
 
 
-def trusted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: trusted(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [trusted(entry) for entry in value]
-    return trust_as_template(value) if isinstance(value, str) else value
-
-
 @pytest.mark.parametrize(
     ("region", "partition", "domain"),
     [
@@ -59,7 +53,7 @@ def test_policies_are_about_the_region_s_partition(region: str, partition: str, 
     files = [ROLES / "iam" / folder / "main.yml" for folder in ("defaults", "vars")]
     variables = {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
     templar = Templar(DataLoader(), trusted(variables | CHOSEN | {"fleet_region": region}))
-    text = json.dumps(templar.template(trust_as_template("{{ _iam_documents }}")))
+    text = json.dumps(templar.template(trusted("{{ _iam_documents }}")))
     arns = re.findall(r"arn:([^:]+):([^:]+)", text)
     assert {found for found, _service in arns} == {partition}
     assert {"autoscaling", "ecr", "elasticloadbalancing", "logs", "s3", "ssm"} <= {
