@@ -16,6 +16,9 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._variables import KINDS, problem, specification, typed
 
+# Equal to no value.
+OMITTED = object()
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """Checks roles' variables here and the host in one call.
@@ -56,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     def _declarations(self, names: list[str], variables: Mapping[str, Any]) -> list[Any]:
         """The declarations, or none where a role whose variables are not checked lacks one: its own task reports it."""
         try:
-            return [self._templar.template(variables[name]) for name in names]
+            return [kept(self._templar.template(variables[name]), variables.get("omit", OMITTED)) for name in names]
         except AnsibleError:
             return []
 
@@ -90,6 +93,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if not problems and f"{role}_problems" in variables:
             problems += self._templar.template(variables[f"{role}_problems"])
         return problems
+
+
+def kept(value: Any, omitted: Any) -> Any:
+    """Without what a template omits: before ansible-core 2.19 a placeholder stands for it until a module is called."""
+    if isinstance(value, Mapping):
+        return {name: kept(entry, omitted) for name, entry in value.items() if entry != omitted}
+    if isinstance(value, list):
+        return [kept(entry, omitted) for entry in value if entry != omitted]
+    return value
 
 
 def _refusal_of_sudo(result: Mapping[str, Any]) -> str:
