@@ -93,6 +93,11 @@ ansibles: venv ## Test the collection with each release of ansible-core that it 
 	@tools/setup packages haproxy pgbouncer postgresql
 	@$(BIN)/python tools/ansibles.py $(RELEASES)
 
+.PHONY: wheels
+wheels: venv ## Check that PyPI has a wheel for arm64, or a pure one, of each Python package in the gateway's image
+	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.11 \
+		--platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 -r gateway/constraints.txt -d .cache/wheels
+
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
 	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck

@@ -53,12 +53,10 @@ UNCONSTRAINED = ("ansible==", "ansible-core==", "resolvelib==")
 INVENTORIES = ("inventories/ecs", "inventories/kubernetes")
 SUITES = (
     "tests/integration/aws/test_ecs_playbooks.py",
-    "tests/integration/aws/test_ecs_inventory.py",
     "tests/integration/aws/test_gateway_urls.py",
-    "tests/integration/aws/test_surroundings.py",
     "tests/integration/fleetdb/test_leader_info.py",
     "tests/integration/fleetdb/test_on_controller.py",
-    "tests/integration/fleetdb/test_rollout.py",
+    "tests/integration/fleetdb/test_shipped_inventory.py",
     "tests/integration/fleetdb/test_without_database.py",
     "tests/integration/report/test_callback.py",
 )

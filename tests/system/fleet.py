@@ -28,6 +28,8 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
+# The testbed is for the release of requirements.txt alone, also where its fleet is managed by another one.
+TESTBED_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
 # Of the names of this checkout's testbeds.
 PREFIX = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}"
 GATEWAY = "bk-gateway-api"
@@ -185,7 +187,7 @@ class Fleet:
 
     def _own_playbook(self, name: str, *variables: str) -> None:
         settings = [word for variable in (f"testbed_name={self.name}", *variables) for word in ("-e", variable)]
-        self.run(PLAYBOOK, CHECKOUT / "testbed" / name, *settings)
+        self.run(TESTBED_PLAYBOOK, CHECKOUT / "testbed" / name, *settings)
 
     def make_bare(self, *hosts: str) -> None:
         """New hosts in place of these, with nothing installed."""
