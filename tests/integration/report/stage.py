@@ -157,7 +157,7 @@ class Stage:
         self.folder = folder
         self.reports = folder / "reports"
         collection = folder / "ansible_collections" / "evenkeel" / "fleet"
-        for part in ("callback", "plugin_utils", "module_utils"):
+        for part in ("callback", "filter", "plugin_utils", "module_utils"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(CHECKOUT / "plugins" / part, collection / "plugins" / part, ignore=ignored)
         modules = collection / "plugins" / "modules"
