@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from evenkeel_permissions.settings import ApiSettings, WorkerSettings, load
@@ -97,9 +95,6 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # another test may have called it
-        init_plugin_loader()
     loader = DataLoader()
     inventory = InventoryManager(loader=loader, sources=[str(INVENTORY)])
     manager = VariableManager(loader=loader, inventory=inventory)
