@@ -63,8 +63,8 @@ LANES = (
     Lane(("integration",)),
     Lane(("unit", "lint", "package", "sanity"), by=IDLE),
     Lane(("molecule", "system", "local-ecs"), after=MEASURE_TIME),
-    # Two fleets at once. The second begins later, so that the images of both are built once.
-    Lane(("permissions", "rollouts"), after=("molecule",)),
+    # Two fleets at once. The second begins some minutes later, so that the images of both are built once.
+    Lane(("permissions", "rollouts"), after=MEASURE_TIME),
     # It needs no host, and takes what the others leave.
     Lane(("aws",), after=("sanity",), by=IDLE),
 )
