@@ -25,6 +25,7 @@ from urllib.error import URLError
 
 import boto3
 import yaml
+from botocore.exceptions import BotoCoreError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
@@ -237,6 +238,12 @@ class Fleet:
             aws_secret_access_key=operator["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def _aws_answers(self) -> bool:
+        try:
+            return bool(self.aws("sts").get_caller_identity())
+        except BotoCoreError:
+            return False
+
     # What an operator does
 
     def start_site(self, *arguments: str, inventory: Path | None = None, **variables: Any) -> Process:
@@ -283,10 +290,12 @@ class Fleet:
         return shell(["docker", "exec", "--interactive", f"{self.name}-{host}", "sh", "-c", script], stdin, check)
 
     def service(self, verb: str, name: str) -> None:
-        """start, stop, restart or kill a container of the fleet; a host that starts is waited for until it answers."""
+        """start, stop, restart or kill a container of the fleet; a host and AWS are waited for until they answer."""
         shell(["docker", verb, f"{self.name}-{name}"], None, True)
         if name in self.hosts and "start" in verb:
             wait_until(lambda: self.answers(name), f"{name} answers over SSH")
+        if name == "aws" and "start" in verb:
+            wait_until(self._aws_answers, "the endpoint of AWS answers")
 
     def sql(self, query: str) -> str:
         """What the gateways' database answers, values only."""

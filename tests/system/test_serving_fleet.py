@@ -20,7 +20,7 @@ ALONE = ("--limit", "host-1")
 
 @pytest.fixture(autouse=True, scope="module")
 def as_the_inventory_says(serving: Fleet) -> None:
-    """Rollouts came before, and may have left another image than site.yml wants."""
+    """Tests before may have left another image than site.yml wants."""
     run = serving.site()
     assert run.code == 0, run.output
     serving.assert_serving()
