@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.fleet import PREFIX, Fleet, wait_until
+from tests.system.fixtures import images, left_serving, serving  # noqa: F401
+from tests.system.fleet import PREFIX, Fleet
 
 
 @pytest.fixture(scope="session")
@@ -17,29 +18,3 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("inventory"), f"{PREFIX}-rollouts")
     with fleet.for_tests():
         yield fleet
-
-
-@pytest.fixture(scope="session")
-def serving(fleet: Fleet) -> Fleet:
-    """The fleet, bootstrapped by the test that asked for it first."""
-    return fleet.serve()
-
-
-@pytest.fixture
-def left_serving(serving: Fleet) -> Iterator[None]:
-    """What the next test finds: a fleet that serves, whole, and that no rollout holds."""
-    yield
-    # Of a test that failed meanwhile.
-    serving.interrupt_plays()
-    serving.assert_serving()
-    assert serving.out_of_the_balancer() == []
-    # A rollout that lost its database can't give its lock back: that ends by itself.
-    held = "SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL AND expires_at > now()"
-    wait_until(lambda: serving.sql(held) == "0", "the lock of the fleet is free")
-
-
-@pytest.fixture
-def images(serving: Fleet) -> tuple[str, str]:
-    """The image that all hosts run, and another one."""
-    now = serving.gateway("host-1")["Config"]["Image"]
-    return now, next(image for image in serving.facts["gateway_images"].values() if image != now)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.system.fixtures import images, left_serving, serving  # noqa: F401
 from tests.system.fleet import PREFIX, Fleet
 
 
@@ -17,9 +18,3 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("inventory"), f"{PREFIX}-system")
     with fleet.for_tests():
         yield fleet
-
-
-@pytest.fixture(scope="session")
-def serving(fleet: Fleet) -> Fleet:
-    """The fleet, bootstrapped by the test that asked for it first."""
-    return fleet.serve()
