@@ -208,7 +208,7 @@ def host(fleet: Fleet, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_a_terminated_instance_drains_after_the_balancer_and_completes_its_action_once(host: Host) -> None:
-    host.endpoint.states.draining = 3.0
+    host.endpoint.states.draining = 8.0
     host.start()
     host.says("watching")
     host.terminate()
