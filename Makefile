@@ -43,7 +43,7 @@ demo-ecs: engine ## Deploy a service on an Amazon ECS of containers on this mach
 
 .PHONY: down
 down: venv ## Remove the testbeds of this checkout, and stop the docker engine if make started it and nothing else uses it
-	@for name in $$(ls .testbed 2>/dev/null); do $(TESTBED) testbed/down.yml -e testbed_name=$$name; done
+	@for name in $$(tools/testbeds); do $(TESTBED) testbed/down.yml -e testbed_name=$$name; done
 	@testbed/engine stop
 
 .PHONY: test
