@@ -65,7 +65,7 @@ def test_arguments_are_plain() -> None:
         """As Ansible's own before ansible-core 2.19, whose copies are of its own class."""
 
         def __str__(self) -> str:
-            return self
+            return type(self)(str.__str__(self))
 
     value = plain({Noted("a"): [Noted("b"), NotedNumber(1), 0.5, None, True, [Noted("c")]], Unsafe("u"): Unsafe("d")})
     assert value == {"a": ["b", 1, 0.5, None, True, ["c"]], "u": "d"}

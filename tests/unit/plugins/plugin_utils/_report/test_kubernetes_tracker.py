@@ -73,7 +73,8 @@ def test_a_rollout_on_kubernetes() -> None:
     )
     assert (tracker.about.kind, tracker.result, tracker.rollout_id) == ("kubernetes", "succeeded", 9)
     assert (tracker.image, tracker.plan) == (NEW_IMAGE, ("blue gets it",))
-    [blue] = tracker.hosts.values()
+    assert list(tracker.hosts) == ["gateway-blue"]
+    blue = tracker.hosts["gateway-blue"]
     assert (blue.name, blue.state, [step.name for step in blue.steps]) == ("gateway-blue", "done", ["deploy"] * 2)
     assert [(one or {})["digest"] for one in (blue.before, blue.after)] == ["sha256:old", "sha256:new"]
     assert blue.deployment and blue.deployment["progress"] == ["1.0 s: 3 of 3 available"] * 2
