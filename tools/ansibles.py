@@ -20,7 +20,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from tools.environments import environment, found, variables  # noqa: E402
+from tools.environments import environment, found, variables, verdict  # noqa: E402
 
 ENVIRONMENTS = CHECKOUT / ".cache" / "ansibles"
 
@@ -124,13 +124,7 @@ def main() -> int:
         own = prepared(release, python)
         print(f"ansibles: ansible-core {release.core}, Python 3.{release.python}", flush=True)
         failed += [f"ansible-core {release.core}: {name}" for name in failures(own)]
-    if missing:
-        print(f"ansibles: not found on this machine: {', '.join(missing)}")
-    if failed or len(missing) == len(chosen):
-        print(f"ansibles: failed: {', '.join(failed) or 'nothing was run'}", file=sys.stderr)
-        return 1
-    print("ansibles: all passed")
-    return 0
+    return verdict("ansibles", failed, missing, len(chosen))
 
 
 if __name__ == "__main__":

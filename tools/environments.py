@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,3 +50,14 @@ def variables(own: Path) -> dict[str, str]:
     collections = str(CHECKOUT / ".collections")
     path = os.pathsep.join([str(own.parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONPATH": collections, "ANSIBLE_COLLECTIONS_PATH": collections}
+
+
+def verdict(tool: str, failed: Sequence[str], missing: Sequence[str], wanted: int) -> int:
+    """Say how all of it ended; the exit code. Where none of the `wanted` interpreters was found, nothing was tested."""
+    if missing:
+        print(f"{tool}: not found on this machine: {', '.join(missing)}")
+    if failed or len(missing) == wanted:
+        print(f"{tool}: failed: {', '.join(failed) or 'nothing was run'}", file=sys.stderr)
+        return 1
+    print(f"{tool}: all passed")
+    return 0

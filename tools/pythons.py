@@ -15,7 +15,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from tools.environments import environment, found, variables  # noqa: E402
+from tools.environments import environment, found, variables, verdict  # noqa: E402
 
 ENVIRONMENTS = CHECKOUT / ".cache" / "pythons"
 MINORS = range(9, 14)
@@ -36,13 +36,7 @@ def main() -> int:
         command = [str(own), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
         if subprocess.run(command, cwd=CHECKOUT, env=variables(own), timeout=900, check=False).returncode:
             failed.append(name)
-    if missing:
-        print(f"pythons: not found on this machine: {', '.join(missing)}")
-    if failed or len(missing) == len(MINORS):
-        print(f"pythons: failed: {', '.join(failed) or 'nothing was run'}", file=sys.stderr)
-        return 1
-    print("pythons: all passed")
-    return 0
+    return verdict("pythons", failed, missing, len(MINORS))
 
 
 if __name__ == "__main__":
