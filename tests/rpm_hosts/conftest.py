@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.fixtures import images, left_serving, serving  # noqa: F401
+from tests.system.fixtures import serving  # noqa: F401
 from tests.system.fleet import PREFIX, Fleet
 
 

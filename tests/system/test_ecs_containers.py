@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
+from tests.system.fleet import PREFIX
 from tests.system.load import Clients
 from tests.system.local_ecs import ACCOUNT, CLUSTER, NETWORK, REGION, REGISTRY, LocalEcs, serve
 
-PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
-NAME = f"ek-{PREFIX}-ecs-test"
+NAME = f"{PREFIX}-ecs-test"
 VALUE = "planted-value"
 PARAMETERS = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 BREAKER = {"enable": True, "rollback": True, "thresholdConfiguration": {"type": "COUNT", "value": 1000}}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -15,18 +14,17 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.aws.stage import SECRET, Played, command, play
 from tests.integration.support import CHECKOUT, environment
+from tests.system.fleet import PREFIX
 from tests.system.load import Background, Clients
 from tests.system.local_ecs import LocalEcs
 from tests.system.local_internal import COUNTS, PERIOD, PORTS, Internal
 
-PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 60
 KILLS = int(os.environ.get("KILLS", "6"))
 # A canary takes longer.
@@ -152,7 +150,7 @@ class Shares(Background):
 
 @pytest.fixture(scope="module")
 def operator() -> Iterator[Operator]:
-    local = LocalEcs(f"ek-{PREFIX}-ecs-cutover")
+    local = LocalEcs(f"{PREFIX}-ecs-cutover")
     try:
         rig = Internal(local)
         rig.start()

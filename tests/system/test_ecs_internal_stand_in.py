@@ -5,24 +5,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
-from tests.system.fleet import wait_until
+from tests.system.fleet import PREFIX, wait_until
 from tests.system.local_ecs import LocalEcs
 from tests.system.local_internal import CLUSTER, COUNTS, FRONT, PORTS, Internal
 
-PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 RATE = 100
 
 
 @pytest.fixture(scope="module")
 def internal() -> Iterator[Internal]:
-    local = LocalEcs(f"ek-{PREFIX}-ecs-internal")
+    local = LocalEcs(f"{PREFIX}-ecs-internal")
     try:
         internal = Internal(local)
         internal.start()

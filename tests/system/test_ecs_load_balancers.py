@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import time
@@ -14,22 +13,19 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.system.fleet import wait_until
+from tests.system.fleet import PREFIX, wait_until
 from tests.system.load import Clients
 from tests.system.local_ecs import Front, LocalEcs, forward
-
-PREFIX = hashlib.sha1(str(Path(__file__).resolve().parents[2]).encode()).hexdigest()[:6]
 
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalEcs]:
-    local = LocalEcs(f"ek-{PREFIX}-ecs-balancers")
+    local = LocalEcs(f"{PREFIX}-ecs-balancers")
     try:
         local.furnish()
         yield local
