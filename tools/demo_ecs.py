@@ -5,7 +5,6 @@ testbed/ecs_up.yml has started what it needs. At the end everything still runs, 
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -27,9 +26,10 @@ sys.path.insert(0, str(CHECKOUT))
 
 from testbed.services.aws.ecs.containers.images import push  # noqa: E402
 from testbed.services.aws.ecs.containers.place import balancer_address  # noqa: E402
+from tests.system.fleet import PREFIX  # noqa: E402
 from tests.system.load import Clients  # noqa: E402
 
-NAME = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}-ecs"  # as testbed/vars/ecs.yml has it
+NAME = f"{PREFIX}-ecs"  # as testbed/vars/ecs.yml has it
 STATE = CHECKOUT / ".testbed" / NAME
 PLAYBOOKS = CHECKOUT / "playbooks"
 RATE = float(os.environ.get("RATE") or 300)
