@@ -58,6 +58,7 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
     """Install all declared packages that are missing. Refused if that would remove a package."""
     wanted: dict[str, str] = {}
     for declaration in declarations:
+        refuse_without_package(host, declaration)
         for name in wanted_names(host, declaration.get("packages")):
             wanted.setdefault(name, declaration["name"])
     files = {
@@ -73,6 +74,7 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
     missing_files = [name for name in files if name in absent]
     if not missing and not missing_files:
         return
+    refuse_without_address(host, [files[name] for name in missing_files])
     obstacle = engine_in_the_way(host, missing)
     if obstacle:
         raise HostError(obstacle)
@@ -89,6 +91,35 @@ def ensure_packages(host: Host, declarations: Sequence[Spec]) -> None:
         host.declaration = wanted[name] if name in wanted else files[name][0]
         with host.change(f"package {name}", "install", after=f"{name}\n"):
             pass
+
+
+def refuse_without_package(host: Host, declaration: Spec) -> None:
+    """Raise HostError if a command's program is neither there nor comes with a package of this distribution."""
+    if declaration.get("package_files") or host.for_os(declaration.get("packages")):
+        return
+    own = {item["path"] for item in declaration.get("files") or []}
+    for command in declaration.get("commands") or []:
+        program = Path(str(command["argv"][0]))
+        if program.is_absolute() and str(program) not in own and not program.exists():
+            host.declaration = name = declaration["name"]
+            family = host.os_families[0]
+            raise HostError(
+                f"{program} is missing, and no package with it is declared for {family}. Name one of the distribution "
+                f"in {name}_packages.{family}, or the address of a file in {name}_package_url.{family} with "
+                f"{name}_package_checksum.{family}, or leave {name} out of bootstrap_roles."
+            )
+
+
+def refuse_without_address(host: Host, items: Sequence[tuple[str, Spec]]) -> None:
+    """Raise HostError if a package file has none for this distribution."""
+    for declaration, item in items:
+        if not host.for_os(item.get("url")):
+            host.declaration = declaration
+            family = host.os_families[0]
+            raise HostError(
+                f"The package file {item['name']} has no address for {family}. Set its url and its checksum for "
+                f"{family}; in a role these are {declaration}_package_url and {declaration}_package_checksum."
+            )
 
 
 def refusals(declarations: Sequence[Spec], runner: Runner = run_command) -> list[str]:

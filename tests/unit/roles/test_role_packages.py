@@ -121,6 +121,25 @@ def test_nothing_is_removed_for_what_is_missing(
     assert target.changes == []
 
 
+def declared(role: Path) -> dict[str, Any]:
+    file = role / "vars/main.yml"
+    read = yaml.safe_load(file.read_text()) if file.exists() else {}
+    found = read.get(f"{role.name}_declaration")
+    return found if isinstance(found, dict) else {}
+
+
+def test_the_variables_that_a_missing_program_is_reported_with_exist() -> None:
+    """packages.refuse_without_package derives their names."""
+    with_commands = [role for role in sorted(ROLES.iterdir()) if declared(role).get("commands")]
+    assert [role.name for role in with_commands] == ["cloudwatch_agent"]
+    bootstrap = yaml.safe_load((ROLES / "bootstrap/defaults/main.yml").read_text())["bootstrap_roles"]
+    for role in with_commands:
+        defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
+        wanted = {f"{role.name}_{name}" for name in ("packages", "package_url", "package_checksum")}
+        assert wanted <= set(defaults)
+        assert role.name in bootstrap
+
+
 def tasks_in(value: Any) -> Iterator[dict[str, Any]]:
     """All mappings in a file of tasks."""
     if isinstance(value, dict):

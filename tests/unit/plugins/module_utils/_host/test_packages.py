@@ -233,6 +233,45 @@ def test_the_architecture_is_filled_in(target: Host) -> None:
         fetch.expand(None, "a", target)
 
 
+AGENT = {
+    "name": "cloudwatch_agent",
+    "packages": {"amazon": ["amazon-cloudwatch-agent"]},
+    "commands": [{"argv": ["/opt/absent/agent-ctl", "-c", "x"], "when_changed": ["/etc/agent.json"]}],
+}
+
+
+@pytest.mark.parametrize("mode", ["target", "checked"])
+def test_a_program_without_a_package_for_the_distribution(mode: str, request: pytest.FixtureRequest) -> None:
+    """Such as CloudWatch's agent on Debian, which has no package of it."""
+    with pytest.raises(HostError) as refused:
+        ensure_packages(request.getfixturevalue(mode), [DOCKER, AGENT])
+    assert str(refused.value).startswith(
+        "/opt/absent/agent-ctl is missing, and no package with it is declared for debian."
+    )
+    assert "cloudwatch_agent_packages.debian" in str(refused.value)
+    assert request.getfixturevalue(mode).changes == []
+
+
+def test_a_program_that_is_there_needs_no_package(target: Host, root: Path) -> None:
+    program = root / "agent-ctl"
+    program.write_text("")
+    ensure_packages(target, [{**AGENT, "commands": [{"argv": [str(program)]}]}])
+    own = {"path": "/opt/absent/agent-ctl"}
+    ensure_packages(target, [{**AGENT, "files": [own]}])
+    assert target.changes == []
+
+
+@pytest.mark.parametrize("mode", ["target", "checked"])
+def test_a_package_file_without_an_address_for_the_distribution(
+    mode: str, request: pytest.FixtureRequest, runner: Runner
+) -> None:
+    runner.answer("dpkg-query", "", code=1)
+    agent = {**AGENT, "package_files": [{"name": "agent", "url": {"amazon": "https://example.com/agent.rpm"}}]}
+    with pytest.raises(HostError, match=r"agent has no address for debian.*cloudwatch_agent_package_url"):
+        ensure_packages(request.getfixturevalue(mode), [agent])
+    assert not [line for line in runner.ran("apt-get") if " install " in line]
+
+
 def test_an_armored_key_is_decoded() -> None:
     key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: 1\n\nAAEC\nAwQF\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n"
     assert fetch.dearmored(key) == bytes(range(6))
