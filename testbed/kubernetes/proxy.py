@@ -16,6 +16,7 @@ import os
 import random
 import ssl
 import sys
+from datetime import datetime
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -26,17 +27,24 @@ EVERY = 0.1
 class Endpoints:
     """The addresses of one Service, as of some time ago."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.addresses: list[tuple[str, int]] = []
         self._known: list[tuple[str, int]] = []
 
     def learn(self, found: list[tuple[str, int]], late: float) -> None:
         if found != self._known:
             self._known = found
+            self._log("learned", found)
             asyncio.get_running_loop().call_later(late, self._apply, found)
 
     def _apply(self, found: list[tuple[str, int]]) -> None:
         self.addresses = found
+        self._log("serves", found)
+
+    def _log(self, does: str, addresses: list[tuple[str, int]]) -> None:
+        hosts = " ".join(host for host, _port in addresses) or "nobody"
+        print(f"{datetime.now().time()} {self._name} {does} {hosts}", flush=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -102,9 +110,9 @@ async def main() -> None:
         except (OSError, ValueError) as error:
             print(f"the API server did not answer: {error}", flush=True)
             found = {}
-        for port, addresses in found.values():
+        for (_namespace, name), (port, addresses) in found.items():
             if port not in served:
-                served[port] = Endpoints()
+                served[port] = Endpoints(name)
                 await asyncio.start_server(served[port].serve, "0.0.0.0", port, backlog=1024)
             served[port].learn(addresses, late)
         await asyncio.sleep(EVERY)
