@@ -188,6 +188,7 @@ bench-rollout: engine ## Roll an image out under mixed load, and compare with a 
 .PHONY: bench-gateway
 bench-gateway: venv ## Compare the gateway with other gateways (PROFILE=full, quick, basic, spike or stress)
 	@tools/setup packages haproxy nginx-light nghttp2-client redis-server
+	@tools/setup packages libnginx-mod-http-lua lua-cjson lua-luaossl lua-nginx-redis lua-resty-core lua-resty-lrucache || true
 	@command -v npm >/dev/null || tools/setup packages nodejs npm
 	@$(BIN)/python tests/bench/gateway/main.py $(PROFILE)
 

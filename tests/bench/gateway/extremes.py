@@ -172,7 +172,7 @@ def _echo(connections: list[socket.socket]) -> None:
 def start_seconds(bench: Bench, features: tuple[str, ...], **settings: str) -> float:
     """From the process's start to the first good answer of /api/health."""
     port = free_port()
-    env = bench.gateway_env(port, features, **settings)
+    env = bench.gateway_env(port, features, None, **settings)
     began = time.monotonic()
     process = bench.processes.start("gateway-start", gateway_argv(), env)
     try:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
-from tests.bench.gateway.load import Outcome, offer
+from tests.bench.gateway.load import Outcome, flood, offer
 from tests.bench.gateway.machine import processor_seconds
 from tests.bench.gateway.targets import Bench, Target
 
@@ -88,3 +89,50 @@ def rounds(
 def ratio(one: Series, other: Series, value: Callable[[Sample], float]) -> float:
     """The median of the rounds' ratios: what disturbs a round disturbs both of them."""
     return median(value(a) / value(b) for a, b in zip(one.samples, other.samples))
+
+
+class Flood(NamedTuple):
+    """As many requests as go through: how many a second, and how many for each second of processor time."""
+
+    rate: float
+    per_core: float
+
+
+@dataclass
+class Saturation:
+    """All floods of one gateway."""
+
+    target: Target
+    floods: list[Flood] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return median(each.rate for each in self.floods)
+
+    @property
+    def per_core(self) -> float:
+        return median(each.per_core for each in self.floods)
+
+    def to(self, other: Saturation) -> float:
+        """Requests per core, as the median of the rounds' ratios."""
+        return median(a.per_core / b.per_core for a, b in zip(self.floods, other.floods))
+
+
+def saturate(targets: list[Target], count: int, seconds: float, say: Callable[[str], None]) -> list[Saturation]:
+    """Rounds as above, of requests as fast as responses come."""
+    found = [Saturation(target) for target in targets]
+    for number in range(count):
+        at = number % len(found)
+        for each in found[at:] + found[:at]:
+            before = sum(processor_seconds(each.target.processes).values())
+            rate = flood(each.target.url, seconds, each.target.tokens[0], warm_up_seconds=0)
+            used = sum(processor_seconds(each.target.processes).values()) - before
+            each.floods.append(Flood(rate, rate * seconds / used))
+        totals = ", ".join(f"{each.target.name} {each.floods[-1].per_core:.0f}" for each in found)
+        say(f"round {number + 1} of {count}, requests/s per core: {totals}")
+    return found
+
+
+def dearest(one: Series, others: Sequence[Series], value: Callable[[Sample], float]) -> tuple[float, Series]:
+    """The highest ratio of one to any of the others, and to which."""
+    return max(((ratio(one, other, value), other) for other in others), key=lambda found: found[0])

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.gateway.figures import Sample, Series
+from tests.bench.gateway.figures import Sample, Saturation, Series
 from tests.bench.gateway.machine import BenchError
 
 END = "<!-- end -->"
@@ -58,6 +58,14 @@ def latency_table(series: Sequence[Series]) -> str:
         figures = (_mean, _quantile(0.5), _quantile(0.95), _quantile(0.99))
         rows.append([each.target.name, *(f"{each.middle(figure):.2f}" for figure in figures), str(each.errors)])
     return table(["gateway", "mean ms", "p50", "p95", "p99", "errors"], rows)
+
+
+def saturation_table(found: Sequence[Saturation], bare: Saturation) -> str:
+    rows = [
+        [each.target.name, f"{each.rate:.0f}", f"{each.per_core:.0f}", f"{each.to(bare):.2f}"]
+        for each in sorted(found, key=lambda each: -each.per_core)
+    ]
+    return table(["gateway", "requests/s", "requests/s per core", "times bare HAProxy"], rows)
 
 
 def lines_table(lines: Sequence[Line]) -> str:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import secrets
@@ -19,18 +20,28 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.bench.gateway.machine import BenchError, Processes, free_port, install, program
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
 CACHE = CHECKOUT / ".cache" / "bench-gateway"
+PATH = "/api/bench/item"
 WORKERS = 2
 USERS = 4
 KILOBYTE = json.dumps({"items": ["0123456789abcdef" * 4] * 14, "total": 14}).ljust(1024)
 # No client reaches it: what is compared is the counting, not the refusing.
-NO_END = "1000000000"
+NO_END = 1_000_000_000
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "HAPROXY_BINARY")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a gateway is started with: the upstream's port, and the requests of each user in 15 minutes."""
+
+    upstream: int
+    limit: int = NO_END
 
 
 @dataclass
@@ -42,9 +53,11 @@ class Target:
     processes: list[int]
     running: subprocess.Popen[bytes] = field(repr=False)
     features: tuple[str, ...] = ()
-    path: str = "/api/bench/item"
+    path: str = PATH
     tokens: tuple[str | None, ...] = field(default=(None,) * USERS, repr=False)
     folder: Path | None = None  # a gateway's configuration and sockets
+    metrics: tuple[int, str] | None = None  # the port and the path
+    log: Path | None = None
 
     @property
     def url(self) -> str:
@@ -73,14 +86,14 @@ def healthy(port: int) -> bool:
         return False
 
 
-def token(secret: str, user: str) -> str:
-    """A JWT of HS256 that outlives the benchmark."""
+def token(secret: str, user: str, lifetime: int = 86400) -> str:
+    """A JWT of HS256; as a rule it outlives the benchmark."""
 
     def part(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
     now = int(time.time())
-    claims = {"sub": user, "iat": now, "exp": now + 86400, "name": "A Person", "roles": ["reader", "writer"]}
+    claims = {"sub": user, "iat": now, "exp": now + lifetime, "name": "A Person", "roles": ["reader", "writer"]}
     text = ".".join(part(json.dumps(each).encode()) for each in ({"alg": "HS256", "typ": "JWT"}, claims))
     return f"{text}.{part(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())}"
 
@@ -91,11 +104,12 @@ class Bench:
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.processes = processes
         self.folder = folder
+        self._numbers = itertools.count(1)
         self.secret = secrets.token_hex(32)
         self.tokens = tuple(token(self.secret, f"user-{number}") for number in range(USERS))
         self.upstream = free_port()
-        config = self._config("upstream.nginx.conf", port=self.upstream, body=KILOBYTE)
-        self.upstream_pid = processes.serve("upstream", self.upstream, [program("nginx"), "-c", config]).pid
+        config = self.config("upstream.nginx.conf", folder, port=self.upstream, body=KILOBYTE)
+        self.upstream_pid = processes.serve("upstream", self.upstream, [program("nginx"), "-c", str(config)]).pid
         self.redis = free_port()
         argv = [program("redis-server"), "--port", str(self.redis), "--bind", "127.0.0.1", "--save", ""]
         self.redis_pid = processes.serve("redis", self.redis, argv).pid
@@ -103,11 +117,26 @@ class Bench:
     def stop(self, target: Target) -> None:
         self.processes.stop(target.running)
 
-    def _config(self, name: str, **values: object) -> str:
-        text = string.Template((HERE / name).read_text()).substitute(folder=self.folder, **values)
-        path = self.folder / name
-        path.write_text(text)
-        return str(path)
+    def config(self, name: str, folder: Path, **values: object) -> Path:
+        """The template of that name, filled in, in the folder."""
+        source = HERE / name
+        path = folder / source.name
+        path.write_text(string.Template(source.read_text()).substitute(folder=folder, **values))
+        return path
+
+    def place(self, name: str) -> tuple[str, Path]:
+        """A label of its own for one more instance, and an empty folder."""
+        label = f"{name.replace(' ', '-').replace(',', '')}-{next(self._numbers)}"
+        folder = self.folder / label
+        folder.mkdir()
+        # nginx's workers, which are not root's, write into it.
+        folder.chmod(0o755)
+        return label, folder
+
+    def target(
+        self, name: str, port: int, running: subprocess.Popen[bytes], abilities: tuple[str, ...], **more: Any
+    ) -> Target:
+        return Target(name, port, [running.pid], running, abilities, tokens=self.tokens, **more)
 
     @property
     def redis_url(self) -> str:
@@ -119,32 +148,36 @@ class Bench:
 
     def haproxy(self) -> Target:
         port = free_port()
-        config = self._config("proxy.haproxy.cfg", port=port, upstream=self.upstream)
-        running = self.processes.serve("haproxy", port, [program("haproxy"), "-db", "-f", config])
+        config = self.config("proxy.haproxy.cfg", self.folder, port=port, upstream=self.upstream)
+        running = self.processes.serve("haproxy", port, [program("haproxy"), "-db", "-f", str(config)])
         return Target("HAProxy, bare", port, [running.pid], running)
 
     def nginx(self) -> Target:
         port = free_port()
-        config = self._config("proxy.nginx.conf", port=port, upstream=self.upstream)
-        running = self.processes.serve("nginx", port, [program("nginx"), "-c", config])
+        config = self.config("proxy.nginx.conf", self.folder, port=port, upstream=self.upstream)
+        running = self.processes.serve("nginx", port, [program("nginx"), "-c", str(config)])
         return Target("nginx, bare", port, [running.pid], running)
 
-    def express(self, features: tuple[str, ...], name: str) -> Target:
+    def express(self, features: tuple[str, ...], name: str, setup: Setup | None = None) -> Target:
+        setup = setup or Setup(self.upstream)
+        label, _ = self.place("express")
         port = free_port()
         env = {
             "PATH": os.environ["PATH"],
             "NODE_ENV": "production",
             "PORT": str(port),
-            "UPSTREAM": self.upstream_url,
+            "UPSTREAM": f"http://127.0.0.1:{setup.upstream}",
             "WORKERS": str(WORKERS),
             "FEATURES": ",".join(features),
+            "LIMIT": str(setup.limit),
             "JWT_SECRET": self.secret,
             "REDIS_URL": self.redis_url,
         }
         folder = express_folder()
         argv = [program("node"), "server.js"]
-        running = self.processes.serve(f"express-{len(features)}", port, argv, env, folder, healthy)
-        return Target(name, port, [running.pid], running, features, tokens=self.tokens)
+        running = self.processes.serve(label, port, argv, env, folder, healthy)
+        log = self.folder / f"{label}.log"
+        return self.target(name, port, running, features, metrics=(port, "/metrics"), log=log)
 
     def uvicorn(self) -> Target:
         port = free_port()
@@ -154,31 +187,41 @@ class Bench:
         running = self.processes.serve("uvicorn", port, argv, env)
         return Target("uvicorn + aiohttp, bare", port, [running.pid], running)
 
-    def gateway(self, name: str, features: tuple[str, ...], **settings: str) -> Target:
+    def gateway(self, name: str, features: tuple[str, ...], setup: Setup | None = None, **settings: str) -> Target:
+        setup = setup or Setup(self.upstream)
+        label, folder = self.place(name)
         port = free_port()
-        label = name.replace(" ", "-").replace(",", "")
-        folder = self.folder / label
-        folder.mkdir()
-        env = self.gateway_env(port, features, CONFIG_DIR=str(folder), RUNTIME_DIR=str(folder), **settings)
+        env = self.gateway_env(port, features, setup, CONFIG_DIR=str(folder), RUNTIME_DIR=str(folder), **settings)
         running = self.processes.serve(label, port, gateway_argv(), env, answers=healthy)
-        tokens = self.tokens if "jwt" in features else (None,) * USERS
-        return Target(name, port, [running.pid], running, features, tokens=tokens, folder=folder)
+        target = self.target(
+            name, port, running, features, folder=folder, metrics=(port, "/metrics"), log=self.folder / f"{label}.log"
+        )
+        if "jwt" not in features:
+            target.tokens = (None,) * USERS
+        return target
 
-    def switches(self, feature: str) -> dict[str, str]:
+    def switches(self, feature: str, limit: int) -> dict[str, str]:
         """The gateway's settings that switch a feature on; the breaker, the log and the metrics always are."""
         return {
             "jwt": {"JWT_SECRET": self.secret, "AUTH_DEFAULT": "required"},
-            "limit": {"REDIS_URL": self.redis_url, "RATE_LIMIT_CLIENT": NO_END, "RATE_LIMIT_USER": NO_END},
+            "limit": {
+                "REDIS_URL": self.redis_url,
+                "RATE_LIMIT_CLIENT": str(NO_END),
+                "RATE_LIMIT_USER": str(limit),
+            },
             "log": {"ACCESS_LOG": "true"},
         }.get(feature, {})
 
-    def gateway_env(self, port: int, features: tuple[str, ...], **settings: str) -> dict[str, str]:
+    def gateway_env(
+        self, port: int, features: tuple[str, ...], setup: Setup | None = None, /, **settings: str
+    ) -> dict[str, str]:
+        setup = setup or Setup(self.upstream)
         env = {key: os.environ[key] for key in KEPT if key in os.environ}
         env |= {"PORT": str(port), "AWS_EC2_METADATA_DISABLED": "true", "SHUTDOWN_DELAY_SECONDS": "0"}
         env |= {"SHUTDOWN_GRACE_SECONDS": "5", "ACCESS_LOG": "false"}
-        env["ROUTES"] = json.dumps([{"prefix": "/api/bench", "upstream": self.upstream_url}])
+        env["ROUTES"] = json.dumps([{"prefix": "/api/bench", "upstream": f"http://127.0.0.1:{setup.upstream}"}])
         for feature in features:
-            env |= self.switches(feature)
+            env |= self.switches(feature, setup.limit)
         return env | settings
 
 

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // A gateway as it is commonly made with Express: one process for each worker, a middleware for each feature.
-// PORT, UPSTREAM, WORKERS; FEATURES: some of jwt, limit, breaker, log, metrics.
+// PORT, UPSTREAM, WORKERS; LIMIT: requests of a user in 15 minutes; FEATURES: some of jwt, limit,
+// breaker, log, metrics.
 'use strict'
 
 const cluster = require('node:cluster')
@@ -73,7 +74,7 @@ async function limit () {
   await client.connect()
   return rateLimit({
     windowMs: 15 * 60 * 1000,
-    limit: 1e9,
+    limit: Number(process.env.LIMIT),
     standardHeaders: 'draft-6',
     legacyHeaders: false,
     keyGenerator: (request) => request.user ? request.user.sub : request.ip,
