@@ -60,6 +60,11 @@ def _used(sample: figures.Sample) -> float:
     return sample.total
 
 
+def _used_with_redis(sample: figures.Sample) -> float:
+    """A limit that asks Redis for each request leaves a part of its work to Redis."""
+    return sample.total + sample.others.get("redis-server", 0.0)
+
+
 class Figures:
     """The limits of the gateway, and what was measured."""
 
@@ -72,6 +77,7 @@ class Figures:
         self.series: list[Series] = []
         self.busy: list[Series] = []
         self.saturated: list[Saturation] = []
+        self.tried: list[Opponent] = []
 
     def run(self) -> None:
         self._load()
@@ -138,6 +144,7 @@ class Figures:
         for each in (opponents.OURS, *found):
             say(f"trying each feature of {each.name}")
             probes.probe(self.bench, each)
+            self.tried.append(each)
         return found
 
     def _to_bare(self, rate: int, bare: Series, plain: Series, whole: Series) -> None:
@@ -152,6 +159,8 @@ class Figures:
         found, least = dearest(whole, rivals, _used)
         name = f"processor time at {rate:,} requests/s, all features, to the least of the others"
         self._line(name, "< 1x", f"{found:.2f}x ({least.target.name})", met=found < 1)
+        found, least = dearest(whole, rivals, _used_with_redis)
+        self._line(f"{name}, with Redis", "< 1x", f"{found:.2f}x ({least.target.name})", met=found < 1)
 
     def _saturation(self, bare: Target, whole: Target, rivals: Sequence[Target], express: Target) -> None:
         say(f"as many requests as go through on each in turn, {self.effort.flood_seconds:.0f} s at a time")
@@ -223,8 +232,10 @@ class Figures:
         bare = next(each for each in self.series if each.target.name.startswith("HAProxy"))
         parts = [
             f"{os.cpu_count()} processors; {self.effort.rounds} rounds of {self.effort.seconds:.0f} s at "
-            f"{HEADLINE_RATE} requests/s, medians.",
+            f"each rate, medians.",
             report.lines_table(self.lines),
+            "What each of them can do, tried by requests before the measurement:",
+            report.abilities_table([each.name for each in self.tried], {each.name: each.lacks for each in self.tried}),
             f"At {HEADLINE_RATE:,} requests/s:",
             report.processor_table(self.series, bare),
             f"At {BUSY_RATE:,} requests/s:",
@@ -241,8 +252,8 @@ class Figures:
 def shape_text(bench: Bench, name: str, features: tuple[str, ...]) -> str:
     targets = [
         bench.haproxy(),
-        bench.gateway("gateway, all features", features),
-        bench.express(features, "Express, all features"),
+        bench.gateway(opponents.GATEWAY, features),
+        bench.express(features, opponents.EXPRESS),
     ]
     for target in targets:
         target.check()

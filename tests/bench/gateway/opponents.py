@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench.gateway import report
 from tests.bench.gateway.machine import BenchError, free_port, install, listens, program
 from tests.bench.gateway.targets import CACHE, HERE, PATH, Bench, Setup, Target, ask, express_folder, healthy
 
-ABILITIES = ("jwt", "limit", "shared", "breaker", "log", "metrics")
+ABILITIES = tuple(report.ABILITIES)
 LUA_FILES = (
     "/usr/lib/nginx/modules/ngx_http_lua_module.so",
     "/usr/share/lua/5.1/nginx/redis.lua",
@@ -135,22 +136,22 @@ OPPONENTS = (
         "Envoy",
         start_envoy,
         envoy,
-        {"shared": "needs the separate rate limit service (gRPC); its own limit counts in one process"},
+        {"shared": "only by a separate service (gRPC), which no registry has; its own limit counts within one process"},
     ),
     Opponent(
         "Traefik",
         start_traefik,
         traefik,
-        {"jwt": "only in the commercial edition, by a plugin, or by a request to another service (ForwardAuth)"},
+        {"jwt": "only in the commercial edition, or by a request to another service (ForwardAuth)"},
     ),
     Opponent(
         "Caddy",
         start_caddy,
         caddy,
         {
-            "jwt": "only by a third-party module, which needs a build of one's own",
-            "limit": "only by a third-party module, which needs a build of one's own",
-            "shared": "the same",
+            "jwt": "only by a third-party module, compiled into a Caddy of one's own",
+            "limit": "only by a third-party module, compiled into a Caddy of one's own",
+            "shared": "it has no limits",
         },
     ),
     Opponent(EXPRESS, lambda bench, setup: bench.express(ABILITIES, EXPRESS, setup), express_folder),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,14 @@ from tests.bench.gateway.figures import Sample, Saturation, Series
 from tests.bench.gateway.machine import BenchError
 
 END = "<!-- end -->"
+ABILITIES = {
+    "jwt": "JWT",
+    "limit": "limit for each user",
+    "shared": "shared through Redis",
+    "breaker": "circuit breaker",
+    "log": "JSON access log",
+    "metrics": "latency histograms",
+}
 
 
 class Line(NamedTuple):
@@ -66,6 +74,13 @@ def saturation_table(found: Sequence[Saturation], bare: Saturation) -> str:
         for each in sorted(found, key=lambda each: -each.per_core)
     ]
     return table(["gateway", "requests/s", "requests/s per core", "times bare HAProxy"], rows)
+
+
+def abilities_table(names: Sequence[str], lacks: Mapping[str, Mapping[str, str]]) -> str:
+    """A row for each gateway, and the reasons for what one cannot do below."""
+    rows = [[name, *("no" if ability in lacks.get(name, {}) else "yes" for ability in ABILITIES)] for name in names]
+    lines = [f"- {name}, {ABILITIES[ability]}: {why}" for name in names for ability, why in lacks.get(name, {}).items()]
+    return "\n".join([table(["gateway", *ABILITIES.values()], rows), "", *lines])
 
 
 def lines_table(lines: Sequence[Line]) -> str:
