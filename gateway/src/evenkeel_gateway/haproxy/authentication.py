@@ -95,6 +95,7 @@ class Authentication:
     token: str
     unfit: str
     stripped: str
+    """Alternatives of a pattern; may be empty."""
     ready: bool
     canonical: str
     plain_heads: tuple[str, ...]
@@ -129,7 +130,7 @@ def authentication(settings: Settings, keys: Keys, folder: Path) -> Authenticati
         optional=_words(route.name for route in settings.routes if settings.auth_of(route) == "optional"),
         token=word(_BEARER),
         unfit=word(_UNFIT),
-        stripped=word(_stripped(settings.auth_claim_headers.values())),
+        stripped=_stripped(settings.auth_claim_headers.values()),
         ready=bool(keys),
         canonical=word(_canonical()),
         plain_heads=tuple(word(_plain(name)) for name in _NAMES),
@@ -192,8 +193,7 @@ def _check(key: Key, folder: Path) -> KeyCheck:
 
 def _stripped(headers: Iterable[str]) -> str:
     """Match the headers in every spelling: many backends treat X-User-Id and X_USER_ID alike."""
-    names = ["[^a-z0-9]".join(header.split("-")) for header in headers]
-    return f"(?i)^({'|'.join(names)})$" if names else "^$"
+    return "|".join(f"(?i:{'[^a-z0-9]'.join(header.split('-'))})" for header in headers)
 
 
 def _canonical() -> str:
