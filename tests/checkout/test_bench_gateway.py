@@ -9,12 +9,13 @@ import base64
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from tests.bench.gateway import probes, report
+from tests.bench.gateway import opponents, probes, report
 from tests.bench.gateway.figures import Flood, Sample, Saturation, Series, dearest
 from tests.bench.gateway.load import Outcome
 from tests.bench.gateway.machine import BenchError
@@ -147,6 +148,26 @@ def test_the_lua_packages_are_those_that_make_installs() -> None:
     makefile = (CHECKOUT / "Makefile").read_text()
     for package in ("libnginx-mod-http-lua", "lua-nginx-redis", "lua-luaossl", "lua-resty-lrucache"):
         assert package in makefile
+
+
+def test_an_opponent_that_cannot_be_installed_is_left_out() -> None:
+    def absent() -> None:
+        raise BenchError("no such package")
+
+    here = opponent()
+    found, left_out = opponents.installed([here, replace(here, name="gone", prepare=absent)])
+    assert (found, left_out) == ([here], {"gone": "no such package"})
+
+
+def test_a_lua_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    for name in opponents.LUA_FILES:
+        path = tmp_path / name.replace("*", "x86_64-linux-gnu")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    opponents.lua_packages(tmp_path)
+    (tmp_path / "usr/share/lua/5.1/nginx/redis.lua").unlink()
+    with pytest.raises(BenchError, match=r"lack usr/share/lua/5\.1/nginx/redis\.lua"):
+        opponents.lua_packages(tmp_path)
 
 
 def test_a_token_may_have_expired() -> None:

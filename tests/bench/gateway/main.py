@@ -49,7 +49,7 @@ class Effort(NamedTuple):
     starts: int
 
 
-EFFORTS = {"quick": Effort(3, 3, 2, 3), "full": Effort(5, 7, 4, 7)}
+EFFORTS = {"quick": Effort(3, 3, 2, 3), "full": Effort(5, 5, 3, 7)}
 
 
 def say(text: str) -> None:
@@ -100,7 +100,7 @@ class Figures:
         bare, plain = bench.haproxy(), bench.gateway("gateway, plain", ())
         whole = bench.gateway(opponents.GATEWAY, self.features)
         rivals = [each.start(bench, Setup(bench.upstream)) for each in others]
-        express = next(each for each in rivals if each.name == opponents.EXPRESS)
+        express = next((each for each in rivals if each.name == opponents.EXPRESS), None)
         targets = [bare, bench.nginx(), plain, whole, bench.uvicorn(), *rivals]
         for target in targets:
             target.check()
@@ -109,7 +109,7 @@ class Figures:
         by_name = {each.target.name: each for each in self.series}
         self._to_bare(HEADLINE_RATE, *(by_name[target.name] for target in (bare, plain, whole)))
         self._to_rivals(HEADLINE_RATE, by_name[whole.name], [by_name[target.name] for target in rivals])
-        self._latency_lines(*(by_name[target.name] for target in (bare, whole, express)))
+        self._latency_lines(by_name[bare.name], by_name[whole.name], by_name[express.name] if express else None)
         self._saturation(bare, whole, rivals, express)
         kept = [bare, plain, whole, *(target for target in rivals if target is not express)]
         for target in targets:
@@ -132,15 +132,10 @@ class Figures:
             express = next(each for each in opponents.OPPONENTS if each.name == opponents.EXPRESS)
             features = self.features
             return [replace(express, start=lambda bench, setup: bench.express(features, express.name, setup))]
-        found = []
-        for each in opponents.OPPONENTS:
-            try:
-                each.prepare()
-            except BenchError as error:
-                say(f"left out: {each.name}: {error}")
-                self.notes.append(f"left out, because it can't be installed here: {each.name}")
-            else:
-                found.append(each)
+        found, left_out = opponents.installed(opponents.OPPONENTS)
+        for name, why in left_out.items():
+            say(f"left out: {name}: {why}")
+            self.notes.append(f"left out, because it can't be installed here: {name}")
         for each in (opponents.OURS, *found):
             say(f"trying each feature of {each.name}")
             probes.probe(self.bench, each)
@@ -162,16 +157,18 @@ class Figures:
         found, least = dearest(whole, rivals, _used_with_redis)
         self._line(f"{name}, with Redis", "< 1x", f"{found:.2f}x ({least.target.name})", met=found < 1)
 
-    def _saturation(self, bare: Target, whole: Target, rivals: Sequence[Target], express: Target) -> None:
+    def _saturation(self, bare: Target, whole: Target, rivals: Sequence[Target], express: Target | None) -> None:
         say(f"as many requests as go through on each in turn, {self.effort.flood_seconds:.0f} s at a time")
         self.saturated = figures.saturate([bare, whole, *rivals], self.effort.rounds, self.effort.flood_seconds, say)
         by_name = {each.target.name: each for each in self.saturated}
         for what, other, limit in (("bare HAProxy", bare, 0.55), ("Express", express, 20)):
+            if other is None:
+                continue
             found = by_name[whole.name].to(by_name[other.name])
             name = f"requests/s per core at saturation, all features, to {what}"
             self._line(name, f"≥ {limit}x", f"{found:.2f}x", met=found >= limit)
 
-    def _latency_lines(self, bare: Series, whole: Series, express: Series) -> None:
+    def _latency_lines(self, bare: Series, whole: Series, express: Series | None) -> None:
         def mean(sample: figures.Sample) -> float:
             return sample.outcome.mean
 
@@ -185,8 +182,9 @@ class Figures:
         self._line("errors at that rate", "0", str(whole.errors), met=whole.errors == 0)
         found = ratio(whole, bare, mean)
         self._line("mean latency, to bare HAProxy", "≤ 1.4x", f"{found:.2f}x", met=found <= 1.4)
-        found = ratio(whole, express, mean)
-        self._line("mean latency, to Express", "< 0.5x", f"{found:.2f}x", met=found < 0.5)
+        if express:
+            found = ratio(whole, express, mean)
+            self._line("mean latency, to Express", "< 0.5x", f"{found:.2f}x", met=found < 0.5)
 
     def _reloads(self, gateway: Target) -> None:
         what = f"failed requests in {extremes.RELOADS} reloads under load"

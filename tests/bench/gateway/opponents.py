@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from tests.bench.gateway.targets import CACHE, HERE, PATH, Bench, Setup, Target,
 
 ABILITIES = tuple(report.ABILITIES)
 LUA_FILES = (
-    "/usr/lib/nginx/modules/ngx_http_lua_module.so",
-    "/usr/share/lua/5.1/nginx/redis.lua",
-    "/usr/share/lua/5.1/openssl/hmac.lua",
-    "/usr/share/lua/5.1/resty/lrucache.lua",
+    "usr/lib/nginx/modules/ngx_http_lua_module.so",
+    "usr/lib/*/lua/5.1/cjson.so",
+    "usr/share/lua/5.1/nginx/redis.lua",
+    "usr/share/lua/5.1/openssl/hmac.lua",
+    "usr/share/lua/5.1/resty/core.lua",
+    "usr/share/lua/5.1/resty/lrucache.lua",
 )
 
 
@@ -36,6 +38,19 @@ class Opponent:
     @property
     def abilities(self) -> tuple[str, ...]:
         return tuple(ability for ability in ABILITIES if ability not in self.lacks)
+
+
+def installed(opponents: Iterable[Opponent]) -> tuple[list[Opponent], dict[str, str]]:
+    """Those that can be had here, and why the others can't, by name."""
+    found, left_out = [], {}
+    for each in opponents:
+        try:
+            each.prepare()
+        except BenchError as error:
+            left_out[each.name] = str(error)
+        else:
+            found.append(each)
+    return found, left_out
 
 
 def wheel(name: str, binary: str) -> Path:
@@ -61,8 +76,8 @@ def traefik() -> Path:
     return wheel("traefik", "bin/traefik")
 
 
-def lua_packages() -> None:
-    missing = [path for path in LUA_FILES if not Path(path).exists()]
+def lua_packages(root: Path = Path("/")) -> None:
+    missing = [path for path in LUA_FILES if not any(root.glob(path))]
     if missing:
         raise BenchError(f"the distribution's packages lack {', '.join(missing)}")
 
