@@ -28,6 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATES = CHECKOUT / "testbed" / "templates"
 FIRST_HOST_ADDRESS = 101
 MOST_HOSTS = 150
+HOST_IMAGES = ("host", "trixie-host", "rpm-host")
 
 
 def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
@@ -41,18 +42,20 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
     digest = hashlib.sha256(testbed.encode()).hexdigest()
     subnet6 = f"fd{digest[:2]}:{digest[2:6]}:{digest[6:10]}::/64" if settings["ipv6"] else ""
     hosts = {}
-    if not 0 <= settings["rpm_hosts"] <= count:
-        raise SystemExit(
-            f"testbed_rpm_hosts is {settings['rpm_hosts']}; it must be from 0 to {count}, the number of hosts"
-        )
-    for number in range(1, count + 1):
+    others: list[str] = settings["other_hosts"]
+    if len(others) > count:
+        raise SystemExit(f"testbed_other_hosts has {len(others)} images; there are {count} hosts")
+    if unknown := sorted(set(others) - set(HOST_IMAGES)):
+        raise SystemExit(f"testbed_other_hosts has {', '.join(unknown)}; it must be of {', '.join(HOST_IMAGES)}")
+    host_images = [settings["host"]["image"]] * (count - len(others)) + others
+    for number, image in enumerate(host_images, start=1):
         name = f"host-{number}"
         own = known.get("hosts", {}).get(name) or identity.choose_host(datetime.fromisoformat(created), number)
         hosts[name] = {
             "instance_id": own["instance_id"],
             "launched_at": own["launched_at"],
             "launch_index": number - 1,
-            "image": "rpm-host" if number > count - settings["rpm_hosts"] else settings["host"]["image"],
+            "image": image,
             "public_ipv4": f"203.0.113.{number}",
             "tags": {"Name": name, "Fleet": testbed, "Role": "gateway"},
             **identity.addresses(subnet, subnet6, FIRST_HOST_ADDRESS + number - 1),
@@ -70,7 +73,11 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
     directory.write("state.json", json.dumps(state, indent=2) + "\n")
     planned_images = images.plan_images(settings)
     # The closure of the packages depends on what the host image already has.
-    packages = fingerprint(planned_images["host"]["name"], *settings["packages"], CHECKOUT / "testbed" / "packages")
+    repositories = {
+        image: fingerprint(planned_images[image]["name"], *settings["packages"], CHECKOUT / "testbed" / "packages")
+        for image in ("host", "trixie-host")
+    }
+    repositories["rpm-host"] = fingerprint(planned_images["rpm-host"]["name"], repositories["host"])
     services = {
         name: {**service, **identity.addresses(subnet, subnet6, service["address"])}
         for name, service in settings["services"].items()
@@ -85,10 +92,7 @@ def make_plan(settings: dict[str, Any], directory: Directory) -> dict[str, Any]:
         },
         "gateway": json.loads(directory.read("gateway.json") or '{"images": {}}'),
         "images": planned_images,
-        "package_repositories": {
-            "host": packages,
-            "rpm-host": fingerprint(planned_images["rpm-host"]["name"], packages),
-        },
+        "package_repositories": repositories,
     }
 
 

@@ -23,7 +23,7 @@ def settings(directory: Path, hosts: int) -> dict[str, Any]:
         "image_prefix": "ek-test",
         "labels": {},
         "hosts": hosts,
-        "rpm_hosts": 0,
+        "other_hosts": [],
         "subnet": "",
         "ipv6": True,
         "account": "123456789012",
@@ -32,6 +32,8 @@ def settings(directory: Path, hosts: int) -> dict[str, Any]:
         "images": {
             "base": {"folder": "testbed/images/base"},
             "host": {"folder": "testbed/images/host", "arguments": {"BASE_IMAGE": "base"}},
+            "trixie-base": {"folder": "testbed/images/base", "arguments": {"SUITE": "trixie"}},
+            "trixie-host": {"folder": "testbed/images/host", "arguments": {"BASE_IMAGE": "trixie-base"}},
             "rpm-host": {"folder": "testbed/images/rpm_host", "arguments": {"HOST_IMAGE": "host"}},
         },
         "host": {"image": "host", "data": {"docker": "/var/lib/docker"}},
@@ -67,10 +69,10 @@ def test_a_host_that_comes_back_is_another_instance(tmp_path: Path) -> None:
     assert make(tmp_path, 2)["hosts"]["host-2"]["instance_id"] != old
 
 
-def test_the_last_hosts_have_rpm_packages(tmp_path: Path) -> None:
-    given = {**settings(tmp_path, 3), "rpm_hosts": 2}
+def test_the_last_hosts_have_other_images(tmp_path: Path) -> None:
+    given = {**settings(tmp_path, 4), "other_hosts": ["trixie-host", "rpm-host", "rpm-host"]}
     planned = plan.make_plan(given, files.Directory(tmp_path))
-    assert [host["image"] for host in planned["hosts"].values()] == ["host", "rpm-host", "rpm-host"]
+    assert [host["image"] for host in planned["hosts"].values()] == ["host", *given["other_hosts"]]
     given["host"]["volumes"] = ["/cache/%packages%:/srv/packages:ro"]
     mounts = [
         containers.container(name, {**given["host"], "image": place["image"]}, place, given, planned)["volumes"]
@@ -78,13 +80,18 @@ def test_the_last_hosts_have_rpm_packages(tmp_path: Path) -> None:
     ]
     repositories = planned["package_repositories"]
     assert mounts[0] == [f"/cache/{repositories['host']}:/srv/packages:ro"]
-    assert mounts[1] == mounts[2] == [f"/cache/{repositories['rpm-host']}:/srv/packages:ro"]
+    assert mounts[1] == [f"/cache/{repositories['trixie-host']}:/srv/packages:ro"]
+    assert mounts[2] == mounts[3] == [f"/cache/{repositories['rpm-host']}:/srv/packages:ro"]
+    assert len(set(repositories.values())) == 3
 
 
-@pytest.mark.parametrize("rpm_hosts", [-1, 4])
-def test_a_number_of_rpm_hosts_that_cannot_be(tmp_path: Path, rpm_hosts: int) -> None:
-    with pytest.raises(SystemExit, match="from 0 to 3"):
-        plan.make_plan({**settings(tmp_path, 3), "rpm_hosts": rpm_hosts}, files.Directory(tmp_path))
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [(["rpm-host"] * 4, "has 4 images; there are 3 hosts"), (["base"], "has base; it must be of host, trixie-host")],
+)
+def test_other_hosts_that_cannot_be(tmp_path: Path, others: list[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        plan.make_plan({**settings(tmp_path, 3), "other_hosts": others}, files.Directory(tmp_path))
 
 
 @pytest.mark.parametrize("hosts", [0, 151])
@@ -187,7 +194,7 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     monkeypatch.setattr(containers, "docker", lambda command, *_: answers[command])
     missing = containers.plan_changes("ek-test", planned)
-    assert missing["images"] == ["host", "rpm-host"]
+    assert missing["images"] == ["host", "trixie-base", "trixie-host", "rpm-host"]
     assert not missing["network"]
     # A stopped host is started as it is; one whose container is gone starts with an empty volume.
     assert [item["name"] for item in missing["run"]] == ["ek-test-db", "ek-test-host-2", "ek-test-host-3"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A bare fleet of both kinds of hosts is bootstrapped; check mode has said before what happens."""
+"""A bare fleet of all kinds of hosts is bootstrapped; check mode has said before what happens."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 def packages(run: Run) -> list[str]:
     """What the diffs of a run name as new packages, once for each host."""
     return sorted(re.findall(r"^\+\+\+ after: (\S+: package \S+)$", run.output, re.M))
+
+
+def test_the_hosts_are_of_three_distributions(fleet: Fleet) -> None:
+    names = [fleet.on(host, ". /etc/os-release && echo $ID $VERSION_ID").strip() for host in fleet.hosts]
+    assert names[1:] == ["debian 13", "amzn 2023", "amzn 2023"]
+    assert names[0] not in names[1:]
 
 
 def test_the_first_run_does_what_check_mode_foresaw(fleet: Fleet) -> None:
@@ -40,7 +46,7 @@ def test_the_first_run_does_what_check_mode_foresaw(fleet: Fleet) -> None:
         assert fleet.on(host, "systemctl is-enabled docker") == "enabled\n"
 
 
-def test_a_second_run_changes_nothing_on_both(serving: Fleet) -> None:
+def test_a_second_run_changes_nothing_on_any(serving: Fleet) -> None:
     with serving.untouched(*serving.hosts):
         run = serving.site()
     assert run.code == 0, run.output

@@ -147,13 +147,18 @@ def get(url: str, timeout: float = 5.0) -> tuple[int, Any]:
 
 
 class Fleet:
-    """A fleet on this machine, driven as an operator does; `inventory` is a folder for it."""
+    """A fleet on this machine, driven as an operator does.
 
-    def __init__(self, inventory: Path, name: str, hosts: int = 3, rpm_hosts: int = 0) -> None:
+    `inventory` is a folder for it, `others` the images of its last hosts.
+    """
+
+    def __init__(self, inventory: Path, name: str, hosts: int = 3, others: Sequence[str] = ()) -> None:
         self.name = name
         self._plays: list[Process] = []
         self.hosts = tuple(f"host-{number}" for number in range(1, hosts + 1))
-        self.rpm_hosts = self.hosts[hosts - rpm_hosts :]
+        self._others = list(others)
+        images = zip(self.hosts[hosts - len(others) :], others)
+        self.rpm_hosts = tuple(host for host, image in images if image == "rpm-host")
         self.state = CHECKOUT / ".testbed" / name
         self.reports = self.state / "reports"
         self.inventory = inventory / "hosts.yml"
@@ -181,7 +186,8 @@ class Fleet:
         return self
 
     def up(self) -> None:
-        self._own_playbook("up.yml", f"testbed_hosts={len(self.hosts)}", f"testbed_rpm_hosts={len(self.rpm_hosts)}")
+        size = {"testbed_hosts": len(self.hosts), "testbed_other_hosts": self._others}
+        self._own_playbook("up.yml", json.dumps(size))
 
     def down(self) -> None:
         self._own_playbook("down.yml")
