@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from dataclasses import dataclass
@@ -71,10 +72,16 @@ class Wire:
         return body
 
     def responses(self) -> list[Response]:
-        """Return what comes until the gateway closes the connection."""
+        """Return what comes until the gateway closes the connection.
+
+        Once it has said that it will, nothing more is sent: HAProxy 3 waits for the rest of a body before it closes.
+        """
         found = []
         while (response := self.response()) is not None:
             found.append(response)
+            if response.headers.get("connection") == "close":
+                with contextlib.suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
         return found
 
     def rest(self) -> bytes:

@@ -13,6 +13,8 @@ from untrusted.http2 import REFUSED, request
 if TYPE_CHECKING:
     from untrusted.guarded import Guarded
 
+TRAILERS = [(b"x-checksum", b"1")]
+
 
 @pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
 def test_refused(guarded: Guarded, headers: Headers) -> None:
@@ -57,6 +59,26 @@ def test_a_length_without_a_body(guarded: Guarded) -> None:
     with H2Wire(guarded.port) as wire:
         answer = wire.ask(request((b"content-length", b"5"), method=b"POST"))
     assert [seen.get("content-length") for seen in guarded.users.requests] == ([None] if answer.status == 200 else [])
+
+
+@pytest.mark.parametrize(
+    ("body", "trailers"),
+    [(None, None), (b"", None), (b"hel", None), (None, TRAILERS), (b"hel", TRAILERS)],
+    ids=["none", "empty", "short", "trailers alone", "trailers after a part"],
+)
+def test_what_is_missing_of_a_body_is_not_the_next_request(
+    guarded: Guarded, body: bytes | None, trailers: Headers | None
+) -> None:
+    """The backend answered at once, and still waits for the rest."""
+    with H2Wire(guarded.port) as wire:
+        wire.ask(request((b"content-length", b"5"), method=b"POST", path=b"/api/users/early"), body, trailers)
+    with H2Wire(guarded.port) as other:
+        assert other.ask(request()).status == 200
+    guarded.settle()
+    assert not guarded.users.violations
+    *earlier, last = guarded.users.requests
+    assert (last.method, last.target) == ("GET", "/api/users/1")
+    assert [(seen.get("content-length"), seen.body) for seen in earlier] in ([], [(None, b"")])
 
 
 def test_a_body_is_a_body(guarded: Guarded) -> None:
