@@ -17,7 +17,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 .PHONY: help
 help: ## Show this list
 	@echo "usage: make TARGET [HOSTS=n]"
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: venv
 venv:
@@ -76,7 +76,7 @@ gateway: venv ## Test the gateway against a real PostgreSQL, Redis and HAProxy
 	@pytest -q --durations=10 gateway/tests
 
 .PHONY: gateway-haproxy-3
-gateway-haproxy-3: ## Test the gateway with the HAProxy of Debian 13, which is built the first time
+gateway-haproxy-3: ## Test the gateway with the HAProxy of Debian 13, which is downloaded the first time
 	@PATH="$$(tools/haproxy trixie):$$PATH" $(MAKE) --no-print-directory gateway
 
 .PHONY: permissions
@@ -166,7 +166,7 @@ kubernetes: engine ## Roll the gateway out on a real Kubernetes under load (KILL
 	@tools/with-docker $(BIN)/pytest -v -s --durations=20 tests/kubernetes
 
 .PHONY: rpm-hosts
-rpm-hosts: engine ## Bootstrap and update a fleet of Debian and of hosts with dnf and RPM packages, named as on Amazon Linux 2023
+rpm-hosts: engine ## Bootstrap and update a fleet of Debian 12, Debian 13, and hosts with dnf and RPM packages, named as on Amazon Linux 2023
 	@tools/with-docker $(BIN)/pytest -v --durations=20 tests/rpm_hosts
 
 .PHONY: package

@@ -30,7 +30,7 @@ def paths(*patterns: str) -> list[Path]:
 
 @cache
 def make_targets() -> frozenset[str]:
-    return frozenset(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    return frozenset(re.findall(r"^([a-z0-9-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
 
 
 def read(name: str) -> Any:
