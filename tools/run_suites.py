@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -108,13 +109,17 @@ class Run:
     command: Callable[[str], Sequence[str]] = with_make
     running: dict[str, Running] = field(default_factory=dict)
     took: dict[str, float] = field(default_factory=dict)
+    # Without what hosts and services in containers took.
+    processor: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
     def advance(self) -> Iterator[str]:
         """End what is done and start what can start; yields the suites that ended."""
         for suite, of_it in list(self.running.items()):
+            before = processor_time()
             if of_it.process.poll() is not None:
                 del self.running[suite]
+                self.processor[suite] = processor_time() - before
                 self.took[suite] = time.monotonic() - of_it.began
                 if of_it.process.returncode:
                     self.failed.append(suite)
@@ -183,6 +188,18 @@ class Run:
                 time.sleep(0.1)
 
 
+def processor_time() -> float:
+    """Of the suites that ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def ticks() -> tuple[int, int]:
+    """How long this machine's processors did nothing, and in all."""
+    spent = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return spent[3] + spent[4], sum(spent)
+
+
 def minutes(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds >= 90 else f"{max(1, round(seconds / 10)) * 10} s"
 
@@ -208,7 +225,8 @@ def go(run: Run, say: Callable[[str], None], show: Callable[[str], None]) -> Non
             if suite in run.failed:
                 say(f"{text}\ntest: {suite} failed after {minutes(run.took[suite])}")
             else:
-                say(f"test: {suite} passed in {minutes(run.took[suite])}  {summary(text)}".rstrip())
+                spent = f"{minutes(run.took[suite])}, {minutes(run.processor[suite])} of a processor"
+                say(f"test: {suite} passed in {spent}  {summary(text)}".rstrip())
         if not run.running:
             return
         show(run.status())
@@ -243,6 +261,7 @@ def main() -> int:
     measured = CACHE / "suites.json"
     expected = expected_seconds(measured)
     run = Run(LANES, CACHE, expected)
+    began, (idle, total) = time.monotonic(), ticks()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         # make sends its own one after the terminal's: it must not end the tidying up.
@@ -257,6 +276,8 @@ def main() -> int:
         go(run, say, StatusLine().show)
     finally:
         run.stop()
+    idle, total = ticks()[0] - idle, ticks()[1] - total
+    say(f"test: {minutes(time.monotonic() - began)}, the processors were busy for {1 - idle / max(1, total):.0%} of it")
     passed = {suite: round(seconds, 1) for suite, seconds in run.took.items() if suite not in run.failed}
     measured.write_text(json.dumps({**expected, **passed}, indent=2) + "\n")
     if run.failed:

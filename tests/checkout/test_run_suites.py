@@ -69,6 +69,15 @@ def follows(lane: Lane) -> bool:
     return set(lane.after) >= set(MEASURE_TIME) or (bool(before) and all(follows(other) for other in before))
 
 
+def test_the_processor_time_of_each_suite_is_its_own(tmp_path: Path) -> None:
+    busy = f"{sys.executable} -c 'import time\nwhile time.process_time() < 1.0: pass'"
+    run = Run([Lane(("busy",)), Lane(("waits",))], tmp_path, {}, shell({"busy": busy, "waits": "sleep 1"}))
+    said, _shown = ran(run)
+    assert 1.0 <= run.processor["busy"] < 3.0
+    assert run.processor["waits"] < 0.5
+    assert any(re.match(r"test: busy passed in \d+ (s|min), \d+ s of a processor", line) for line in said)
+
+
 def test_order_and_priority(tmp_path: Path) -> None:
     note = f"echo $0 >>{tmp_path}/order"
     lanes = [
