@@ -20,7 +20,7 @@ LONGEST_PAUSE = 1.0
 # How long the API server may not answer after a failure, before the way back is given up.
 ANSWERED_WITHIN = 60.0
 # The controller's own verdict comes first, where it gives one.
-DEADLINE_MARGIN = 5.0
+DEADLINE_MARGIN = 2.0
 Until = Literal["complete", "first_pod", "started"]
 
 

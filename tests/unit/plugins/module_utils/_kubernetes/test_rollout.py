@@ -259,7 +259,7 @@ def test_a_scaling_that_no_deadline_of_the_controllers_ends_fails_after_it_all_t
     assert "it exceeded its progress deadline of 30 s" in failure
     assert "Pod gateway-h2-1 runs and is not ready." in failure
     assert (report.outcome, scene.writes) == ("failed", [])
-    assert 35 <= scene.seconds < 37
+    assert 32 <= scene.seconds < 34
 
 
 def test_a_quota_that_leaves_no_room_is_told() -> None:
