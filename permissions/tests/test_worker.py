@@ -154,12 +154,22 @@ def test_a_database_that_refuses_writes_is_away_too(
     until(lambda: queue.counts() == (0, 0, 0), 30, "the queue is empty")
 
 
+def waits_for_a_lock(conninfo: str) -> bool:
+    """What was received when the stop comes is returned, and not stored: in flight is not enough."""
+    with psycopg.connect(conninfo) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return found is not None and found[0] > 0
+
+
 def test_a_stop_returns_what_it_can_not_finish(queue: EventQueue, worker: Start, conninfo: str) -> None:
     process = worker(EPR_AUDIT_SQS_VISIBILITY_TIMEOUT="600").answers("/readyz")
     with psycopg.connect(conninfo) as connection:
         connection.execute("LOCK TABLE audit_event")
         queue.send(*(event(number) for number in range(5)))
         until(lambda: queue.counts()[1] == 5, 10, "all are in flight")
+        until(lambda: waits_for_a_lock(conninfo), 10, "their insert waits")
         started = time.monotonic()
         assert process.terminate() == 0
         assert time.monotonic() - started <= 5
@@ -172,6 +182,7 @@ def test_a_stop_finishes_what_it_can(queue: EventQueue, worker: Start, conninfo:
         connection.execute("LOCK TABLE audit_event")
         queue.send(*(event(number) for number in range(5)))
         until(lambda: queue.counts()[1] == 5, 10, "all are in flight")
+        until(lambda: waits_for_a_lock(conninfo), 10, "their insert waits")
         process.signal(signal.SIGTERM)
         process.logged("stop requested")
     assert process.terminate() == 0
