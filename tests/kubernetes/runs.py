@@ -128,12 +128,16 @@ def is_ready(pod: dict[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
+def pods_with(image: str, reader: Reader) -> list[dict[str, Any]]:
+    return [one for one in reader.objects("pods") if one["spec"]["containers"][0]["image"] == image]
+
+
 def knows(kind: str, reader: Reader, image: str) -> bool:
     """Whether Kubernetes knows what is wrong with an image of this kind."""
     if kind == "never-ready":
         conditions = [one for found in reader.objects("deployments") for one in found["status"].get("conditions") or ()]
         return any(one["reason"] == "ProgressDeadlineExceeded" for one in conditions)
-    pods = [one for one in reader.objects("pods") if one["spec"]["containers"][0]["image"] == image]
+    pods = pods_with(image, reader)
     if kind == "wrong-version":
         return any(is_ready(pod) for pod in pods)
     reasons = {"missing": {"ErrImagePull", "ImagePullBackOff"}, "crashing": {"CrashLoopBackOff"}}[kind]

@@ -22,7 +22,7 @@ from tests.kubernetes.cluster import (
     switch,
     wait_until,
 )
-from tests.kubernetes.runs import first_moment, knows
+from tests.kubernetes.runs import first_moment, knows, pods_with
 from tests.system.load import MixedLoad, Watch
 
 
@@ -69,6 +69,7 @@ def test_a_bad_image_leaves_the_other_colour_alone(colored: Cluster, kind: str, 
     with (
         MixedLoad(colored.url, RATE) as load,
         Watch(colored.leaders()) as watch,
+        first_moment(lambda: bool(pods_with(image, reader))) as there,
         first_moment(lambda: knows(kind, reader, image)) as known,
     ):
         run = switch(colored, kubernetes_image=image, kubernetes_version="v3" if kind == "wrong-version" else "")
@@ -83,7 +84,9 @@ def test_a_bad_image_leaves_the_other_colour_alone(colored: Cluster, kind: str, 
     else:
         # The controller looks at no deadline where a Deployment without pods gets some.
         assert kind == "never-ready"
-        assert told - run.first(f"{NAME}-green: deploying") <= DEADLINE + 10
+        assert there.moment is not None
+        print(f"{kind}: told {told - there.moment - DEADLINE:.1f} s after the deadline, {run.seconds:.0f} s")
+        assert DEADLINE <= told - there.moment <= DEADLINE + 10
     assert load.failures == []
     assert watch.changes == 0
     wait_until(lambda: colored.names() == old, "the pods of green have ended")
