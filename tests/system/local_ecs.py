@@ -10,6 +10,7 @@ import functools
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -239,7 +240,8 @@ class LocalEcs:
 @functools.cache
 def _images() -> dict[str, str]:
     """Names of the engine's images, which are the same for all endpoints of a checkout."""
-    name = "images-of-tests"
+    # Another suite may look for them at the same time.
+    name = f"images-of-{os.getpid()}"
     state = CHECKOUT / ".testbed" / name
     playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "testbed/ecs_images.yml"]
     done = subprocess.run(
