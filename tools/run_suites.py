@@ -276,8 +276,9 @@ def main() -> int:
         go(run, say, StatusLine().show)
     finally:
         run.stop()
-    idle, total = ticks()[0] - idle, ticks()[1] - total
-    say(f"test: {minutes(time.monotonic() - began)}, the processors were busy for {1 - idle / max(1, total):.0%} of it")
+    idle_now, total_now = ticks()
+    busy = 1 - (idle_now - idle) / max(1, total_now - total)
+    say(f"test: {minutes(time.monotonic() - began)}, the processors were busy for {busy:.0%} of it")
     passed = {suite: round(seconds, 1) for suite, seconds in run.took.items() if suite not in run.failed}
     measured.write_text(json.dumps({**expected, **passed}, indent=2) + "\n")
     if run.failed:
