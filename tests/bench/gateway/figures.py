@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests.bench.gateway.load import Outcome, flood, offer
 from tests.bench.gateway.machine import processor_seconds
@@ -17,6 +17,8 @@ from tests.bench.gateway.targets import Bench, Target
 HEADLINE_RATE = 964  # requests a second, the figure that the gateways before this one were known by
 BUSY_RATE = 3000  # what a single processor still has time for, with all features on
 WARM_UP_SECONDS = 2  # what compiles while it runs has done so by then
+
+_Measured = TypeVar("_Measured")
 
 
 @dataclass
@@ -70,6 +72,12 @@ def _each(before: dict[str, float], after: dict[str, float], outcome: Outcome) -
     return {name: max(0.0, after[name] - before.get(name, 0.0)) * 1e6 / outcome.wanted for name in after}
 
 
+def in_turn(measured: list[_Measured], number: int) -> list[_Measured]:
+    """All of them, for a round that begins with another one than the round before."""
+    at = number % len(measured)
+    return measured[at:] + measured[:at]
+
+
 def rounds(
     bench: Bench, targets: list[Target], count: int, seconds: float, say: Callable[[str], None], rate: float
 ) -> list[Series]:
@@ -78,8 +86,7 @@ def rounds(
     for each in series:
         offer([each.target.url], rate, WARM_UP_SECONDS, each.target.tokens)
     for number in range(count):
-        at = number % len(series)
-        for each in series[at:] + series[:at]:
+        for each in in_turn(series, number):
             each.samples.append(sample(bench, each.target, rate, seconds))
         totals = ", ".join(f"{each.target.name} {each.samples[-1].total:.0f}" for each in series)
         say(f"round {number + 1} of {count}, µs of processor time a request: {totals}")
@@ -122,8 +129,7 @@ def saturate(targets: list[Target], count: int, seconds: float, say: Callable[[s
     """Rounds as above, of requests as fast as responses come."""
     found = [Saturation(target) for target in targets]
     for number in range(count):
-        at = number % len(found)
-        for each in found[at:] + found[:at]:
+        for each in in_turn(found, number):
             before = sum(processor_seconds(each.target.processes).values())
             rate = flood(each.target.url, seconds, each.target.tokens[0], warm_up_seconds=0)
             used = sum(processor_seconds(each.target.processes).values()) - before
