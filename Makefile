@@ -100,8 +100,14 @@ wheels: venv ## Check that PyPI has a wheel for arm64, or a pure one, of each Py
 
 .PHONY: integration
 integration: engine ## Test modules against a real HAProxy, PostgreSQL, docker engine and AWS endpoint
-	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 libfaketime nftables pgbouncer postgresql python3 shellcheck
-	@tools/with-docker $(BIN)/pytest -q --durations=10 tests/integration --ignore=tests/integration/aws
+	@tools/setup packages chromium conntrack docker-registry haproxy iproute2 nftables python3 shellcheck
+	@tools/with-docker $(BIN)/pytest -q --durations=10 tests/integration \
+		--ignore=tests/integration/aws --ignore=tests/integration/fleetdb
+
+.PHONY: fleetdb
+fleetdb: venv ## Test what reads and writes the fleet's database against a real PostgreSQL
+	@tools/setup packages haproxy libfaketime pgbouncer postgresql
+	@pytest -q --durations=10 tests/integration/fleetdb
 
 .PHONY: aws
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint

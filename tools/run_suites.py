@@ -31,7 +31,8 @@ IDLE = ("chrt", "--idle", "0")
 NICE = ("nice", "-n", "19")
 # Until a run has measured them: minutes on two cores.
 MINUTES = {
-    "integration": 9,
+    "integration": 8,
+    "fleetdb": 9,
     "gateway": 13,
     "lint": 3,
     "unit": 2,
@@ -59,10 +60,11 @@ class Lane:
     by: tuple[str, ...] = ()
 
 
-MEASURE_TIME = ("integration", "gateway")
+MEASURE_TIME = ("integration", "fleetdb", "gateway")
 LANES = (
     Lane(("gateway",)),
     Lane(("integration",)),
+    Lane(("fleetdb",)),
     Lane(("unit", "lint", "package", "sanity"), by=IDLE),
     Lane(("molecule", "system", "local-ecs"), after=MEASURE_TIME),
     # Two fleets at once. The second begins some minutes later, so that the images of both are built once.

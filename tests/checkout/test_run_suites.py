@@ -45,6 +45,7 @@ def test_each_suite_is_a_target_and_has_an_estimate() -> None:
         "aws",
         "gateway",
         "integration",
+        "fleetdb",
         "lint",
         "local-ecs",
         "molecule",

@@ -15,6 +15,6 @@ from tests.system.fleet import PREFIX, Fleet
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("inventory"), f"{PREFIX}-rollouts")
+    fleet = Fleet(tmp_path_factory.mktemp("inventory"), f"{PREFIX}-rollouts", warm=True)
     with fleet.for_tests():
         yield fleet

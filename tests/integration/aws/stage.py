@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._on_controller import InProcessModule, ModuleExit
+from tests import warm
 from tests.integration.endpoint import ACCOUNT, REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
@@ -55,23 +55,18 @@ def play(
     **more: str,
 ) -> Played:
     """`region` and `more` are variables of the environment; the region is the inventory's to tell."""
-    finished = subprocess.run(
-        [command("ansible-playbook"), playbook, "-i", "nobody,", "--diff", "-e", json.dumps(variables), *options],
-        cwd=CHECKOUT,
-        env=environment(
-            ANSIBLE_STDOUT_CALLBACK="ansible.posix.json",
-            ANSIBLE_DEPRECATION_WARNINGS="false",
-            AWS_ENDPOINT_URL=endpoint.url,
-            AWS_REGION=region,
-            AWS_ACCESS_KEY_ID=key,
-            AWS_SECRET_ACCESS_KEY=SECRET,
-            **more,
-        ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    settings = environment(
+        ANSIBLE_STDOUT_CALLBACK="ansible.posix.json",
+        ANSIBLE_DEPRECATION_WARNINGS="false",
+        AWS_ENDPOINT_URL=endpoint.url,
+        AWS_REGION=region,
+        AWS_ACCESS_KEY_ID=key,
+        AWS_SECRET_ACCESS_KEY=SECRET,
+        **more,
     )
+    given = json.dumps({"ansible_python_interpreter": str(warm.PYTHON), **variables})
+    words = [playbook, "-i", "nobody,", "--diff", "-e", given, *options]
+    finished = warm.run(words, cwd=CHECKOUT, env=settings, timeout=300)
     text = finished.stdout + finished.stderr
     assert SECRET not in text
     try:

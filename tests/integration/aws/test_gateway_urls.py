@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import warm
 from tests.integration.aws.ecs_cutover_scene import ProbingAgent, Scene
 from tests.integration.aws.ecs_declaration import policy_simulator
 from tests.integration.aws.ecs_stage import stage
-from tests.integration.aws.stage import SECRET, call, command
+from tests.integration.aws.stage import SECRET, call
 from tests.integration.endpoint import REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment
 
@@ -112,13 +113,10 @@ def read(aws: Endpoint, name: str, folder: Path, **declared: Any) -> subprocess.
         **declared,
     }
     aws.faults.calls.clear()
-    return subprocess.run(
-        [command("ansible-playbook"), "-i", "a,b,", str(folder / "play.yml"), "-e", json.dumps(variables)],
+    return warm.run(
+        ["-i", "a,b,", str(folder / "play.yml"), "-e", json.dumps(variables)],
         cwd=CHECKOUT,
         env=environment(AWS_ACCESS_KEY_ID="AKIATEST", AWS_SECRET_ACCESS_KEY=SECRET),
-        capture_output=True,
-        text=True,
-        timeout=120,
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.integration.endpoint import REGION, Endpoint
 from tests.integration.support import CHECKOUT, environment, run_module
 
@@ -58,18 +58,11 @@ class Operator:
     ) -> tuple[bool, int, str]:
         """Whether it succeeded, how many tasks changed something, and what it said."""
         credentials = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": region}
-        finished = subprocess.run(
-            [
-                *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"),
-                *("-e", json.dumps({**self.variables, "ansible_python_interpreter": sys.executable, **variables})),
-                *(str(self.folder / "play.yml"), "--diff", *options),
-            ],
+        given = json.dumps({**self.variables, "ansible_python_interpreter": str(warm.PYTHON), **variables})
+        finished = warm.run(
+            ["-i", "localhost,", "-c", "local", "-e", given, str(self.folder / "play.yml"), "--diff", *options],
             cwd=CHECKOUT,
             env=environment(ANSIBLE_NOCOLOR="1", AWS_ENDPOINT_URL=self.endpoint.url, **credentials),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
         )
         recap = finished.stdout.rpartition("changed=")[2].split()
         said = " ".join((finished.stdout + finished.stderr).split())

@@ -16,6 +16,7 @@ import pytest
 from tests.integration.balancer.balancers import Balancer, Upstream
 from tests.integration.balancer.forwarding import GREEN, Forwarding, split
 from tests.integration.endpoint import Endpoint
+from tests.integration.support import await_true
 
 Pair = tuple[Balancer, Balancer]
 SICK = ("unhealthy", "Target.FailedHealthChecks", "Health checks failed with these codes: [502]")
@@ -81,6 +82,7 @@ def test_a_side_that_is_not_up_gets_nothing(pair: Pair, upstreams: dict[str, Ups
     one, two = pair
     split(**on(one, two, weights={"green": 0}))
     upstreams["b"].stop()
+    await_true(lambda: {balancer.status("b") for balancer in pair} == {"DOWN"}, "both have seen it")
     refused = split(**on(one, two, weights={"blue": 0, "green": 100}, timeout=1.5))
     assert refused["failed"]
     assert (

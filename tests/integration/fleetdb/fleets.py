@@ -64,7 +64,8 @@ class Fleet:
             cursor = connection.execute(sql.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
-    def populate(self, count: int, leader: int | None = 1, term: int = 3) -> None:
+    def populate(self, count: int, leader: int | None = 1, term: int = 3, age: float = 1 - STALE) -> None:
+        """`age` is that of the heartbeats in seconds: they are fresh for as long as they can be."""
         self.query(
             "INSERT INTO ec2_launch (instance_id, private_ip, launched_at, version, incarnation)"
             " SELECT 'i-' || n, '10.0.0.' || n, now() + n * interval '1 minute' - interval '1 day', '1.0',"
@@ -73,7 +74,8 @@ class Fleet:
         )
         self.query(
             "INSERT INTO ec2_heartbeat (instance_id, last_heartbeat)"
-            " SELECT instance_id, clock_timestamp() FROM ec2_launch"
+            " SELECT instance_id, clock_timestamp() - make_interval(secs => %s) FROM ec2_launch",
+            age,
         )
         if leader:
             self.lead(leader, term)

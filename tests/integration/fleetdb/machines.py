@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from tests.integration.aws.asg import Group, Scaled, scaled
 from tests.integration.endpoint import REGION
 from tests.integration.fleetdb.fleets import Fleet
 from tests.integration.support import CHECKOUT, await_true, environment
+from tests.warm import Playbook
 
 _numbers = itertools.count(1)
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
@@ -104,17 +104,9 @@ class Run:
     """A playbook, as an operator runs it."""
 
     def __init__(self, playbook: str, inventory: str | Path, variables: dict[str, Any], *options: str) -> None:
-        command = [PROGRAM, "-i", inventory, f"playbooks/{playbook}.yml", "-e", json.dumps(variables), *options]
+        words = ["-i", str(inventory), f"playbooks/{playbook}.yml", "-e", json.dumps(variables), *options]
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [str(word) for word in command],
-            cwd=CHECKOUT,
-            env=environment(ANSIBLE_NOCOLOR="1"),
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.process = Playbook(words, CHECKOUT, environment(ANSIBLE_NOCOLOR="1"), self._output)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Until that is so, while it runs."""

@@ -82,7 +82,7 @@ def test_the_question_waits_for_an_election_and_sees_its_result(fleet: Fleet) ->
 
 
 def test_who_became_stale_while_it_waited_does_not_count(fleet: Fleet) -> None:
-    fleet.populate(3)
+    fleet.populate(3, age=0)
     with psycopg.connect(fleet.conninfo) as election, ThreadPoolExecutor(1) as pool:
         election.execute("SELECT FROM leader_lease FOR UPDATE")
         asked = pool.submit(fleet.drain, 3, 1, stale_after=1)

@@ -62,7 +62,7 @@ def test_an_interpreter_that_is_named_is_taken(fleet: Fleet) -> None:
 
 
 def test_the_environment_of_a_task_is_the_modules(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.populate(1)
+    fleet.populate(1, age=0)
     parts = psycopg.conninfo.conninfo_to_dict(fleet.conninfo)
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
     variables = {name: str(parts[part]) for part, name in names.items() if part in parts}

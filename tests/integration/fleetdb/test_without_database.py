@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.integration.support import CHECKOUT, environment
 
 # These ask no database.
@@ -41,17 +40,14 @@ def test_the_missing_variable_is_named(tmp_path: Path, playbook: str) -> None:
     inventory = tmp_path / "hosts.json"
     inventory.write_text(json.dumps({"all": {"children": hosts}}))
     known = {name: value for name, value in environment().items() if not name.startswith("PG")}
-    program = Path(sys.executable).parent / "ansible-playbook"
     limit = ["--limit", "gateway-a"] if playbook in ("drain.yml", "admit.yml", "maintenance.yml") else []
-    run = subprocess.run(
-        [program, "-i", inventory, CHECKOUT / "playbooks" / playbook, *limit, "-e", "fleet_replacement_group=gateways"],
+    path = str(CHECKOUT / "playbooks" / playbook)
+    finished = warm.run(
+        ["-i", str(inventory), path, *limit, "-e", "fleet_replacement_group=gateways"],
         cwd=tmp_path,
         env={**known, "PATH": os.environ["PATH"], "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-        timeout=120,
     )
-    said = " ".join(run.stdout.split())
-    assert run.returncode != 0, said
-    assert "rollout_database is not set" in said, said + run.stderr
+    said = " ".join(finished.stdout.split())
+    assert finished.returncode != 0, said
+    assert "rollout_database is not set" in said, said + finished.stderr
     assert "psycopg" not in said and "socket" not in said.replace("rollout_haproxy_sockets", ""), said

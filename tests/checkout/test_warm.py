@@ -1,0 +1,110 @@
+# Copyright: Contributors to evenkeel.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A warm Ansible behaves like a new one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.warm import PYTHON, Playbook
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.command: sh -c 'echo $WORD {{ lookup('env', 'WORD') }}'
+      register: said
+    - ansible.builtin.debug: var=said.stdout
+    - ansible.builtin.stat: path=/
+    - ansible.builtin.fail:
+        msg: as asked
+      when: fails | default(false)
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    collections = str(CHECKOUT / ".collections")
+    return {**mine, "ANSIBLE_COLLECTIONS_PATH": collections, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8", **more}
+
+
+def new(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
+    program = Path(sys.executable).parent / "ansible-playbook"
+    finished = subprocess.run(
+        [str(program), *words, *by(sys.executable)],
+        cwd=folder,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return finished.returncode, finished.stdout
+
+
+def known(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
+    with (folder / "output").open("w+") as output:
+        code = Playbook([*words, *by(PYTHON)], folder, environment(**variables), output).wait(60)
+    return code, (folder / "output").read_text()
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("-e", "fails=true"), 2), (("--no-such-option",), 2)])
+def test_code_and_output_are_those_of_a_new_one(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    (tmp_path / "play.yml").write_text(PLAY)
+    words = ("-i", "localhost,", "-c", "local", "play.yml", *options)
+    expected = new(tmp_path, *words, WORD="said")
+    assert expected[0] == code, expected
+    # The second has what the first one imported.
+    for _time in range(2):
+        assert known(tmp_path, *words, WORD="said") == expected
+
+
+def by(interpreter: str | Path) -> tuple[str, str]:
+    return ("-e", f"ansible_python_interpreter={interpreter}")
+
+
+def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.pause: {seconds: 60}\n"
+    )
+
+    def begin() -> Playbook:
+        with (tmp_path / "output").open("w+") as output:
+            run = Playbook(
+                ["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)], tmp_path, environment(), output
+            )
+        deadline = time.monotonic() + 30
+        # Ansible breaks if it is interrupted between two tasks.
+        while "Pausing" not in (tmp_path / "output").read_text():
+            assert time.monotonic() < deadline, "the play begins"
+            time.sleep(0.05)
+        return run
+
+    killed = begin()
+    assert (os.getsid(killed.pid), killed.poll()) == (killed.pid, None)
+    with pytest.raises(subprocess.TimeoutExpired):
+        killed.wait(0.1)
+    os.kill(killed.pid, signal.SIGKILL)
+    assert (killed.wait(10), killed.poll(), killed.returncode) == (-9, -9, -9)
+    interrupted = begin()
+    os.killpg(interrupted.pid, signal.SIGINT)
+    assert interrupted.wait(10) == 99
+    assert "User interrupted execution" in (tmp_path / "output").read_text()
+    left = begin()
+    # As when the tests end: nobody waits for it.
+    left.forget()
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(left.pid, 0)
+            time.sleep(0.05)
