@@ -205,10 +205,10 @@ def test_no_event_is_lost_or_stored_twice(empty: str, messages: Server, tmp_path
                 ecs_split_worker=WORKER,
                 ecs_split_evidence="first batch stored",
             )
+            assert agent.workers[before].wait(10) == 0, agent.log(before)
             [after] = [arn for arn, process in agent.workers.items() if process.poll() is None]
             assert after != before
             assert "first batch stored" in agent.log(after)
-            assert agent.workers[before].wait(10) == 0, agent.log(before)
             events.__exit__()
             await_true(lambda: events.left("audit") == 0, "all events are consumed", 30)
             assert len(events.sent) > 100
