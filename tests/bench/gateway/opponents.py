@@ -24,6 +24,22 @@ LUA_FILES = (
     "usr/share/lua/5.1/resty/core.lua",
     "usr/share/lua/5.1/resty/lrucache.lua",
 )
+# By name and ability, the reason.
+LACKS: dict[str, dict[str, str]] = {
+    "Envoy": {
+        "shared": "only by a separate service (gRPC), which no registry has; its own limit counts within one process"
+    },
+    "Traefik": {"jwt": "only in the commercial edition, or by a request to another service (ForwardAuth)"},
+    "Caddy": {
+        "jwt": "only by a third-party module, compiled into a Caddy of one's own",
+        "limit": "only by a third-party module, compiled into a Caddy of one's own",
+        "shared": "it has no limits",
+    },
+}
+
+
+def able(lacks: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(ability for ability in ABILITIES if ability not in lacks)
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class Opponent:
 
     @property
     def abilities(self) -> tuple[str, ...]:
-        return tuple(ability for ability in ABILITIES if ability not in self.lacks)
+        return able(self.lacks)
 
 
 def installed(opponents: Iterable[Opponent]) -> tuple[list[Opponent], dict[str, str]]:
@@ -109,7 +125,7 @@ def start_envoy(bench: Bench, setup: Setup) -> Target:
     argv = [str(envoy()), "--config-path", str(config), "--disable-hot-restart", "--log-level", "error"]
     argv += ["--file-flush-interval-msec", "1000"]
     running = bench.processes.serve(label, port, argv, answers=healthy)
-    abilities = ("jwt", "limit", "breaker", "log", "metrics")
+    abilities = able(LACKS["Envoy"])
     return bench.target(
         "Envoy", port, running, abilities, metrics=(admin, "/stats/prometheus"), log=folder / "access.log"
     )
@@ -121,7 +137,7 @@ def start_caddy(bench: Bench, setup: Setup) -> Target:
     config = bench.config("caddy/Caddyfile", folder, port=port, admin=admin, upstream=setup.upstream)
     argv = [str(caddy()), "run", "--config", str(config), "--adapter", "caddyfile"]
     running = bench.processes.serve(label, port, argv, {"HOME": str(folder)}, answers=healthy)
-    abilities = ("breaker", "log", "metrics")
+    abilities = able(LACKS["Caddy"])
     return bench.target("Caddy", port, running, abilities, metrics=(admin, "/metrics"), log=folder / "access.log")
 
 
@@ -137,7 +153,7 @@ def start_traefik(bench: Bench, setup: Setup) -> Target:
 
     argv = [str(traefik()), f"--configfile={config}"]
     running = bench.processes.serve(label, port, argv, {"HOME": str(folder)}, answers=answers)
-    abilities = ("limit", "shared", "breaker", "log", "metrics")
+    abilities = able(LACKS["Traefik"])
     return bench.target("Traefik", port, running, abilities, metrics=(admin, "/metrics"), log=folder / "access.log")
 
 
@@ -147,27 +163,8 @@ EXPRESS = "Express, all features"
 OURS = Opponent(GATEWAY, lambda bench, setup: bench.gateway(GATEWAY, ABILITIES, setup), lambda: None)
 OPPONENTS = (
     Opponent("nginx + Lua", start_lua, lua_packages),
-    Opponent(
-        "Envoy",
-        start_envoy,
-        envoy,
-        {"shared": "only by a separate service (gRPC), which no registry has; its own limit counts within one process"},
-    ),
-    Opponent(
-        "Traefik",
-        start_traefik,
-        traefik,
-        {"jwt": "only in the commercial edition, or by a request to another service (ForwardAuth)"},
-    ),
-    Opponent(
-        "Caddy",
-        start_caddy,
-        caddy,
-        {
-            "jwt": "only by a third-party module, compiled into a Caddy of one's own",
-            "limit": "only by a third-party module, compiled into a Caddy of one's own",
-            "shared": "it has no limits",
-        },
-    ),
+    Opponent("Envoy", start_envoy, envoy, LACKS["Envoy"]),
+    Opponent("Traefik", start_traefik, traefik, LACKS["Traefik"]),
+    Opponent("Caddy", start_caddy, caddy, LACKS["Caddy"]),
     Opponent(EXPRESS, lambda bench, setup: bench.express(ABILITIES, EXPRESS, setup), express_folder),
 )
