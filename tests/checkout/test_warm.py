@@ -47,14 +47,14 @@ def new(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return finished.returncode, finished.stdout
 
 
 def known(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
     with (folder / "output").open("w+") as output:
-        code = Playbook([*words, *by(PYTHON)], folder, environment(**variables), output).wait(60)
+        code = Playbook([*words, *by(PYTHON)], folder, environment(**variables), output).wait(120)
     return code, (folder / "output").read_text()
 
 
@@ -83,7 +83,7 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
             run = Playbook(
                 ["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)], tmp_path, environment(), output
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         # Ansible breaks if it is interrupted between two tasks.
         while "Pausing" not in (tmp_path / "output").read_text():
             assert time.monotonic() < deadline, "the play begins"
@@ -95,15 +95,15 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         killed.wait(0.1)
     os.kill(killed.pid, signal.SIGKILL)
-    assert (killed.wait(10), killed.poll(), killed.returncode) == (-9, -9, -9)
+    assert (killed.wait(60), killed.poll(), killed.returncode) == (-9, -9, -9)
     interrupted = begin()
     os.killpg(interrupted.pid, signal.SIGINT)
-    assert interrupted.wait(10) == 99
+    assert interrupted.wait(60) == 99
     assert "User interrupted execution" in (tmp_path / "output").read_text()
     left = begin()
     # As when the tests end: nobody waits for it.
     left.forget()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.kill(left.pid, 0)

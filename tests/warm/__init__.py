@@ -110,7 +110,7 @@ def _servers(environment: frozenset[tuple[str, str]], cwd: Path) -> Path:
             env=dict(environment),
             cwd=cwd,
         )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while {path.name for path in Path(folder).iterdir()} != {"playbook", "python"}:
         assert time.monotonic() < deadline, "the servers start"
         time.sleep(0.02)
