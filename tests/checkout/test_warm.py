@@ -108,3 +108,26 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
         while time.monotonic() < deadline:
             os.kill(left.pid, 0)
             time.sleep(0.05)
+
+
+def test_runs_share_no_files(tmp_path: Path) -> None:
+    """Plugins keep there what they look up once in a run."""
+    plugins = tmp_path / "lookup_plugins"
+    plugins.mkdir()
+    (plugins / "folder.py").write_text(
+        "from ansible import constants\nfrom ansible.plugins.lookup import LookupBase\n\n\n"
+        "class LookupModule(LookupBase):\n    def run(self, terms, variables=None, **kwargs):\n"
+        "        return [constants.DEFAULT_LOCAL_TMP]\n"
+    )
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.stat: {path: /}\n"
+        "    - ansible.builtin.debug: {msg: \"folder={{ lookup('folder') }}=\"}\n"
+    )
+    folders = set()
+    for _time in range(2):
+        code, output = known(tmp_path, "-i", "localhost,", "-c", "local", "play.yml")
+        assert code == 0, output
+        folders.add(output.split("folder=")[1].split("=")[0])
+    assert len(folders) == 2
+    assert not any(Path(folder).exists() for folder in folders)

@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import warnings
 from contextlib import suppress
@@ -36,9 +37,16 @@ class Playbook:
         init_plugin_loader()
 
     def run(self, words: list[str]) -> None:
+        from ansible import constants
         from ansible.cli.playbook import main
 
-        main(["ansible-playbook", *words])
+        # Plugins keep there what they look up once in a run. Only the packed modules are the same for all runs.
+        shared = Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache"
+        shared.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="ansible-local-", dir=shared.parent.parent) as own:
+            (Path(own) / shared.name).symlink_to(shared)
+            constants.DEFAULT_LOCAL_TMP = own
+            main(["ansible-playbook", *words])
 
 
 class Python:
