@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import PYTHON, Playbook
+from tests.warm import PYTHON, Playbook, servers
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAY = """
@@ -108,6 +109,17 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
         while time.monotonic() < deadline:
             os.kill(left.pid, 0)
             time.sleep(0.05)
+
+
+def test_who_is_killed_while_it_asks_leaves_a_server(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text("- hosts: localhost\n  gather_facts: false\n  tasks: []\n")
+    words = ("-i", "localhost,", "-c", "local", "play.yml")
+    assert known(tmp_path, *words)[0] == 0
+    for said in (b"", b"\0", b'\0{"words"'):
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.connect(str(servers(environment(), tmp_path) / "playbook"))
+            asked.sendall(said)
+    assert known(tmp_path, *words)[0] == 0
 
 
 def test_runs_share_no_files(tmp_path: Path) -> None:

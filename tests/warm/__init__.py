@@ -50,8 +50,7 @@ class Playbook:
     ) -> None:
         self.returncode: int | None = None
         self._words = words
-        # Without ANSIBLE_CONFIG it is that of the folder.
-        folder = _servers(_settings(env), CHECKOUT if "ANSIBLE_CONFIG" in env else cwd)
+        folder = servers(env, cwd)
         request = {
             "words": words,
             "folder": str(cwd),
@@ -90,17 +89,18 @@ class Playbook:
         self._server.close()
 
 
-def _settings(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    """What Ansible or Python read once of an environment."""
+def servers(environment: Mapping[str, str], cwd: Path) -> Path:
+    """The folder of the sockets for runs in this environment and folder. The servers end with this process."""
     names = ("HOME", "LANG", "LC_ALL", "NO_COLOR", "PATH", "TERM", "TMPDIR")
-    return frozenset(
-        (name, value) for name, value in environment.items() if name in names or name.startswith(("ANSIBLE_", "PYTHON"))
-    )
+    # What Ansible or Python read once. Without ANSIBLE_CONFIG it is that of the folder.
+    settings = {
+        name: value for name, value in environment.items() if name in names or name.startswith(("ANSIBLE_", "PYTHON"))
+    }
+    return _started(frozenset(settings.items()), CHECKOUT if "ANSIBLE_CONFIG" in settings else cwd)
 
 
 @functools.cache
-def _servers(environment: frozenset[tuple[str, str]], cwd: Path) -> Path:
-    """The folder of their sockets. They end with this process."""
+def _started(environment: frozenset[tuple[str, str]], cwd: Path) -> Path:
     folder = tempfile.mkdtemp(prefix="warm-")
     for program in ("playbook", "python"):
         socket_path = Path(folder) / program

@@ -98,15 +98,21 @@ class Server:
                     self._ended(descriptor)
 
     def _fork(self, asked: socket.socket) -> None:
-        _message, streams, _flags, _address = socket.recv_fds(asked, 1, 3)
-        request = json.loads(b"".join(iter(lambda: asked.recv(65536), b"")))
+        try:
+            _message, streams, _flags, _address = socket.recv_fds(asked, 1, 3)
+            request = json.loads(b"".join(iter(lambda: asked.recv(65536), b"")))
+        except (OSError, ValueError):
+            # Who asked was killed meanwhile.
+            asked.close()
+            return
         learnt, tells = os.pipe()
         # Otherwise a collection in the fork would copy what it shares with this process.
         gc.freeze()
         pid = os.fork()
         if not pid:
             self._become(request, streams, tells)
-        asked.sendall(f"{pid}\n".encode())
+        with suppress(OSError):
+            asked.sendall(f"{pid}\n".encode())
         for descriptor in (*streams, tells):
             os.close(descriptor)
         ended = os.pidfd_open(pid)
@@ -124,6 +130,7 @@ class Server:
                 os.setsid()
             for number, descriptor in enumerate(streams):
                 os.dup2(descriptor, number)
+                os.close(descriptor)
             random.seed()
             os.environ.clear()
             os.environ.update(request["environment"])
