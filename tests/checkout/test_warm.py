@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.support import environment
 from tests.warm import PYTHON, Playbook, servers
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PLAY = """
 - hosts: localhost
   gather_facts: false
@@ -32,10 +32,8 @@ PLAY = """
 """
 
 
-def environment(**more: str) -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    collections = str(CHECKOUT / ".collections")
-    return {**mine, "ANSIBLE_COLLECTIONS_PATH": collections, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8", **more}
+def plain(**more: str) -> dict[str, str]:
+    return environment(ANSIBLE_NOCOLOR="1", LC_ALL="C.UTF-8", **more)
 
 
 def new(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
@@ -43,7 +41,7 @@ def new(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
     finished = subprocess.run(
         [str(program), *words, *by(sys.executable)],
         cwd=folder,
-        env=environment(**variables),
+        env=plain(**variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -55,7 +53,7 @@ def new(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
 
 def known(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
     with (folder / "output").open("w+") as output:
-        code = Playbook([*words, *by(PYTHON)], folder, environment(**variables), output).wait(120)
+        code = Playbook([*words, *by(PYTHON)], folder, plain(**variables), output).wait(120)
     return code, (folder / "output").read_text()
 
 
@@ -81,9 +79,7 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
 
     def begin() -> Playbook:
         with (tmp_path / "output").open("w+") as output:
-            run = Playbook(
-                ["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)], tmp_path, environment(), output
-            )
+            run = Playbook(["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)], tmp_path, plain(), output)
         deadline = time.monotonic() + 120
         # Ansible breaks if it is interrupted between two tasks.
         while "Pausing" not in (tmp_path / "output").read_text():
@@ -117,7 +113,7 @@ def test_who_is_killed_while_it_asks_leaves_a_server(tmp_path: Path) -> None:
     assert known(tmp_path, *words)[0] == 0
     for said in (b"", b"\0", b'\0{"words"'):
         with socket.socket(socket.AF_UNIX) as asked:
-            asked.connect(str(servers(environment(), tmp_path) / "playbook"))
+            asked.connect(str(servers(plain(), tmp_path) / "playbook"))
             asked.sendall(said)
     assert known(tmp_path, *words)[0] == 0
 
