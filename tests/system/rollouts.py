@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.system.fleet import wait_until
 from tests.system.load import Clients
 
 if TYPE_CHECKING:
@@ -80,5 +81,6 @@ def nobody_notices(fleet: Fleet, rate: float = 60) -> Iterator[Clients]:
     """Clients all the while, of whom none sees anything fail."""
     with Clients(fleet.facts["load_balancer"]["url"], rate=rate) as clients:
         yield clients
+        # What is short on a busy machine may be over before there was load enough to tell.
+        wait_until(lambda: bool(clients.failures) or clients.answered > rate, "there was load")
     assert not clients.failures, clients.failures[:5]
-    assert clients.answered > rate, "there was load"
