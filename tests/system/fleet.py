@@ -33,6 +33,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 # The testbed is for the release of requirements.txt alone, also where its fleet is managed by another one.
 TESTBED_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+# Where images are built first, on a machine that does much else.
+BUILD_SECONDS = 1800.0
 # Of the names of this checkout's testbeds.
 PREFIX = f"ek-{hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:6]}"
 GATEWAY = "bk-gateway-api"
@@ -200,7 +202,7 @@ class Fleet:
 
     def _own_playbook(self, name: str, *variables: str) -> None:
         settings = [word for variable in (f"testbed_name={self.name}", *variables) for word in ("-e", variable)]
-        self.run(TESTBED_PLAYBOOK, CHECKOUT / "testbed" / name, *settings)
+        self.run(TESTBED_PLAYBOOK, CHECKOUT / "testbed" / name, *settings, timeout=BUILD_SECONDS)
 
     def make_bare(self, *hosts: str) -> None:
         """New hosts in place of these, with nothing installed."""
@@ -283,9 +285,9 @@ class Fleet:
                 os.killpg(play.process.pid, signal.SIGINT)
                 play.wait(120)
 
-    def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
+    def run(self, *command: str | Path, cwd: Path = CHECKOUT, timeout: float = 600.0, **variables: str) -> str:
         """What a command prints that has to succeed."""
-        run = self._process(command, cwd, **variables).wait()
+        run = self._process(command, cwd, **variables).wait(timeout)
         assert run.code == 0, run.output
         return run.output
 

@@ -28,6 +28,7 @@ import docker.errors
 from testbed.services.aws.ecs.containers.images import push
 from testbed.services.aws.ecs.containers.place import balancer_address
 from tests.integration.aws.stage import call
+from tests.system.fleet import BUILD_SECONDS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ACCOUNT, REGION, CLUSTER = "123456789012", "eu-central-1", "production"
@@ -245,7 +246,7 @@ def _images() -> dict[str, str]:
     state = CHECKOUT / ".testbed" / name
     playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "testbed/ecs_images.yml"]
     done = subprocess.run(
-        [*playbook, "-e", f"testbed_name={name}"], cwd=CHECKOUT, capture_output=True, text=True, timeout=900
+        [*playbook, "-e", f"testbed_name={name}"], cwd=CHECKOUT, capture_output=True, text=True, timeout=BUILD_SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, str] = json.loads((state / "images.json").read_text())

@@ -86,16 +86,17 @@ class Server:
         self._poll.register(0, select.POLLIN)
         self._poll.register(self._listening, select.POLLIN)
         while True:
-            for descriptor, _event in self._poll.poll():
-                if descriptor == 0:
-                    return
-                if descriptor == self._listening.fileno():
-                    self._fork(self._listening.accept()[0])
-                elif descriptor in self._waiting:
-                    self._poll.unregister(descriptor)
-                    os.kill(self._waiting[descriptor], signal.SIGKILL)
-                elif descriptor in self._forks:
-                    self._ended(descriptor)
+            # One at a time: after it, the number of another one may be that of a new connection.
+            descriptor, _event = self._poll.poll()[0]
+            if descriptor == 0:
+                return
+            if descriptor == self._listening.fileno():
+                self._fork(self._listening.accept()[0])
+            elif descriptor in self._waiting:
+                self._poll.unregister(descriptor)
+                os.kill(self._waiting[descriptor], signal.SIGKILL)
+            else:
+                self._ended(descriptor)
 
     def _fork(self, asked: socket.socket) -> None:
         try:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -20,7 +20,7 @@ from evenkeel_gateway.database import Database
 from evenkeel_gateway.election import DatabaseElection, Listener
 from evenkeel_gateway.identity import Identity
 from evenkeel_gateway.lease import LeaseStore, Timing
-from support.wait import until
+from support.wait import until, until_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,8 +79,10 @@ async def running(*elections: RecordingElection) -> AsyncIterator[None]:
     tasks = []
     for election in elections:
         tasks.append(asyncio.create_task(election.run()))
-        # The first one that is registered leads.
+        # The first one that is registered leads: on a busy machine it may take longer than the next one.
         await asyncio.sleep(0.15)
+        with suppress(AssertionError):
+            await until_async(lambda election=election: election.leader, 3, "it knows who leads")  # type: ignore[misc]
     try:
         yield
     finally:

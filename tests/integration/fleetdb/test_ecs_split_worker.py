@@ -194,7 +194,7 @@ def test_no_event_is_lost_or_stored_twice(empty: str, messages: Server, tmp_path
             sidecar = {**operator.worker, "essential": False}
             operator.run("ecs_deploy", operator.service(SERVICE, operator.api, sidecar))
             [before] = agent.workers
-            await_true(lambda: "first batch stored" in agent.log(before), "the sidecar consumes", 30)
+            await_true(lambda: "first batch stored" in agent.log(before), "the sidecar consumes", 120)
 
             operator.run(
                 "ecs_split_worker",
@@ -210,7 +210,7 @@ def test_no_event_is_lost_or_stored_twice(empty: str, messages: Server, tmp_path
             assert after != before
             assert "first batch stored" in agent.log(after)
             events.__exit__()
-            await_true(lambda: events.left("audit") == 0, "all events are consumed", 30)
+            await_true(lambda: events.left("audit") == 0, "all events are consumed", 120)
             assert len(events.sent) > 100
             assert sorted(ids(empty)) == sorted(events.sent)
             assert events.left("audit-dead") == 0
