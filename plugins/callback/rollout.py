@@ -69,7 +69,6 @@ import functools
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,11 @@ from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.records imp
     News,
     Nouns,
 )
-from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import REDRAW_SECONDS, Reporter
+from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.reporter import (
+    LAST_WORDS_SECONDS,
+    REDRAW_SECONDS,
+    Reporter,
+)
 from ansible_collections.evenkeel.fleet.plugins.plugin_utils._report.results import step_of
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -144,6 +147,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         self._early: list[str] = []
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
         self._listener: threading.Thread | None = None
+        self._ends = threading.Event()
 
     # What comes from Ansible
 
@@ -225,11 +229,18 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core ships no ty
         if self._listener is None:
             self._listener = threading.Thread(target=self._keep_listening, name="progress", daemon=True)
             self._listener.start()
+            # Python ends a thread that still runs at its end anywhere, also where it holds the lock of the output: the
+            # last flush would wait for it forever.
+            atexit.register(self._stop_listening, os.getpid())
 
     def _keep_listening(self) -> None:
-        while True:
-            time.sleep(REDRAW_SECONDS)
+        while not self._ends.wait(REDRAW_SECONDS):
             self._say_progress()
+
+    def _stop_listening(self, pid: int) -> None:
+        if self._listener and os.getpid() == pid:
+            self._ends.set()
+            self._listener.join(LAST_WORDS_SECONDS)
 
     def _say_progress(self) -> None:
         """Without a rollout or deployment; else it is the reporter's."""

@@ -24,6 +24,8 @@ from .screen import Screen
 from .tracker import Tracker
 
 REDRAW_SECONDS = 0.25
+# For a thread that is told to end: what it does under the lock is short, but the machine may be busy.
+LAST_WORDS_SECONDS = 60.0
 # Writing the report may take this part of the time.
 WRITING_SHARE = 0.05
 
@@ -116,7 +118,8 @@ class Reporter:
                 self._say_news()
             self._write_report()
         if self._ticker.is_alive():
-            self._ticker.join(5)
+            # At Python's end it must not hold the lock.
+            self._ticker.join(LAST_WORDS_SECONDS)
 
     def ending(self) -> str:
         return ending(self.tracker)

@@ -9,12 +9,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.integration.report.stage import InTerminal, Stage
+from tests.integration.support import environment
 from tests.unit.plugins.plugin_utils._report.terminal import Terminal
 
 WIDTH, HEIGHT = 100, 30
@@ -197,3 +199,30 @@ def test_a_rollout_on_kubernetes_has_a_line_for_its_deployment_and_the_same_repo
     [failure] = report["failures"]
     assert (failure["host"], failure["cause"], failure["exit_code"]) == ("gateway-blue", "It crashed.", 3)
     assert [path.name.partition("-")[0] for path in stage.reports.iterdir()] == ["rollout", "rollout"]
+
+
+# The thread that shows what modules report is in the middle of that when the program ends.
+ENDS_WHILE_IT_LISTENS = """
+import threading, time
+from ansible_collections.evenkeel.fleet.plugins.callback import rollout
+
+listens = threading.Event()
+
+def heard():
+    listens.set()
+    time.sleep(0.2)
+    return []
+
+rollout.REDRAW_SECONDS = 0.001
+rollout.PROGRESS.heard = heard
+print("the last line")
+rollout.CallbackModule()._listen()
+listens.wait()
+"""
+
+
+def test_a_run_ends_while_it_listens_to_modules() -> None:
+    """Python ends such a thread anywhere, also where it holds the lock that the last flush of the output takes."""
+    program = [sys.executable, "-c", ENDS_WHILE_IT_LISTENS]
+    done = subprocess.run(program, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "the last line\n"), done.stderr
