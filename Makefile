@@ -112,7 +112,9 @@ fleetdb: venv ## Test what reads and writes the fleet's database against a real 
 .PHONY: aws
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
 	@tools/setup packages shellcheck
-	@pytest -q -n 2 --dist loadfile --durations=10 tests/integration/aws
+	@command -v aws >/dev/null || [ -x .cache/awscli/bin/aws ] || $(BIN)/python -m venv .cache/awscli
+	@command -v aws >/dev/null || .cache/awscli/bin/pip install -q --disable-pip-version-check 'awscli>=1.29,<2'
+	@PATH="$$PATH:$(CURDIR)/.cache/awscli/bin" pytest -q -n 2 --dist loadfile --durations=10 tests/integration/aws
 
 .PHONY: cross-check
 cross-check: engine ## Run the modules for ECS against another emulator, whose tasks are real containers

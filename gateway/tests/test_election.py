@@ -459,8 +459,10 @@ _DEFAULTS = {
     "dates": "SET DateStyle = 'German'",
     "time zone": "SET TimeZone = 'Nowhere/Here'",
     "isolation": "SET default_transaction_isolation = 'serializable'",
-    "time-outs": "SET statement_timeout = 1",
+    "time-outs": "SET statement_timeout = 50",
 }
+# Than these.
+LONGER = b"SELECT pg_sleep(0.2)"
 
 
 @pytest.fixture
@@ -503,6 +505,10 @@ async def test_a_text_that_is_no_utf8_is_told_as_an_error_of_the_database(ascii_
 async def test_what_a_role_or_a_database_sets_decides_nothing(migrated: str, tmp_path: Path, setting: str) -> None:
     name = conninfo_to_dict(migrated)["dbname"]
     query(migrated, f"ALTER DATABASE {name} {_DEFAULTS[setting]}".replace("Nowhere/Here", "Asia/Kathmandu"))
+    database = Database(migrated, "test")
+    async with database.transaction(seconds=2, lock_seconds=1) as connection:
+        await connection.execute(LONGER)
+    await database.close()
     fleet = [build(migrated, identity(number), tmp_path / str(number)) for number in (1, 2)]
     async with running(*fleet):
         await asyncio.sleep(0.5)
@@ -518,7 +524,7 @@ async def test_what_others_leave_in_a_pooled_session_decides_nothing(
     query(migrated, "CREATE SCHEMA other; CREATE TABLE other.leader_lease (LIKE public.leader_lease)")
     left = (
         "SET search_path = other; SET default_transaction_isolation = 'serializable'; SET synchronous_commit = off;"
-        " SET statement_timeout = 1; SET DateStyle = 'German'; SET TimeZone = 'Asia/Kathmandu'"
+        " SET statement_timeout = 50; SET DateStyle = 'German'; SET TimeZone = 'Asia/Kathmandu'"
     )
     with ExitStack() as stack:
         for _ in range(2):  # at once, so that they have all sessions of the pool
@@ -527,6 +533,7 @@ async def test_what_others_leave_in_a_pooled_session_decides_nothing(
     names = ("search_path", "transaction_isolation", "synchronous_commit", "DateStyle", "TimeZone")
     async with database.transaction(seconds=2, lock_seconds=1) as connection:
         found = [(await (await connection.execute(f"SHOW {name}".encode())).fetchone()) for name in names]
+        await connection.execute(LONGER)
     await database.close()
     assert found == [('"$user", public',), ("read committed",), ("on",), ("ISO, YMD",), ("UTC",)]
     election = build(pooled, identity(1), tmp_path / "1", listen=False)

@@ -121,8 +121,9 @@ class Database:
 async def _limit(connection: Connection, seconds: float, lock_seconds: float) -> None:
     """Set what the election relies on, and time-outs in the server: a frozen client must not keep its locks."""
     total, lock = f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}"
+    # First: each statement has a time-out of its own, and that of a pooled session may be short.
     limits = (
         f"SET LOCAL statement_timeout = {total}; SET LOCAL lock_timeout = {lock};"
-        f" SET LOCAL idle_in_transaction_session_timeout = {total}"
+        f" SET LOCAL idle_in_transaction_session_timeout = {total}; "
     )
-    await connection.execute((_SESSION + limits).encode())
+    await connection.execute((limits + _SESSION).encode())
