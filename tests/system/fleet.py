@@ -202,7 +202,8 @@ class Fleet:
 
     def _own_playbook(self, name: str, *variables: str) -> None:
         settings = [word for variable in (f"testbed_name={self.name}", *variables) for word in ("-e", variable)]
-        self.run(TESTBED_PLAYBOOK, CHECKOUT / "testbed" / name, *settings, timeout=BUILD_SECONDS)
+        run = self._process([TESTBED_PLAYBOOK, CHECKOUT / "testbed" / name, *settings]).wait(BUILD_SECONDS)
+        assert run.code == 0, run.output
 
     def make_bare(self, *hosts: str) -> None:
         """New hosts in place of these, with nothing installed."""
@@ -285,9 +286,9 @@ class Fleet:
                 os.killpg(play.process.pid, signal.SIGINT)
                 play.wait(120)
 
-    def run(self, *command: str | Path, cwd: Path = CHECKOUT, timeout: float = 600.0, **variables: str) -> str:
+    def run(self, *command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
         """What a command prints that has to succeed."""
-        run = self._process(command, cwd, **variables).wait(timeout)
+        run = self._process(command, cwd, **variables).wait()
         assert run.code == 0, run.output
         return run.output
 
