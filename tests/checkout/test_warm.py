@@ -79,8 +79,10 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
     )
 
     def begin() -> Playbook:
+        words = ["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)]
         with (tmp_path / "output").open("w+") as output:
-            run = Playbook(["-i", "localhost,", "-c", "local", "play.yml", *by(PYTHON)], tmp_path, plain(), output)
+            # Ansible lets the system flush what it says.
+            run = Playbook(words, tmp_path, plain(PYTHONUNBUFFERED="1"), output)
         deadline = time.monotonic() + 120
         # Ansible breaks if it is interrupted between two tasks.
         while "Pausing" not in (tmp_path / "output").read_text():
@@ -89,10 +91,10 @@ def test_it_is_a_process_of_its_own(tmp_path: Path) -> None:
         return run
 
     killed = begin()
-    assert (os.getsid(killed.pid), killed.poll()) == (killed.pid, None)
     with suppress(subprocess.TimeoutExpired):
         code = killed.wait(0.1)
         pytest.fail(f"ended with {code}: {(tmp_path / 'output').read_text()}")
+    assert (os.getsid(killed.pid), killed.poll()) == (killed.pid, None)
     os.kill(killed.pid, signal.SIGKILL)
     assert (killed.wait(60), killed.poll(), killed.returncode) == (-9, -9, -9)
     interrupted = begin()

@@ -27,9 +27,9 @@ ENTRYPOINT ["/opt/gateway/program"]"""
     ("dockerfile", "words", "variables"),
     [
         pytest.param(CRASHES, ["exit code 7", "the licence has expired"], {}, id="crashes after two seconds"),
-        pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 6}, id="never healthy"),
+        pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 12}, id="never healthy"),
         pytest.param(NO_PROGRAM, ["can't execute its program"], {}, id="not a program of this machine"),
-        pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 6}, id="another version"),
+        pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 12}, id="another version"),
     ],
 )
 def test_a_bad_image(
