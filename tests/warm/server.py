@@ -99,11 +99,14 @@ class Server:
                 self._ended(descriptor)
 
     def _fork(self, asked: socket.socket) -> None:
+        streams: list[int] = []
         try:
             _message, streams, _flags, _address = socket.recv_fds(asked, 1, 3)
             request = json.loads(b"".join(iter(lambda: asked.recv(65536), b"")))
         except (OSError, ValueError):
-            # Who asked was killed meanwhile.
+            # Who asked was killed meanwhile. Who reads its output waits until nobody has that open.
+            for descriptor in streams:
+                os.close(descriptor)
             asked.close()
             return
         learnt, tells = os.pipe()

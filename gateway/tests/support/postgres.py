@@ -13,6 +13,10 @@ from typing import Self
 
 from support.wait import free_port
 
+MEMORY = Path("/dev/shm")
+# Bytes: several suites at once, each with hundreds of databases.
+ROOM = 6 << 30
+
 
 def binary(name: str) -> str:
     found = shutil.which(name) or next(
@@ -25,13 +29,9 @@ def binary(name: str) -> str:
     return found
 
 
-MEMORY = Path("/dev/shm")
-ROOM = 6 << 30
-
-
 def _new_folder() -> Path:
     """In memory if it has room: a database for each test is a thousand files, which nobody reads again."""
-    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
     folder = Path(tempfile.mkdtemp(prefix=f"gateway-pg-{os.getpid()}-", dir=MEMORY if roomy else None))
     if os.getuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
