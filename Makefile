@@ -13,6 +13,13 @@ TESTBED := $(PLAYBOOK) -i localhost,
 export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/.collections
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+# Whatever `make test` leaves out for the sake of time.
+ALL := $(filter-out 0 no false,$(WEEKLY))
+ifneq ($(ALL),)
+export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS) -m ""
+export KILLS ?= 12
+export FAULTS ?= all
+endif
 
 .PHONY: help
 help: ## Show this list
@@ -47,7 +54,7 @@ down: venv ## Remove the testbeds of this checkout, and stop the docker engine i
 	@testbed/engine stop
 
 .PHONY: test
-test: engine ## Run everything that CI runs
+test: engine ## Run everything that CI runs; with WEEKLY=1 also the cases that it leaves out
 	@$(BIN)/python tools/run_suites.py
 
 .PHONY: check
@@ -146,8 +153,8 @@ suites: venv ## Run third-party suites: H2SPEC=checkout of h2spec, CACHE_TESTS=c
 	@cd gateway/tests && python -m untrusted.suites $(if $(H2SPEC),--h2spec $(abspath $(H2SPEC))) $(if $(CACHE_TESTS),--cache-tests $(abspath $(CACHE_TESTS)))
 
 .PHONY: sanity
-sanity: venv ## Run ansible-test sanity
-	@tools/sanity
+sanity: venv ## Run ansible-test sanity, with WEEKLY=1 also ansible-test units
+	@tools/sanity $(if $(ALL),--units)
 
 .PHONY: molecule
 molecule: engine ## Run the molecule scenarios on systemd hosts

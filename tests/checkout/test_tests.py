@@ -1,7 +1,10 @@
 # Copyright: Contributors to evenkeel.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests share code in modules beside them: no test imports another test, nor a conftest."""
+"""Tests share code in modules beside them: no test imports another test, nor a conftest.
+
+Cases that `make test` leaves out are further ones: of each file and of each list of cases it runs some.
+"""
 
 from __future__ import annotations
 
@@ -40,3 +43,39 @@ def test_no_test_imports_another_one() -> None:
 def test_such_an_import_is_found() -> None:
     source = "from tests.system.test_tarball import X\nfrom tests.system.conftest import Y\nimport pytest"
     assert from_tests(source) == ["conftest", "test_tarball"]
+
+
+MARK = "pytest.mark.weekly"
+
+
+def left_out(source: str) -> list[str]:
+    """What `make test` would run nothing of: the file, and the lists of cases by line."""
+    tree = ast.parse(source)
+    tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    marked = [any(ast.unparse(mark) == MARK for mark in test.decorator_list) for test in tests]
+    lists = [
+        node.args[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.parametrize"
+    ]
+    further = [
+        f"line {cases.lineno}"
+        for cases in lists
+        if MARK in ast.unparse(cases)
+        and not (isinstance(cases, ast.List) and any(MARK not in ast.unparse(case) for case in cases.elts))
+    ]
+    return [*(["all"] if marked and all(marked) else []), *further]
+
+
+def test_no_file_and_no_list_of_cases_is_left_out() -> None:
+    found = {name: left_out((CHECKOUT / name).read_text()) for name in FILES if Path(name).name.startswith("test_")}
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def test_what_is_left_out_is_found() -> None:
+    assert left_out("@pytest.mark.weekly\ndef test_a(): pass") == ["all"]
+    assert left_out("@pytest.mark.weekly\ndef test_a(): pass\ndef test_b(): pass") == []
+    some = "@pytest.mark.parametrize('x', [{}])\ndef test_a(x): pass"
+    one = "pytest.param(1, marks=pytest.mark.weekly)"
+    assert left_out(some.format(one)) == ["line 1"]
+    assert left_out(some.format(f"{one}, 2")) == []

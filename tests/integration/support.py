@@ -118,7 +118,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def await_true(condition: Callable[[], object], what: str, timeout: float = 15.0) -> None:
+def await_true(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:
+    """A wait that ends well costs no more for a long timeout, which a busy machine needs."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"

@@ -109,6 +109,7 @@ with open(os.path.dirname(__file__) + "/seen", "a") as seen:
 """
 
 
+@pytest.mark.weekly
 def test_a_controller_whose_clock_is_an_hour_ahead(serving: Fleet, images: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(AN_HOUR_AHEAD)
     python = tmp_path / "python"

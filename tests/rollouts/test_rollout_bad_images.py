@@ -27,9 +27,21 @@ ENTRYPOINT ["/opt/gateway/program"]"""
     ("dockerfile", "words", "variables"),
     [
         pytest.param(CRASHES, ["exit code 7", "the licence has expired"], {}, id="crashes after two seconds"),
-        pytest.param(NEVER_HEALTHY, ["waiting for a cache"], {"gateway_health_timeout": 12}, id="never healthy"),
-        pytest.param(NO_PROGRAM, ["can't execute its program"], {}, id="not a program of this machine"),
         pytest.param("", ["3.0.0"], {"rollout_version": "3.0.0", "gateway_health_timeout": 12}, id="another version"),
+        pytest.param(
+            NEVER_HEALTHY,
+            ["waiting for a cache"],
+            {"gateway_health_timeout": 12},
+            id="never healthy",
+            marks=pytest.mark.weekly,
+        ),
+        pytest.param(
+            NO_PROGRAM,
+            ["can't execute its program"],
+            {},
+            id="not a program of this machine",
+            marks=pytest.mark.weekly,
+        ),
     ],
 )
 def test_a_bad_image(
@@ -58,7 +70,9 @@ def test_a_gateway_that_turns_unhealthy_while_it_is_watched(serving: Fleet, imag
     assert_put_back(serving, run, first, images[0])
 
 
-@pytest.mark.parametrize("fails", [0, 1], ids=["its own", "the next one's"])
+@pytest.mark.parametrize(
+    "fails", [pytest.param(1, id="the next one's"), pytest.param(0, id="its own", marks=pytest.mark.weekly)]
+)
 def test_settings_go_back_too_where_the_image_stays(serving: Fleet, images: tuple[str, str], fails: int) -> None:
     """A host gets its previous container back where a check after the swap fails, or that of a later host does."""
     hosts = order(serving)

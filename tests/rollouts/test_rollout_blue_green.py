@@ -158,6 +158,7 @@ def test_a_side_that_is_never_healthy_gets_no_request(serving: Fleet, images: tu
     assert serving.sql(KEPT_OUT) == "1"
 
 
+@pytest.mark.weekly
 def test_a_side_that_does_not_come_to_lead_gets_no_request(serving: Fleet, images: tuple[str, str]) -> None:
     with nobody_notices(serving, rate=150):
         run = switch(serving, gateway_image=images[0], rollout_into="green", rollout_handover_timeout=0)

@@ -196,6 +196,7 @@ def test_a_bad_service_never_gets_a_client(operator: Operator) -> None:
     operator.at_rest_on_legacy()
 
 
+@pytest.mark.weekly
 def test_a_rollout_that_stops_at_a_host_sets_the_others_back(
     operator: Operator, images: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_a_rollout_that_stops_at_a_host_sets_the_others_back(
     operator.at_rest_on_legacy()
 
 
+@pytest.mark.weekly
 def test_an_alarm_sets_all_hosts_back(operator: Operator) -> None:
     operator.alarm("ALARM")
     with operator.load() as load:

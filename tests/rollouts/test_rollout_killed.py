@@ -57,7 +57,7 @@ def test_a_killed_rollout_is_finished_by_the_next_run(serving: Fleet, images: tu
     assert serving.sql("SELECT count(*) FROM fleet_rollout WHERE finished_at IS NULL") == "0", "the lock is free"
     assert serving.sql("SELECT count(*) FROM ec2_launch WHERE draining_since IS NOT NULL") == "0"
     serving.assert_serving()
-    assert time.monotonic() - started < 300
+    assert time.monotonic() - started < 600
 
 
 def test_a_daemon_that_is_killed_in_a_start_keeps_no_port(serving: Fleet, images: tuple[str, str]) -> None:

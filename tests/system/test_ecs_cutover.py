@@ -26,9 +26,9 @@ from tests.system.local_ecs import LocalEcs
 from tests.system.local_internal import COUNTS, PERIOD, PORTS, Internal
 
 RATE = 60
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "3"))
 # A canary takes longer.
-CANARY_KILLS = int(os.environ.get("KILLS", "3"))
+CANARY_KILLS = int(os.environ.get("KILLS", "2"))
 # A run shows some 30.
 MOST_TASKS = 36
 SEED = 16
@@ -46,9 +46,9 @@ CAUSES = {
 
 
 def faults() -> list[tuple[str, str]]:
-    """Each service with a fault, and each fault; with FAULTS=all, each service with each fault."""
+    """A service with each fault; with FAULTS=all, each service with each fault."""
     every = itertools.product(PORTS, CAUSES)
-    return list(every if os.environ.get("FAULTS") == "all" else zip(PORTS, itertools.cycle(CAUSES)))
+    return list(every if os.environ.get("FAULTS") == "all" else zip(PORTS, CAUSES))
 
 
 class Operator:
@@ -222,6 +222,7 @@ def test_a_service_that_is_bad_under_traffic_goes_back(operator: Operator) -> No
     assert len(load.failures) < 0.15 * load.answered
 
 
+@pytest.mark.weekly
 def test_a_service_that_is_slow_under_traffic_goes_back(operator: Operator) -> None:
     """The 99th percentile is compared where there are three whole periods since the step."""
     with Clients(operator.rig.front, RATE, "/api/orders/hello") as load:
@@ -245,7 +246,7 @@ def bad_under_traffic(operator: Operator, fault: str, services: list[str], **mor
 
 @pytest.mark.parametrize("weights", [[], [30]], ids=["at once", "by weights"])
 def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, weights: list[int]) -> None:
-    """Services there and back, until so many runs were killed."""
+    """Services there and back, until so many runs were killed, and at once until they got there and back."""
     draw = random.Random(SEED)
     some = ["orders-nlb"] if weights else ["users-nlb", "orders-nlb"]
     names = [name.removesuffix("-nlb") for name in some]
@@ -254,7 +255,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, w
     given: dict[str, Any] = {"ecs_service": some, "ecs_cutover_seconds": 1, "ecs_cutover_weights": weights}
     kills = moves = 0
     with operator.rig.load(RATE, at_least=1000) as load:
-        while kills < (CANARY_KILLS if weights else KILLS):
+        while kills < (CANARY_KILLS if weights else KILLS) or moves < (0 if weights else 2):
             back = bool(moves % 2)
             task, pause = draw.randint(4, longest), draw.uniform(0, 1)
             if operator.killed_in(task, pause, ecs_cutover_back=back, **given):
@@ -267,7 +268,6 @@ def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, w
         returned = operator.run("ecs_cutover", ecs_cutover_back=True, **given)
         assert returned.code == 0, returned.text
     assert load.failures == []
-    assert moves > 1 or weights
     assert operator.rig.served_by() == LEGACY
     assert operator.counts() == SERVING
     assert operator.at_rest()

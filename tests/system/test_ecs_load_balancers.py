@@ -49,7 +49,7 @@ def states(local: LocalEcs, group: str) -> list[str]:
 
 
 def await_healthy(local: LocalEcs, *groups: str) -> None:
-    wait_until(lambda: all(set(states(local, group)) == {"healthy"} for group in groups), "the targets are healthy", 20)
+    wait_until(lambda: all(set(states(local, group)) == {"healthy"} for group in groups), "the targets are healthy")
 
 
 def asked(url: str) -> str:
@@ -96,14 +96,14 @@ def test_a_network_load_balancer_splits_connections_by_weight_and_ends_none(loca
 
     with Clients(url, 100, "/") as clients:
         weigh({legacy: 0, internal: 999})
-        wait_until(lambda: split(20) == {"internal": 20}, "the weights count", 5)
+        wait_until(lambda: split(20) == {"internal": 20}, "the weights count")
         assert split(100) == {"internal": 100}
         assert states(local, legacy) == ["healthy"], "a group with the weight 0 is still in use"
         assert [stream.ask() for stream in before] == [stream.served_by for stream in before]
         # A listener more is another configuration; a group less as well.
         local.listen(network, {local.group("TCP"): 1})
         weigh({internal: 1})
-        wait_until(lambda: states(local, legacy) == ["unused"], "the group is not in use", 10)
+        wait_until(lambda: states(local, legacy) == ["unused"], "the group is not in use")
     assert clients.failures == []
     assert [stream.ask() for stream in before] == [stream.served_by for stream in before]
     assert split(100) == {"internal": 100}
@@ -127,7 +127,7 @@ def test_a_target_that_leaves_keeps_its_connections_until_they_end(local: LocalE
     with pytest.raises(OSError):
         asked(f"http://{network.address}:{port}/")
     stream.close()
-    wait_until(lambda: states(local, group) == [], "the target is gone", 5)
+    wait_until(lambda: states(local, group) == [], "the target is gone")
 
 
 def test_tasks_reach_a_load_balancer_by_its_name(local: LocalEcs, network: Front) -> None:

@@ -78,7 +78,10 @@ def test_an_unreachable_database_stops_a_run_and_no_gateway(serving: Fleet) -> N
     [
         pytest.param({"password": "not the one"}, "password authentication failed", id="wrong password"),
         pytest.param(
-            {"host": "users.testbed.internal"}, "port 5432 failed: Connection refused", id="nothing listens there"
+            {"host": "users.testbed.internal"},
+            "port 5432 failed: Connection refused",
+            id="nothing listens there",
+            marks=pytest.mark.weekly,
         ),
     ],
 )

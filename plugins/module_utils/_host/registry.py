@@ -17,7 +17,7 @@ from .._common.advice import advice
 from .docker import Docker
 from .files import Attributes, merged, parse_json, read, replace
 from .host import STATE_DIR, Host, HostError, Spec
-from .pull_errors import ECR_PROBLEMS, explain_aws, explain_pull
+from .pull_errors import ECR_PROBLEMS, explain_aws, explain_pull, last_lines
 from .storage import image_folder
 
 HELPER = "ecr-login"
@@ -154,7 +154,8 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     output = errors_since(log, read_before)
     if advice(ECR_PROBLEMS, output, machine="this host"):
         raise HostError(explain_aws(what, output))
-    raise HostError(explain_pull(what, result, image_folder(_info(host))))
+    message = explain_pull(what, result, image_folder(_info(host)))
+    raise HostError(f"{message}\n{last_lines(output)}" if output else message)
 
 
 def pull_policy(container: Spec) -> str:

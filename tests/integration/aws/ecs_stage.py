@@ -120,7 +120,7 @@ class Stage:
         found: dict[str, Any] = max(listed, key=lambda one: one["createdAt"])
         return found
 
-    def await_status(self, service: str, status: str, within: float = 20.0) -> None:
+    def await_status(self, service: str, status: str, within: float = 60.0) -> None:
         ends = time.monotonic() + within
         while self.newest(service)["status"] != status:
             assert time.monotonic() < ends, self.newest(service)

@@ -61,7 +61,9 @@ class Throttled(Counter[str]):
         return 1
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role", ["load_balancer", *(pytest.param(role, marks=pytest.mark.weekly) for role in ("iam", "alarms"))]
+)
 def test_every_change_is_denied_once_and_the_next_run_goes_on(endpoint: Endpoint, tmp_path: Path, role: str) -> None:
     chosen = surroundings(endpoint, f"walk-{role}".replace("_", "-"), tmp_path)
     if role == "alarms":  # it sets alarms on a load balancer that is there

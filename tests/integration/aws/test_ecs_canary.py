@@ -154,6 +154,7 @@ def test_connections_move_in_steps(scene: Scene, witness: Witness) -> None:
     assert (again.code, again.changed, scene.ecs.writes, witness.writes) == (0, [], [], []), again.text
 
 
+@pytest.mark.weekly
 def test_all_services_at_once(scene: Scene, witness: Witness) -> None:
     moved = scene.cut_over(ecs_cutover_weights=[25], ecs_cutover_batch=0)
     assert moved.code == 0, moved.text
@@ -181,6 +182,7 @@ def test_a_service_that_fails_under_traffic_is_named_and_goes_back(scene: Scene,
     assert at_rest(scene)
 
 
+@pytest.mark.weekly
 def test_a_service_that_fails_with_all_connections_is_named(scene: Scene, witness: Witness) -> None:
     before = scene.urls()
 
@@ -243,7 +245,16 @@ def test_weights_that_make_no_sense_are_refused(scene: Scene, weights: list[int]
     assert scene.ecs.writes == []
 
 
-@pytest.mark.parametrize(("changed", "back"), [(9, False), (14, True), (17, False), (20, {"weights": []}), (24, True)])
+@pytest.mark.parametrize(
+    ("changed", "back"),
+    [
+        (14, True),
+        (17, False),
+        pytest.param(9, False, marks=pytest.mark.weekly),
+        pytest.param(20, {"weights": []}, marks=pytest.mark.weekly),
+        pytest.param(24, True, marks=pytest.mark.weekly),
+    ],
+)
 def test_a_run_that_is_killed_goes_on_or_returns(
     scene: Scene, witness: Witness, changed: int, back: bool | dict[str, Any]
 ) -> None:
@@ -258,6 +269,7 @@ def test_a_run_that_is_killed_goes_on_or_returns(
     assert scene.counts() == (BEFORE if back is True else AFTER)
 
 
+@pytest.mark.weekly
 def test_each_call_that_is_denied_is_named(scene: Scene, witness: Witness) -> None:
     """The next run goes on, until one has what it needs."""
     runs: list[Played] = []

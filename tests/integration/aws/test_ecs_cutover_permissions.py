@@ -164,6 +164,7 @@ def test_the_deployer_may_cut_over_and_go_back(scene: Scene, recorder: Recorder,
     assert run == {"gateway-probe"}
 
 
+@pytest.mark.weekly
 def test_the_deployer_may_set_weights_only_where_that_is_declared(
     scene: Scene, recorder: Recorder, usual: list[dict[str, Any]]
 ) -> None:

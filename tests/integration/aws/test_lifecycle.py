@@ -131,14 +131,14 @@ class Host:
     def steps(self) -> list[str]:
         return [line["step"] for line in self.journal()]
 
-    def says(self, step: str, timeout: float = 20.0, **about: object) -> dict[str, Any]:
+    def says(self, step: str, **about: object) -> dict[str, Any]:
         """The line of this step, once it is there."""
 
         def found() -> list[dict[str, Any]]:
             return [line for line in self.journal() if {"step": step, **about}.items() <= line.items()]
 
         assert self._process
-        await_true(lambda: found() or (self._process and self._process.poll() is not None), f"{step} {about}", timeout)
+        await_true(lambda: found() or (self._process and self._process.poll() is not None), f"{step} {about}")
         assert found(), self.journal()
         return found()[-1]
 
@@ -257,7 +257,7 @@ def test_without_aws_it_drains_and_gives_up_and_completes_when_it_may(host: Host
     host.start()
     host.says("drained")
     denied = "not authorized to perform: autoscaling:CompleteLifecycleAction"
-    await_true(lambda: denied in host.text(), "the missing permission is named", 20)
+    await_true(lambda: denied in host.text(), "the missing permission is named")
     host.endpoint.faults.denied.clear()
     host.says("completed")
     assert host.text().count(denied) == 1

@@ -212,7 +212,7 @@ def test_a_killed_deployment_is_ended_by_the_next_run(operator: Operator, at: st
     assert operator.run("serve")[0] == 0
     operator.ecs.fake.writes.clear()
     process = operator.start("slow")
-    await_true(lambda: at in operator.ecs.writes, f"it has called {at}", 60)
+    await_true(lambda: at in operator.ecs.writes, f"it has called {at}")
     assert operator.fleet.query(HELD) == [(SCOPE.name,)]
     operator.fleet.acquire(renewal=LockRenewal(scope=OTHER))
     process.kill()
@@ -223,7 +223,7 @@ def test_a_killed_deployment_is_ended_by_the_next_run(operator: Operator, at: st
     operator.ecs.await_status(SERVICE, "SUCCESSFUL")
     assert {arn.rpartition("/")[2] for arn in operator.ecs.runs(SERVICE)} == {"permissions:2"}
     assert operator.ecs.writes.count("UpdateService") == 1
-    await_true(lambda: operator.fleet.query(HELD) == [(OTHER.name,)], "the lock is free", 60)
+    await_true(lambda: operator.fleet.query(HELD) == [(OTHER.name,)], "the lock is free")
     [dead] = [one for one in operator.journal()["rollouts"] if one["result"] == "failed"]
     assert "ended before the deployment did" in dead["steps"][-1]["detail"]
 

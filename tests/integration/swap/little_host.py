@@ -105,7 +105,7 @@ class LittleHost:
             assert self.booted
             self.do("docker ps --quiet --all | xargs --no-run-if-empty docker rm --force")
             self.do("kill $(cat /run/docker.pid)")
-            await_true(lambda: not (self.root / "run/docker.pid").exists(), "the engine has stopped", 15)
+            await_true(lambda: not (self.root / "run/docker.pid").exists(), "the engine has stopped")
         # Its first process goes with it, and all others with that.
         self.unshare.kill()
         self.unshare.wait(10)

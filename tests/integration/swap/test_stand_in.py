@@ -99,7 +99,7 @@ def test_a_client_that_connects_from_the_same_port_again(covered: Covered, host:
     answers = []
 
     def meanwhile() -> None:
-        await_true(lambda: "v2 starts" in host.do("docker logs app 2>&1 || true"), "the new one has started", 30)
+        await_true(lambda: "v2 starts" in host.do("docker logs app 2>&1 || true"), "the new one has started")
         command = [*host.inside, sys.executable, str(REUSED_PORT), address, str(port), str(PORT)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         answers.append(done.stdout or done.stderr)
@@ -153,7 +153,7 @@ def test_after_the_engine_was_killed(covered: Covered, host: LittleHost, where: 
     story = Story(covered, host, f"stand-in engine {where}")
 
     def revive() -> None:
-        await_true(lambda: not host.answers(), "the engine is dead", 30)
+        await_true(lambda: not host.answers(), "the engine is dead")
         host.do("rm --force /run/docker.pid")
         host.start_engine()
 

@@ -153,18 +153,21 @@ def test_the_environment_of_login_and_container_reach_the_helper(target: Host, r
 
 
 @pytest.mark.usefixtures("target", "runner")
-def test_the_helpers_own_log_says_why(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"), [("AccessDeniedException", "AWS denies it"), ("a new sort of trouble", "a new sort of trouble")]
+)
+def test_the_helpers_own_log_says_why(root: Path, error: str, words: str) -> None:
     log = root / "home/.ecr/log/ecr-login.log"
     log.parent.mkdir(parents=True)
     log.write_text('level=error msg="no EC2 IMDS role found"\n')
 
     def failing(*_: object) -> Result:
         with log.open("a") as stream:
-            stream.write('level=debug msg="x"\nlevel=error msg="AccessDeniedException"\n')
+            stream.write(f'level=debug msg="x"\nlevel=error msg="{error}"\n')
         return Result((), 1, "", "no basic auth credentials")
 
     subject = Host(runner=failing)
-    with pytest.raises(HostError, match="AWS denies it") as caught:
+    with pytest.raises(HostError, match=words) as caught:
         pull(subject, IMAGE, [])
     assert "IMDS" not in caught.value.message
     assert "level=debug" not in caught.value.message
