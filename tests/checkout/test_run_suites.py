@@ -17,7 +17,19 @@ from pathlib import Path
 import pytest
 
 from tests.checkout.support import make_targets
-from tools.run_suites import LANES, MEASURE_TIME, MINUTES, Lane, Run, Running, expected_seconds, go, minutes, summary
+from tools.run_suites import (
+    LANES,
+    MEASURE_TIME,
+    MINUTES,
+    NICE,
+    Lane,
+    Run,
+    Running,
+    expected_seconds,
+    go,
+    minutes,
+    summary,
+)
 
 
 def shell(scripts: dict[str, str]) -> Callable[[str], Sequence[str]]:
@@ -61,7 +73,7 @@ def test_each_suite_is_a_target_and_has_an_estimate() -> None:
 
 def test_nothing_shares_the_processors_with_what_measures_time_but_what_yields_them() -> None:
     for lane in LANES:
-        assert set(lane.suites) <= set(MEASURE_TIME) or lane.by == ("chrt", "--idle", "0") or follows(lane)
+        assert set(lane.suites) <= set(MEASURE_TIME) or lane.by == NICE or follows(lane)
 
 
 def follows(lane: Lane) -> bool:

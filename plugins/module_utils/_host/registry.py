@@ -24,6 +24,7 @@ HELPER = "ecr-login"
 TOKENS = STATE_DIR / "logins.json"
 TOKEN_LIFE = 12 * 3600
 RENEW_BEFORE = 2 * 3600
+PULL_AGAIN_AFTER = 2.0
 
 
 def home() -> Path:
@@ -142,20 +143,30 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     reference = container["image"]
     environment = pull_environment(container, logins)
     timeout = float(container.get("pull_timeout") or 600)
-    log = home() / ".ecr" / "log" / "ecr-login.log"
-    read_before = log.stat().st_size if log.exists() else 0
-    result = host.run(["docker", "pull", "--quiet", reference], timeout=timeout, environment=environment)
-    if result.ok:
-        return
     what = f"The image {reference} can't be pulled"
-    if result.code == 127:
-        raise HostError(f"{what}: the docker command line isn't installed here.")
-    # The client hides why the helper gave no credentials; the helper's log has the cause.
-    output = errors_since(log, read_before)
-    if advice(ECR_PROBLEMS, output, machine="this host"):
-        raise HostError(explain_aws(what, output))
+    for pause in (PULL_AGAIN_AFTER, 0.0):
+        log = home() / ".ecr" / "log" / "ecr-login.log"
+        read_before = log.stat().st_size if log.exists() else 0
+        result = host.run(["docker", "pull", "--quiet", reference], timeout=timeout, environment=environment)
+        if result.ok:
+            return
+        if result.code == 127:
+            raise HostError(f"{what}: the docker command line isn't installed here.")
+        # The client hides why the helper gave no credentials; the helper's log has the cause.
+        output = errors_since(log, read_before)
+        if advice(ECR_PROBLEMS, output, machine="this host"):
+            raise HostError(explain_aws(what, output))
+        if "no basic auth credentials" not in result.stderr or not _helped(reference):
+            break
+        # For a cause that may pass: an endpoint that was busy, a connection that broke.
+        time.sleep(pause)
     message = explain_pull(what, result, image_folder(_info(host)))
     raise HostError(f"{message}\n{last_lines(output)}" if output else message)
+
+
+def _helped(reference: str) -> bool:
+    path = docker_config()
+    return reference.split("/", 1)[0] in (parse_json(path, read(path) or b"{}").get("credHelpers") or {})
 
 
 def pull_policy(container: Spec) -> str:

@@ -171,3 +171,25 @@ def test_the_helpers_own_log_says_why(root: Path, error: str, words: str) -> Non
         pull(subject, IMAGE, [])
     assert "IMDS" not in caught.value.message
     assert "level=debug" not in caught.value.message
+
+
+@pytest.mark.usefixtures("target")
+@pytest.mark.parametrize(("helped", "failures", "pulls"), [(True, 1, 2), (True, 2, 2), (False, 1, 1)])
+def test_a_helper_that_gives_nothing_is_asked_once_more(
+    client_config: Path, monkeypatch: pytest.MonkeyPatch, helped: bool, failures: int, pulls: int
+) -> None:
+    monkeypatch.setattr(registry, "PULL_AGAIN_AFTER", 0.0)
+    client_config.write_text(json.dumps({"credHelpers": {ECR: "ecr-login"} if helped else {}}))
+    answers = [Result((), 1, "", "no basic auth credentials")] * failures + [Result((), 0, "", "")]
+    asked = []
+
+    def answer(*_: object) -> Result:
+        asked.append(1)
+        return answers[len(asked) - 1]
+
+    if helped and failures == 1:
+        pull(Host(runner=answer), IMAGE, [])
+    else:
+        with pytest.raises(HostError, match="refuses this host"):
+            pull(Host(runner=answer), IMAGE, [])
+    assert len(asked) == pulls
