@@ -7,13 +7,14 @@ HOSTS ?= 3
 SEEDS ?= 20
 RATE ?= 300
 PROFILE ?= full
+SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 BIN := $(CURDIR)/.venv/bin
 PLAYBOOK := tools/with-docker $(BIN)/ansible-playbook
 TESTBED := $(PLAYBOOK) -i localhost,
 export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/.collections
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
-# Whatever `make test` leaves out for the sake of time.
+# WEEKLY=1 runs what `make test` leaves out for the sake of time.
 ALL := $(filter-out 0 no false,$(WEEKLY))
 ifneq ($(ALL),)
 export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS) -m ""
@@ -153,12 +154,12 @@ suites: venv ## Run third-party suites: H2SPEC=checkout of h2spec, CACHE_TESTS=c
 	@cd gateway/tests && python -m untrusted.suites $(if $(H2SPEC),--h2spec $(abspath $(H2SPEC))) $(if $(CACHE_TESTS),--cache-tests $(abspath $(CACHE_TESTS)))
 
 .PHONY: sanity
-sanity: venv ## Run ansible-test sanity, with WEEKLY=1 also ansible-test units
-	@tools/sanity $(if $(ALL),--units)
+sanity: venv ## Run ansible-test sanity, with WEEKLY=1 also its pylint and ansible-test units
+	@tools/sanity $(if $(ALL),--all)
 
 .PHONY: molecule
-molecule: engine ## Run the molecule scenarios on systemd hosts
-	@tools/with-docker tools/molecule $(SCENARIO)
+molecule: engine ## Run the molecule scenarios on systemd hosts, with WEEKLY=1 also those of roles that other suites run
+	@tools/with-docker tools/molecule $(or $(SCENARIO),$(filter-out $(if $(ALL),,docker gateway),$(SCENARIOS)))
 
 .PHONY: system
 system: engine ## Run the system tests of fleets: bare hosts, failures, secrets

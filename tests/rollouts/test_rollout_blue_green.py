@@ -142,6 +142,7 @@ def test_nobody_notices_a_switch_there_and_back(serving: Fleet, images: tuple[st
     assert serving.sql(KEPT_OUT) == "1"
 
 
+@pytest.mark.weekly
 def test_a_side_that_is_never_healthy_gets_no_request(serving: Fleet, images: tuple[str, str]) -> None:
     broken = {**serving.variables["gateway_environment"], "PORT": "1"}
     with nobody_notices(serving, rate=150), serving.untouched(*SIDES["blue"]):

@@ -83,6 +83,7 @@ def test_every_change_is_denied_once_and_the_next_run_goes_on(endpoint: Endpoint
         assert play(endpoint, {**chosen, "load_balancer_state": "absent"}, "--tags", "load_balancer").code == 0
 
 
+@pytest.mark.weekly
 def test_calls_that_are_put_off_are_made_again_and_expired_credentials_named(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:

@@ -206,7 +206,7 @@ def test_a_deployment_has_lock_live_view_report_and_hooks(operator: Operator, we
     assert len(list(operator.reports.iterdir())) == before
 
 
-@pytest.mark.parametrize("at", ["UpdateService", "RegisterTaskDefinition"])
+@pytest.mark.parametrize("at", ["UpdateService", pytest.param("RegisterTaskDefinition", marks=pytest.mark.weekly)])
 def test_a_killed_deployment_is_ended_by_the_next_run(operator: Operator, at: str) -> None:
     """Its lock is released, or expires; meanwhile the fleet and other services are free."""
     assert operator.run("serve")[0] == 0

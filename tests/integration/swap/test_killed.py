@@ -22,7 +22,7 @@ from tests.integration.swap.swaps import Swaps
 LONGEST_GAP = 6.0
 
 
-@pytest.mark.parametrize("state", ["swapped", "restored"])
+@pytest.mark.parametrize("state", ["swapped", pytest.param("restored", marks=pytest.mark.weekly)])
 def test_the_module_is_killed_at_each_of_its_requests(swap: Swaps, host: LittleHost, state: str) -> None:
     story = Story(swap, host, state)
     for where in ["gate", *range(1, 20)]:

@@ -89,7 +89,9 @@ def test_nobody_notices_a_bad_image(
     assert_nothing_left(host, "app")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", HOST4])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", *(pytest.param(address, marks=pytest.mark.weekly) for address in ("::1", HOST4))]
+)
 def test_a_client_that_connects_from_the_same_port_again(covered: Covered, host: LittleHost, address: str) -> None:
     """The kernel would send it where its earlier connection went, of which it has missed the end."""
     covered(host.image("v1"))
@@ -132,7 +134,7 @@ def test_without_anything_to_lose_nobody_stands_in(covered: Covered, host: Littl
     assert "no stand-in was started for app" in str(answer["warnings"])
 
 
-@pytest.mark.parametrize("state", ["swapped", "restored"])
+@pytest.mark.parametrize("state", ["swapped", pytest.param("restored", marks=pytest.mark.weekly)])
 def test_nobody_notices_that_a_swap_is_killed(covered: Covered, host: LittleHost, state: str) -> None:
     story = Story(covered, host, f"stand-in {state}")
     moments = ["gate", *story.random.sample(range(1, 14), 5)]
