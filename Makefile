@@ -120,15 +120,13 @@ fleetdb: venv ## Test what reads and writes the fleet's database against a real 
 .PHONY: aws
 aws: venv ## Test the roles and modules that call AWS against a local AWS endpoint
 	@tools/setup packages shellcheck
-	@command -v aws >/dev/null || [ -x .cache/awscli/bin/aws ] || $(BIN)/python -m venv .cache/awscli
-	@command -v aws >/dev/null || .cache/awscli/bin/pip install -q --disable-pip-version-check 'awscli>=1.29,<2'
+	@command -v aws >/dev/null || tools/setup tool awscli 'awscli>=1.29,<2'
 	@PATH="$$PATH:$(CURDIR)/.cache/awscli/bin" pytest -q -n 2 --dist loadfile --durations=10 tests/integration/aws
 
 .PHONY: cross-check
 cross-check: engine ## Run the modules for ECS against another emulator, whose tasks are real containers
 	@tools/setup packages busybox-static
-	@[ -x .cache/ministack/bin/ministack ] || $(BIN)/python -m venv .cache/ministack
-	@.cache/ministack/bin/pip install -q --disable-pip-version-check ministack==1.5.33 docker
+	@tools/setup tool ministack ministack==1.5.33 docker
 	@tools/with-docker $(BIN)/python -m tests.cross_check.ecs --python .cache/ministack/bin/python
 
 .PHONY: chaos
@@ -156,6 +154,11 @@ suites: venv ## Run third-party suites: H2SPEC=checkout of h2spec, CACHE_TESTS=c
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity, with WEEKLY=1 also its pylint and ansible-test units
 	@tools/sanity $(if $(ALL),--all)
+
+.PHONY: images
+images: engine ## Build the images of a fleet on this machine; targets with a fleet build what is missing
+	@$(TESTBED) testbed/ecs_images.yml -e testbed_name=images -e testbed_surroundings=services \
+		-e '{"testbed_chosen_image_groups": "{{ testbed_image_groups }}"}'
 
 .PHONY: molecule
 molecule: engine ## Run the molecule scenarios on systemd hosts, with WEEKLY=1 also those of roles that other suites run

@@ -56,6 +56,7 @@ def test_each_suite_is_a_target_and_has_an_estimate() -> None:
     assert set(suites) == {
         "aws",
         "gateway",
+        "images",
         "integration",
         "fleetdb",
         "lint",

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tests share code in modules beside them: no test imports another test, nor a conftest.
 
-Cases that `make test` leaves out are further ones: of each file and of each list of cases it runs some.
+Cases that `make test` leaves out are further ones: of each list of cases it runs some, and of each file but those named
+here.
 """
 
 from __future__ import annotations
@@ -46,13 +47,16 @@ def test_such_an_import_is_found() -> None:
 
 
 MARK = "pytest.mark.weekly"
+# What they test is also tested in parts, elsewhere.
+WEEKLY = ["tests/rollouts/test_rollout_cutover.py"]
 
 
 def left_out(source: str) -> list[str]:
     """What `make test` would run nothing of: the file, and the lists of cases by line."""
     tree = ast.parse(source)
     tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-    marked = [any(ast.unparse(mark) == MARK for mark in test.decorator_list) for test in tests]
+    of_file = [node for node in tree.body if ast.unparse(node) == f"pytestmark = {MARK}"]
+    marked = [bool(of_file) or any(ast.unparse(mark) == MARK for mark in test.decorator_list) for test in tests]
     lists = [
         node.args[1]
         for node in ast.walk(tree)
@@ -69,11 +73,12 @@ def left_out(source: str) -> list[str]:
 
 def test_no_file_and_no_list_of_cases_is_left_out() -> None:
     found = {name: left_out((CHECKOUT / name).read_text()) for name in FILES if Path(name).name.startswith("test_")}
-    assert {name: what for name, what in found.items() if what} == {}
+    assert {name: what for name, what in found.items() if what} == {name: ["all"] for name in WEEKLY}
 
 
 def test_what_is_left_out_is_found() -> None:
     assert left_out("@pytest.mark.weekly\ndef test_a(): pass") == ["all"]
+    assert left_out("pytestmark = pytest.mark.weekly\ndef test_a(): pass") == ["all"]
     assert left_out("@pytest.mark.weekly\ndef test_a(): pass\ndef test_b(): pass") == []
     some = "@pytest.mark.parametrize('x', [{}])\ndef test_a(x): pass"
     one = "pytest.param(1, marks=pytest.mark.weekly)"

@@ -107,7 +107,7 @@ def run_by_ansible(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     return finished.returncode, finished.stdout
 

@@ -28,6 +28,9 @@ from tests.system.rollouts import LOCK, QUICK, digest, digests, hooks, order, ro
 if TYPE_CHECKING:
     from tests.system.fleet import Fleet, Process, Run
 
+# Its services take minutes to start; make test runs cutovers in tests/system and tests/integration/aws.
+pytestmark = pytest.mark.weekly
+
 NAMES = ("users", "orders")
 LEGACY = {name: name for name in NAMES}
 MOVED = {name: f"{name}-nlb" for name in NAMES}
@@ -196,7 +199,6 @@ def test_a_bad_service_never_gets_a_client(operator: Operator) -> None:
     operator.at_rest_on_legacy()
 
 
-@pytest.mark.weekly
 def test_a_rollout_that_stops_at_a_host_sets_the_others_back(
     operator: Operator, images: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -214,7 +216,6 @@ def test_a_rollout_that_stops_at_a_host_sets_the_others_back(
     operator.at_rest_on_legacy()
 
 
-@pytest.mark.weekly
 def test_an_alarm_sets_all_hosts_back(operator: Operator) -> None:
     operator.alarm("ALARM")
     with operator.load() as load:

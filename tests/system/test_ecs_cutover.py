@@ -244,7 +244,9 @@ def bad_under_traffic(operator: Operator, fault: str, services: list[str], **mor
     return told
 
 
-@pytest.mark.parametrize("weights", [[], [30]], ids=["at once", "by weights"])
+@pytest.mark.parametrize(
+    "weights", [pytest.param([], id="at once"), pytest.param([30], id="by weights", marks=pytest.mark.weekly)]
+)
 def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, weights: list[int]) -> None:
     """Services there and back, until so many runs were killed, and at once until they got there and back."""
     draw = random.Random(SEED)

@@ -39,7 +39,7 @@ def ask(endpoint: Endpoint, home: Path, inventory: Path, *options: str, key: str
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     try:
         return json.loads(finished.stdout), finished.stderr

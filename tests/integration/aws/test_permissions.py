@@ -166,7 +166,7 @@ def test_hosts_may_do_what_they_do_and_no_more(endpoint: Endpoint, secrets: list
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert finished.returncode == 0, finished.stderr
     host = documents["host"]
@@ -204,7 +204,7 @@ def test_operators_may_do_what_they_do_and_no_more(endpoint: Endpoint, documents
         ),
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     called |= set(endpoint.faults.calls) | calls_to_groups()
     assert_least_privilege(documents["operator"], called, CALLED_BY_OTHERS_OF_OPERATORS)
@@ -252,7 +252,7 @@ def other_module(name: str, arguments: dict[str, Any]) -> None:
         env=environment(ANSIBLE_NOCOLOR="1"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert finished.returncode == 0, finished.stdout
 
