@@ -144,8 +144,8 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
     environment = pull_environment(container, logins)
     timeout = float(container.get("pull_timeout") or 600)
     what = f"The image {reference} can't be pulled"
-    for pause in (PULL_AGAIN_AFTER, 0.0):
-        log = home() / ".ecr" / "log" / "ecr-login.log"
+    log = home() / ".ecr" / "log" / "ecr-login.log"
+    for again in (True, False):
         read_before = log.stat().st_size if log.exists() else 0
         result = host.run(["docker", "pull", "--quiet", reference], timeout=timeout, environment=environment)
         if result.ok:
@@ -156,10 +156,10 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
         output = errors_since(log, read_before)
         if advice(ECR_PROBLEMS, output, machine="this host"):
             raise HostError(explain_aws(what, output))
-        if "no basic auth credentials" not in result.stderr or not _helped(reference):
+        if not again or "no basic auth credentials" not in result.stderr or not _helped(reference):
             break
         # For a cause that may pass: an endpoint that was busy, a connection that broke.
-        time.sleep(pause)
+        time.sleep(PULL_AGAIN_AFTER)
     message = explain_pull(what, result, image_folder(_info(host)))
     raise HostError(f"{message}\n{last_lines(output)}" if output else message)
 
