@@ -29,8 +29,6 @@ CACHE = CHECKOUT / ".cache"
 MAKE = ("make", "--no-print-directory")
 # A third of the share of others, so that no test waits for so long that it gives up.
 NICE = ("nice", "-n", "5")
-# A tenth: fleets are what takes longest.
-NICER = ("nice", "-n", "10")
 # Until a run has measured them: minutes on two cores.
 MINUTES = {
     "integration": 9,
@@ -63,18 +61,18 @@ class Lane:
     by: tuple[str, ...] = ()
 
 
-MEASURE_TIME = ("integration", "fleetdb", "gateway")
+MEASURE_TIME = ("integration", "fleetdb", "permissions", "gateway")
 LANES = (
     Lane(("gateway",)),
     Lane(("integration",)),
-    Lane(("fleetdb",)),
+    Lane(("fleetdb", "permissions")),
     Lane(("unit", "lint", "package", "sanity"), by=NICE),
     # Once, for all fleets. The last of those that measure time leaves a processor.
     Lane(("images",), after=("integration", "fleetdb"), by=NICE),
     Lane(("molecule", "system", "local-ecs"), after=(*MEASURE_TIME, "images")),
     Lane(("rollouts",), after=(*MEASURE_TIME, "images")),
     # It needs no host, and takes what the fleets leave.
-    Lane(("permissions", "aws"), after=MEASURE_TIME, by=NICER),
+    Lane(("aws",), after=MEASURE_TIME, by=NICE),
 )
 
 
