@@ -256,8 +256,9 @@ def test_killed_at_any_moment_it_loses_nothing_and_goes_on(operator: Operator, w
     longest = MOST_TASKS + 30 * bool(weights)
     given: dict[str, Any] = {"ecs_service": some, "ecs_cutover_seconds": 1, "ecs_cutover_weights": weights}
     kills = moves = 0
+    least_kills, least_moves = (CANARY_KILLS, 0) if weights else (KILLS, 2)
     with operator.rig.load(RATE, at_least=1000) as load:
-        while kills < (CANARY_KILLS if weights else KILLS) or moves < (0 if weights else 2):
+        while kills < least_kills or moves < least_moves:
             back = bool(moves % 2)
             task, pause = draw.randint(4, longest), draw.uniform(0, 1)
             if operator.killed_in(task, pause, ecs_cutover_back=back, **given):

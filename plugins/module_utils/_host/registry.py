@@ -47,14 +47,26 @@ def docker_config() -> Path:
     return home() / ".docker" / "config.json"
 
 
+def registry_of(reference: str) -> str:
+    return reference.split("/", 1)[0]
+
+
+def has_helper(config: Mapping[str, Any], registry: str) -> bool:
+    return registry in (config.get("credHelpers") or {})
+
+
+def client_config() -> dict[str, Any]:
+    path = docker_config()
+    return parse_json(path, read(path) or b"{}")
+
+
 def ensure_helper(host: Host, registry: str) -> None:
     """The credential helper gets a token at each pull; no credentials are stored that could expire or leak."""
     program = f"docker-credential-{HELPER}"
     if not host.has_command(program) and not host.expects_packages:
         raise HostError(f"{program} isn't installed here: declare the package amazon-ecr-credential-helper.")
     path = docker_config()
-    before = read(path)
-    current = parse_json(path, before or b"{}")
+    current = client_config()
     wanted = merged(current, {"credHelpers": {registry: HELPER}})
     if wanted == current:
         _ensure_private(host, path)
@@ -86,11 +98,11 @@ def ensure_token(host: Host, spec: Spec) -> None:
     """Log in with a token of twelve hours, early enough that no pull meets an expired one."""
     registry = spec["registry"]
     path = docker_config()
-    config = parse_json(path, read(path) or b"{}")
+    config = client_config()
     expiries = parse_json(TOKENS, read(TOKENS) or b"{}")
     left = float(expiries.get(registry) or 0) - time.time()
     # If a helper is set for a registry, the client ignores a stored login.
-    helped = registry in (config.get("credHelpers") or {})
+    helped = has_helper(config, registry)
     stored = registry in (config.get("auths") or {}) and not helped
     if stored and left > RENEW_BEFORE:
         _ensure_private(host, path)
@@ -129,7 +141,7 @@ def _log_in(host: Host, spec: Spec) -> None:
 
 def login_of(container: Spec, logins: Sequence[Spec]) -> Spec:
     """The login at the registry of a container's image."""
-    registry = container["image"].split("/", 1)[0]
+    registry = registry_of(container["image"])
     return next((entry for entry in logins if entry["registry"] == registry), {})
 
 
@@ -156,17 +168,14 @@ def pull(host: Host, container: Spec, logins: Sequence[Spec]) -> None:
         output = errors_since(log, read_before)
         if advice(ECR_PROBLEMS, output, machine="this host"):
             raise HostError(explain_aws(what, output))
-        if not again or "no basic auth credentials" not in result.stderr or not _helped(reference):
+        if not again or "no basic auth credentials" not in result.stderr:
+            break
+        if not has_helper(client_config(), registry_of(reference)):
             break
         # For a cause that may pass: an endpoint that was busy, a connection that broke.
         time.sleep(PULL_AGAIN_AFTER)
     message = explain_pull(what, result, image_folder(_info(host)))
     raise HostError(f"{message}\n{last_lines(output)}" if output else message)
-
-
-def _helped(reference: str) -> bool:
-    path = docker_config()
-    return reference.split("/", 1)[0] in (parse_json(path, read(path) or b"{}").get("credHelpers") or {})
 
 
 def pull_policy(container: Spec) -> str:
